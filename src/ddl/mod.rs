@@ -1,0 +1,1 @@
+//! A plan as SQL: tables, views, columns, each step with what undoes it.

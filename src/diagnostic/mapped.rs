@@ -1,0 +1,91 @@
+//! Text cut out of a file (a block without its comments and indentation) that still knows where each
+//! piece came from.
+
+use super::Span;
+
+/// Text made of pieces of a file. Offsets in it can be turned back into offsets in the file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Mapped {
+    text: String,
+    /// In rising order of `at`; a piece ends where the next one begins.
+    pieces: Vec<Piece>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Piece {
+    /// Where the piece stands in `text`.
+    at: usize,
+    /// Where it came from in the file.
+    from: usize,
+}
+
+impl Mapped {
+    /// Text that is the file's own, from `from` on.
+    pub fn whole(text: impl Into<String>, from: usize) -> Mapped {
+        Mapped { text: text.into(), pieces: vec![Piece { at: 0, from }] }
+    }
+
+    /// Appends `text`, which stands at `from` in the file.
+    pub fn push(&mut self, text: &str, from: usize) {
+        if text.is_empty() {
+            return;
+        }
+        let continues = self.pieces.last().is_some_and(|last| last.from + (self.text.len() - last.at) == from);
+        if !continues {
+            self.pieces.push(Piece { at: self.text.len(), from });
+        }
+        self.text.push_str(text);
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// Where an offset of the text stands in the file.
+    pub fn offset(&self, offset: usize) -> usize {
+        let index = self.pieces.partition_point(|piece| piece.at <= offset);
+        match index.checked_sub(1).and_then(|index| self.pieces.get(index)) {
+            Some(piece) => piece.from + (offset - piece.at),
+            None => offset,
+        }
+    }
+
+    /// The range of the file that a range of the text covers, dropped lines between included.
+    pub fn span(&self, span: Span) -> Span {
+        if span.is_empty() {
+            return Span::at(self.offset(span.start));
+        }
+        Span::new(self.offset(span.start), self.offset(span.end - 1) + 1)
+    }
+
+    /// A part of the text, with its origins.
+    pub fn slice(&self, span: Span) -> Mapped {
+        let text = self.text[span.start..span.end].to_owned();
+        let first = Piece { at: 0, from: self.offset(span.start) };
+        let rest = self.pieces.iter().filter(|piece| piece.at > span.start && piece.at < span.end);
+        let rest = rest.map(|piece| Piece { at: piece.at - span.start, from: piece.from });
+        Mapped { text, pieces: std::iter::once(first).chain(rest).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_survive_dropped_lines() {
+        let file = "SQL >\n    a\n# gone\n    b\n";
+        let mut mapped = Mapped::default();
+        mapped.push("a\n", 10);
+        mapped.push("b\n", 23);
+        assert_eq!(mapped.text(), "a\nb\n");
+        assert_eq!(&file[mapped.offset(0)..][..1], "a");
+        assert_eq!(&file[mapped.offset(2)..][..1], "b");
+        assert_eq!(mapped.span(Span::new(0, 3)), Span::new(10, 24));
+        assert_eq!(mapped.slice(Span::new(2, 4)).offset(0), 23);
+    }
+}

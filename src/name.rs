@@ -1,0 +1,128 @@
+//! Names that were checked once: resources and columns, and where a resource's rows really are.
+//!
+//! In: text. Out: [`ResourceName`], [`ColumnName`]; a [`Namespace`] turns a resource name into its
+//! [`Physical`] table. Nothing here knows SQL.
+
+use std::{fmt, sync::Arc};
+
+/// The name of a data source, pipe, node, connection or token-bearing resource:
+/// a letter or underscore, then letters, digits and underscores.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceName(Arc<str>);
+
+/// The name of a column: any text without control characters that is not empty.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ColumnName(Arc<str>);
+
+/// Where a table is: made by a [`Namespace`] alone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Physical {
+    database: Arc<str>,
+    table: Arc<str>,
+}
+
+/// The database of one workspace. Its name cannot be guessed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Namespace {
+    database: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadName {
+    #[error("a name may not be empty")]
+    Empty,
+    #[error("`{0}` is not a name: names are letters, digits and underscores, and do not begin with a digit")]
+    Characters(String),
+    #[error("a name may have at most {MAX_LENGTH} characters")]
+    TooLong,
+}
+
+const MAX_LENGTH: usize = 200;
+
+impl ResourceName {
+    pub fn new(text: &str) -> Result<ResourceName, BadName> {
+        let first = text.chars().next().ok_or(BadName::Empty)?;
+        let plain = |it: char| it.is_ascii_alphanumeric() || it == '_';
+        if first.is_ascii_digit() || !text.chars().all(plain) {
+            return Err(BadName::Characters(text.to_owned()));
+        }
+        if text.len() > MAX_LENGTH {
+            return Err(BadName::TooLong);
+        }
+        Ok(ResourceName(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name of the table that holds what a data source refused.
+    pub fn quarantine(&self) -> ResourceName {
+        ResourceName(format!("{}_quarantine", self.0).into())
+    }
+}
+
+impl ColumnName {
+    pub fn new(text: &str) -> Result<ColumnName, BadName> {
+        if text.is_empty() {
+            return Err(BadName::Empty);
+        }
+        if text.chars().any(char::is_control) {
+            return Err(BadName::Characters(text.to_owned()));
+        }
+        Ok(ColumnName(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Namespace {
+    /// Over a database that exists or is about to; `database` is ours, not a user's.
+    pub fn new(database: &str) -> Namespace {
+        Namespace { database: database.into() }
+    }
+
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// The table of a data source.
+    pub fn table(&self, resource: &ResourceName) -> Physical {
+        Physical { database: self.database.clone(), table: resource.0.clone() }
+    }
+
+    /// The view that feeds a data source from a materializing pipe. No data source can have such a name.
+    pub fn view(&self, pipe: &ResourceName, node: &ResourceName) -> Physical {
+        Physical { database: self.database.clone(), table: format!("mv:{pipe}:{node}").into() }
+    }
+}
+
+impl Physical {
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+}
+
+impl fmt::Display for ResourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for ColumnName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::borrow::Borrow<str> for ResourceName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}

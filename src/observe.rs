@@ -1,0 +1,149 @@
+//! What happened, as one enum, and the one sink it goes to.
+//!
+//! Logs, metrics and the `tinybird.*` service data sources are views of [`Observation`]; whoever does
+//! something worth knowing says so here and nowhere else. This module does not know who observes.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+#[derive(Debug, Clone)]
+pub enum Observation {
+    ServerStarted {
+        address: String,
+    },
+    ServerStopped,
+    Deployed {
+        changed: usize,
+        elapsed: Duration,
+    },
+    DeployFailed {
+        message: String,
+    },
+    Request {
+        request_id: String,
+        method: String,
+        path: String,
+        status: u16,
+        elapsed: Duration,
+        error: Option<String>,
+    },
+    /// A pipe or `/v0/sql` was asked. `pipe` is nothing for `/v0/sql`.
+    Query {
+        request_id: String,
+        pipe: Option<String>,
+        status: u16,
+        elapsed: Duration,
+        rows_read: u64,
+        bytes_read: u64,
+        error: Option<String>,
+    },
+    /// An answer had begun when the engine failed; the connection was cut.
+    AnswerCut {
+        request_id: String,
+        message: String,
+    },
+    Inserted {
+        datasource: String,
+        rows: u64,
+        quarantined: u64,
+        elapsed: Duration,
+        source: &'static str,
+    },
+    InsertFailed {
+        datasource: String,
+        message: String,
+        retry_in: Option<Duration>,
+    },
+    Kafka {
+        datasource: String,
+        topic: String,
+        partition: Option<i32>,
+        level: Level,
+        message: String,
+    },
+    Engine {
+        level: Level,
+        message: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    Info,
+    Warning,
+    Error,
+}
+
+/// Where observations go. Cheap to clone; every clone is the same sink.
+#[derive(Clone, Default)]
+pub struct Sink {
+    views: Arc<Mutex<Vec<View>>>,
+}
+
+type View = Arc<dyn Fn(&Observation) + Send + Sync>;
+
+impl Sink {
+    /// A sink that writes each observation to the log.
+    pub fn logging() -> Sink {
+        let sink = Sink::default();
+        sink.attach(log);
+        sink
+    }
+
+    /// Adds a view. A view must be quick and must not observe anything itself.
+    pub fn attach(&self, view: impl Fn(&Observation) + Send + Sync + 'static) {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(view));
+    }
+
+    pub fn observe(&self, observation: Observation) {
+        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for view in views {
+            view(&observation);
+        }
+    }
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sink")
+    }
+}
+
+/// The log's view of an observation. Nothing that comes in here may hold a secret.
+fn log(observation: &Observation) {
+    match observation {
+        Observation::ServerStarted { address } => tracing::info!(%address, "server started"),
+        Observation::ServerStopped => tracing::info!("server stopped"),
+        Observation::Deployed { changed, elapsed } => tracing::info!(changed, ?elapsed, "project deployed"),
+        Observation::DeployFailed { message } => tracing::warn!(%message, "deploy failed"),
+        Observation::Request { request_id, method, path, status, elapsed, error } => {
+            let error = error.as_deref().unwrap_or_default();
+            tracing::info!(%request_id, %method, %path, status, ?elapsed, error, "request");
+        }
+        Observation::Query { request_id, pipe, status, elapsed, rows_read, bytes_read, error } => {
+            let pipe = pipe.as_deref().unwrap_or("/v0/sql");
+            let error = error.as_deref().unwrap_or_default();
+            tracing::debug!(%request_id, pipe, status, ?elapsed, rows_read, bytes_read, error, "query");
+        }
+        Observation::AnswerCut { request_id, message } => tracing::warn!(%request_id, %message, "answer cut"),
+        Observation::Inserted { datasource, rows, quarantined, elapsed, source } => {
+            tracing::debug!(%datasource, rows, quarantined, ?elapsed, source, "inserted");
+        }
+        Observation::InsertFailed { datasource, message, retry_in } => {
+            tracing::warn!(%datasource, %message, ?retry_in, "insert failed");
+        }
+        Observation::Kafka { datasource, topic, partition, level, message } => match level {
+            Level::Info => tracing::info!(%datasource, %topic, partition, "{message}"),
+            Level::Warning => tracing::warn!(%datasource, %topic, partition, "{message}"),
+            Level::Error => tracing::error!(%datasource, %topic, partition, "{message}"),
+        },
+        Observation::Engine { level, message } => match level {
+            Level::Info => tracing::info!("{message}"),
+            Level::Warning => tracing::warn!("{message}"),
+            Level::Error => tracing::error!("{message}"),
+        },
+    }
+}

@@ -1,0 +1,226 @@
+//! Many datafiles become one [`Project`]: names unique, references resolved, order known, cycles reported.
+//!
+//! In: parsed datafiles. Out: a [`Project`] and diagnostics. The engine's present state is not known here.
+
+use crate::{
+    diagnostic::{Mapped, Place, Source},
+    name::{ColumnName, ResourceName},
+    sql::{ColumnType, UserSql},
+    template::Template,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// A whole project, resolved. Swapped whole; never changed.
+#[derive(Debug, Clone, Default)]
+pub struct Project {
+    pub datasources: BTreeMap<ResourceName, Arc<Datasource>>,
+    pub pipes: BTreeMap<ResourceName, Arc<Pipe>>,
+    pub connections: BTreeMap<ResourceName, Arc<Connection>>,
+    /// Every file the project was made of, as it was read: the state that is stored.
+    pub sources: Vec<Source>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Datasource {
+    pub name: ResourceName,
+    pub description: Option<String>,
+    pub columns: Vec<Column>,
+    pub indexes: Vec<Index>,
+    pub engine: TableEngine,
+    pub tokens: Vec<TokenLine>,
+    pub tags: Vec<String>,
+    pub kafka: Option<KafkaSource>,
+    /// The `.datasource` file and the place of its first line.
+    pub place: Place,
+}
+
+#[derive(Debug, Clone)]
+pub struct Column {
+    pub name: ColumnName,
+    pub column_type: ColumnType,
+    pub default: Option<ColumnDefault>,
+    pub codec: Option<UserSql>,
+    pub jsonpath: Option<JsonPath>,
+    /// Set where the name is one of Kafka's and the column has no jsonpath.
+    pub kafka_meta: Option<KafkaMeta>,
+    pub place: Place,
+}
+
+#[derive(Debug, Clone)]
+pub enum ColumnDefault {
+    Default(UserSql),
+    Materialized(UserSql),
+}
+
+/// A jsonpath, compiled: `$.a.b`, `$.['x.y']`, `$.a[:].b`, `$.a[0]`, `$`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct JsonPath {
+    pub text: String,
+    pub steps: Vec<JsonStep>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum JsonStep {
+    Key(String),
+    Index(usize),
+    /// `[:]`: every item; what follows is taken of each.
+    Each,
+}
+
+/// The columns that come from a message itself, in the older spelling and with `__`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KafkaMeta {
+    Value,
+    Topic,
+    Partition,
+    Offset,
+    Timestamp,
+    Key,
+    Headers,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Index {
+    pub name: String,
+    pub expression: UserSql,
+    pub kind: UserSql,
+    pub granularity: u64,
+}
+
+/// A table engine with its options, each a checked expression.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableEngine {
+    pub family: EngineFamily,
+    /// The positional parameters, in order: a version column, a sign, summed columns.
+    pub parameters: Vec<UserSql>,
+    pub partition_key: Option<UserSql>,
+    pub sorting_key: Option<UserSql>,
+    pub primary_key: Option<UserSql>,
+    pub sampling_key: Option<UserSql>,
+    pub ttl: Option<UserSql>,
+    pub settings: Option<UserSql>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EngineFamily {
+    MergeTree,
+    ReplacingMergeTree,
+    SummingMergeTree,
+    AggregatingMergeTree,
+    CollapsingMergeTree,
+    VersionedCollapsingMergeTree,
+    Null,
+}
+
+/// `TOKEN name SCOPE` in a datafile: the token of that name is made or extended at push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenLine {
+    pub token: String,
+    pub permission: Permission,
+    pub place: Place,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Permission {
+    Read,
+    Append,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaSource {
+    pub connection: ResourceName,
+    pub topic: String,
+    pub group_id: String,
+    pub offset_reset: OffsetReset,
+    pub store_raw_value: bool,
+    pub store_headers: bool,
+    /// The place of KAFKA_CONNECTION_NAME's value: what "no such connection" points at.
+    pub place: Place,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OffsetReset {
+    Earliest,
+    Latest,
+}
+
+#[derive(Debug, Clone)]
+pub struct Pipe {
+    pub name: ResourceName,
+    pub description: Option<String>,
+    pub nodes: Vec<Node>,
+    pub kind: PipeKind,
+    /// The index of the node whose rows are the pipe's.
+    pub output: usize,
+    pub tokens: Vec<TokenLine>,
+    pub tags: Vec<String>,
+    pub place: Place,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PipeKind {
+    Endpoint,
+    Materialized {
+        target: ResourceName,
+    },
+    Copy {
+        target: ResourceName,
+        schedule: Option<String>,
+        replace: bool,
+    },
+    Sink,
+    /// Read by other pipes, not published.
+    Internal,
+}
+
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub name: ResourceName,
+    pub description: Option<String>,
+    pub sql: NodeSql,
+    pub place: Place,
+}
+
+/// A node's text: offsets in it map back to the file.
+#[derive(Debug, Clone)]
+pub enum NodeSql {
+    Plain(Mapped),
+    /// `text` is what stands after the `%`; spans of template errors are in it.
+    Template {
+        text: Mapped,
+        template: Arc<Template>,
+    },
+}
+
+/// A `.connection` file.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    pub name: ResourceName,
+    pub kind: String,
+    pub settings: BTreeMap<String, String>,
+    pub place: Place,
+}
+
+impl Project {
+    pub fn datasource(&self, name: &str) -> Option<&Arc<Datasource>> {
+        self.datasources.get(name)
+    }
+
+    pub fn pipe(&self, name: &str) -> Option<&Arc<Pipe>> {
+        self.pipes.get(name)
+    }
+}
+
+impl Pipe {
+    pub fn is_endpoint(&self) -> bool {
+        self.kind == PipeKind::Endpoint
+    }
+
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|it| it.name.as_str() == name)
+    }
+
+    pub fn output_node(&self) -> &Node {
+        &self.nodes[self.output]
+    }
+}

@@ -1,0 +1,3 @@
+//! The one test binary: one file per boundary.
+
+mod tidy;
