@@ -1,1 +1,1 @@
-//! A plan as SQL: tables, views, columns, each step with what undoes it.
+//! A plan becomes SQL, each statement with the one that takes it back.
