@@ -1,0 +1,78 @@
+//! The arguments that commands share, and the front page of the help.
+
+use super::{commands::Command, settings::LogFormat};
+use clap::{Args, Parser};
+use std::path::PathBuf;
+
+/// The home of Tinybird data projects on your own machine.
+///
+/// A project is a folder of `.datasource` and `.pipe` files. birdhouse turns it into ClickHouse tables,
+/// materialized views and HTTP endpoints, fills them from Kafka and files, and shows each token only the
+/// rows that it may see. The engine, ClickHouse, runs inside this one binary.
+#[derive(Debug, Parser)]
+#[command(name = "birdhouse", version, max_term_width = 100, after_long_help = TOUR)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GlobalArgs {
+    /// How much to log: error, warn, info, debug, trace [env: BIRDHOUSE_LOG_LEVEL]
+    #[arg(long, global = true, value_name = "LEVEL", help_heading = "Logging")]
+    pub(super) log_level: Option<String>,
+    /// Log lines for people or for machines [env: BIRDHOUSE_LOG_FORMAT]
+    #[arg(long, global = true, value_name = "FORMAT", help_heading = "Logging")]
+    pub(super) log_format: Option<LogFormat>,
+}
+
+/// Which server a client command talks to, and as whom.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct TargetArgs {
+    /// The server [env: TB_HOST; else the host in .tinyb; else http://localhost:7181]
+    #[arg(long, value_name = "URL", help_heading = "Server")]
+    pub(super) host: Option<String>,
+    /// The token [env: TB_TOKEN; else the one in .tinyb for this host]
+    #[arg(long, value_name = "TOKEN", help_heading = "Server", hide_env_values = true)]
+    pub(super) token: Option<String>,
+}
+
+/// How a server runs: what `serve` and `dev` share.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct ServerArgs {
+    /// The port on 127.0.0.1 and ::1; 0 takes a free one [env: BIRDHOUSE_PORT; default: 7181]
+    #[arg(long, value_name = "PORT", help_heading = "Serving")]
+    pub(super) port: Option<u16>,
+    /// Where tables, tokens and deployed files are kept [env: BIRDHOUSE_DATA_DIR; default: .birdhouse]
+    #[arg(long, value_name = "FOLDER", help_heading = "Serving")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// Memory that the engine may use, like 1500M or 2G [env: BIRDHOUSE_MEMORY; default: half of the machine's]
+    #[arg(long, value_name = "SIZE", help_heading = "Serving")]
+    pub(super) memory: Option<String>,
+    /// Threads that one query may use [env: BIRDHOUSE_THREADS; default: one per core]
+    #[arg(long, value_name = "NUMBER", help_heading = "Serving")]
+    pub(super) threads: Option<usize>,
+    /// The longest time that one query may take, in seconds [env: BIRDHOUSE_QUERY_SECONDS; default: 10]
+    #[arg(long, value_name = "SECONDS", help_heading = "Serving")]
+    pub(super) query_seconds: Option<u64>,
+}
+
+const TOUR: &str = "\
+A first tour, in the folder of a project:
+  birdhouse engine install           fetch the engine, once
+  birdhouse check                    read the project's files and say what is wrong with them
+  birdhouse dev                      serve the project here, and push every change while you edit
+  birdhouse sql 'select 1'           ask something
+  birdhouse token ls                 who may read what
+
+A server that stays, and a client that talks to it:
+  birdhouse serve                    on http://localhost:7181, data in .birdhouse
+  birdhouse auth                     remember that server and its admin token in .tinyb
+  birdhouse push --fixtures          deploy the project and load its fixtures
+  TOKEN=$(jq -r .token .tinyb)
+  curl -H \"Authorization: Bearer $TOKEN\" http://localhost:7181/v0/pipes/my_endpoint.json
+
+Settings come from flags, then the environment, then .env, then .tinyb.
+Exit codes: 0 done, 1 something for you to mend, 2 a fault of birdhouse.";

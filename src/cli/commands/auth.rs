@@ -1,0 +1,12 @@
+//! `birdhouse auth`.
+
+use crate::cli::{fault::user, printer::Printer, settings::Settings};
+
+/// Remember a server.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
+    let _ = (args, settings, printer);
+    Err(user("`birdhouse auth` is not there yet"))
+}

@@ -1,0 +1,52 @@
+//! How a command fails: whose fault it was, and what is printed about it.
+//!
+//! In: an [`anyhow::Error`]. Out: lines on the error stream and an exit code. A closed pipe is no fault.
+
+use super::{
+    printer::{PrintError, Printer},
+    settings::Environment,
+};
+use crate::engine::{EngineError, EngineErrorKind};
+
+/// The user can do something about it, and the words say what: exit code 1. Everything else is ours: 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct UserError(pub(super) String);
+
+/// A failure that is the user's to mend.
+pub(super) fn user(message: impl Into<String>) -> anyhow::Error {
+    UserError(message.into()).into()
+}
+
+/// Prints why a command failed and gives its exit code.
+pub fn report(error: &anyhow::Error) -> u8 {
+    if matches!(error.downcast_ref::<PrintError>(), Some(PrintError::ClosedPipe)) {
+        return 0;
+    }
+    let printer = Printer::new(&Environment::of_variables());
+    let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+    printer.error(&error.to_string(), &causes);
+    if is_users(error) { 1 } else { 2 }
+}
+
+fn is_users(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<UserError>().is_some()
+        || error.downcast_ref::<EngineError>().is_some_and(|it| {
+            matches!(it.kind, EngineErrorKind::Missing | EngineErrorKind::Locked | EngineErrorKind::Query)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn the_users_fault_is_seen_through_context() {
+        let error = Err::<(), _>(user("no such file")).context("cannot push").unwrap_err();
+        assert!(is_users(&error));
+        assert!(!is_users(&anyhow::anyhow!("a bug")));
+        let error = anyhow::Error::new(UserError("a".into())).context("b").context("c");
+        assert!(is_users(&error));
+    }
+}

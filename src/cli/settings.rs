@@ -1,0 +1,316 @@
+//! Settings: flags first, then the environment, then `.env`, then `.tinyb`, then what is usual.
+//!
+//! In: arguments, and the only look at the environment, `.env` and `.tinyb` there is. Out: typed values, each
+//! checked, its error naming where the value came from. What the values are for is not known here.
+
+use super::{
+    args::{GlobalArgs, ServerArgs, TargetArgs},
+    fault::user,
+    tinyb::{Host, Tinyb},
+};
+use anyhow::Context;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+pub(super) const DEFAULT_PORT: u16 = 7181;
+const DEFAULT_DATA_DIR: &str = ".birdhouse";
+
+/// The environment of the process over the `.env` of its folder.
+#[derive(Clone, Default)]
+pub(super) struct Environment {
+    variables: BTreeMap<String, String>,
+    dotenv: BTreeMap<String, String>,
+}
+
+/// What all commands share.
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) log: LogSettings,
+    /// The folder of the project: where the command was called.
+    pub(super) folder: PathBuf,
+    environment: Environment,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LogSettings {
+    pub(super) level: Option<LogLevel>,
+    pub(super) format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The server that a client command talks to.
+#[derive(Clone)]
+pub(super) struct Target {
+    pub(super) host: Host,
+    pub(super) token: Option<String>,
+    /// Somebody named the host; it is not just the usual one.
+    pub(super) named: bool,
+}
+
+/// How a server runs.
+#[derive(Clone)]
+pub(super) struct ServerSettings {
+    pub(super) port: u16,
+    pub(super) data_dir: PathBuf,
+    /// In bytes.
+    pub(super) memory: Option<u64>,
+    pub(super) threads: Option<usize>,
+    pub(super) query_seconds: Option<u64>,
+    /// The value that the admin's token shall have.
+    pub(super) admin_token: Option<String>,
+}
+
+impl Environment {
+    /// The variables of this process, and those of `.env` in its folder.
+    pub(super) fn of_process() -> anyhow::Result<Environment> {
+        let dotenv = match dotenvy::from_path_iter(".env") {
+            Ok(lines) => lines
+                .collect::<Result<BTreeMap<_, _>, _>>()
+                .map_err(|error| user(format!("`.env` cannot be read: {}", without_value(&error))))?,
+            Err(error) if error.not_found() => BTreeMap::new(),
+            Err(error) => return Err(user(format!("`.env` cannot be read: {error}"))),
+        };
+        Ok(Environment { dotenv, ..Environment::of_variables() })
+    }
+
+    /// The variables of this process alone.
+    pub(super) fn of_variables() -> Environment {
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            // A variable that is no text is none of ours.
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        Environment { variables: variables.collect(), dotenv: BTreeMap::new() }
+    }
+
+    /// A variable that is set and not empty.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        let value = self.variables.get(name).or_else(|| self.dotenv.get(name))?;
+        (!value.is_empty()).then_some(value.as_str())
+    }
+
+    fn parse<T: FromStr>(&self, name: &str, what: &str) -> anyhow::Result<Option<T>> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        value.parse().map(Some).map_err(|_| user(format!("{name} is not {what}: `{value}`")))
+    }
+}
+
+/// The words of a `.env` error without the line itself, which may hold a secret.
+fn without_value(error: &dotenvy::Error) -> String {
+    match error {
+        dotenvy::Error::LineParse(line, at) => {
+            let name = line.split('=').next().unwrap_or_default().trim();
+            format!("the line that begins with `{name}` is not NAME=value (character {at})")
+        }
+        error => error.to_string(),
+    }
+}
+
+impl Settings {
+    pub(super) fn resolve(global: &GlobalArgs, environment: Environment) -> anyhow::Result<Settings> {
+        let level = match global.log_level.as_deref() {
+            Some(level) => Some(level.parse().map_err(|it| user(format!("--log-level: {it}")))?),
+            None => environment.parse("BIRDHOUSE_LOG_LEVEL", "one of error, warn, info, debug, trace")?,
+        };
+        let format = match global.log_format {
+            Some(format) => format,
+            None => match environment.get("BIRDHOUSE_LOG_FORMAT") {
+                None | Some("text") => LogFormat::Text,
+                Some("json") => LogFormat::Json,
+                Some(other) => return Err(user(format!("BIRDHOUSE_LOG_FORMAT is `{other}`, not text or json"))),
+            },
+        };
+        let folder = std::env::current_dir().context("the current folder cannot be read")?;
+        Ok(Settings { log: LogSettings { level, format }, folder, environment })
+    }
+
+    /// A variable, for the one command that knows it.
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.get(name)
+    }
+
+    pub(super) fn tinyb_path(&self) -> PathBuf {
+        self.folder.join(".tinyb")
+    }
+
+    /// The server that a client command talks to. A token is sent to no host but the one that it was given for.
+    pub(super) fn target(&self, args: &TargetArgs) -> anyhow::Result<Target> {
+        let tinyb = Tinyb::read(&self.tinyb_path())?;
+        let given = args.host.as_deref().or_else(|| self.environment.get("TB_HOST"));
+        let host = match given {
+            Some(host) => Some(Host::new(host).map_err(user)?),
+            None => tinyb.host(),
+        };
+        let named = host.is_some();
+        let host = host.unwrap_or_else(|| Host::local(DEFAULT_PORT));
+        let token = args.token.as_deref().or_else(|| self.environment.get("TB_TOKEN")).map(str::to_owned);
+        let token = token.or_else(|| tinyb.token_for(&host));
+        Ok(Target { host, token, named })
+    }
+
+    pub(super) fn server(&self, args: &ServerArgs) -> anyhow::Result<ServerSettings> {
+        let environment = &self.environment;
+        let port = match args.port {
+            Some(port) => port,
+            None => environment.parse("BIRDHOUSE_PORT", "a port")?.unwrap_or(DEFAULT_PORT),
+        };
+        let memory = match args.memory.as_deref() {
+            Some(size) => Some(bytes(size).map_err(|it| user(format!("--memory: {it}")))?),
+            None => match environment.get("BIRDHOUSE_MEMORY") {
+                Some(size) => Some(bytes(size).map_err(|it| user(format!("BIRDHOUSE_MEMORY: {it}")))?),
+                None => None,
+            },
+        };
+        let threads = match args.threads {
+            Some(threads) => Some(threads),
+            None => environment.parse("BIRDHOUSE_THREADS", "a number of threads")?,
+        };
+        let query_seconds = match args.query_seconds {
+            Some(seconds) => Some(seconds),
+            None => environment.parse("BIRDHOUSE_QUERY_SECONDS", "a number of seconds")?,
+        };
+        if threads == Some(0) || query_seconds == Some(0) {
+            return Err(user("threads and query seconds are at least 1"));
+        }
+        Ok(ServerSettings {
+            port,
+            data_dir: self.data_dir(args.data_dir.as_deref()),
+            memory,
+            threads,
+            query_seconds,
+            admin_token: environment.get("BIRDHOUSE_ADMIN_TOKEN").map(str::to_owned),
+        })
+    }
+
+    pub(super) fn data_dir(&self, flag: Option<&Path>) -> PathBuf {
+        let data_dir = flag.or_else(|| self.environment.get("BIRDHOUSE_DATA_DIR").map(Path::new));
+        self.folder.join(data_dir.unwrap_or(Path::new(DEFAULT_DATA_DIR)))
+    }
+
+    /// The engine's library that the user names instead of the installed one.
+    pub(super) fn engine_library(&self) -> Option<PathBuf> {
+        self.environment.get("BIRDHOUSE_LIBCHDB").map(PathBuf::from)
+    }
+
+    /// The folder for what can be fetched again: `$XDG_CACHE_HOME/birdhouse` or `~/.cache/birdhouse`.
+    pub(super) fn cache_dir(&self) -> anyhow::Result<PathBuf> {
+        if let Some(folder) = self.environment.get("XDG_CACHE_HOME") {
+            return Ok(Path::new(folder).join("birdhouse"));
+        }
+        let home = self.environment.get("HOME").ok_or_else(|| user("neither XDG_CACHE_HOME nor HOME is set"))?;
+        Ok(Path::new(home).join(".cache/birdhouse"))
+    }
+}
+
+impl FromStr for LogLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<LogLevel, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "error" => Ok(LogLevel::Error),
+            "warn" => Ok(LogLevel::Warn),
+            "info" => Ok(LogLevel::Info),
+            "debug" => Ok(LogLevel::Debug),
+            "trace" => Ok(LogLevel::Trace),
+            _ => Err(format!("`{text}` is not one of error, warn, info, debug, trace")),
+        }
+    }
+}
+
+/// A size like `800M`, `1.5G` or a plain number of bytes; a letter is a power of 1024.
+fn bytes(text: &str) -> Result<u64, String> {
+    let upper = text.trim().to_ascii_uppercase();
+    let upper = upper.strip_suffix("IB").or(upper.strip_suffix('B')).unwrap_or(&upper);
+    let (number, shift) = match upper.strip_suffix(['K', 'M', 'G', 'T']) {
+        Some(number) => (number, ["K", "M", "G", "T"].iter().position(|it| upper.ends_with(it))),
+        None => (upper, None),
+    };
+    let factor = shift.map_or(1.0, |shift| 1024_f64.powi(shift as i32 + 1));
+    match number.trim().parse::<f64>() {
+        Ok(number) if number.is_finite() && number * factor >= 1.0 => Ok((number * factor) as u64),
+        _ => Err(format!("`{text}` is no size like 800M or 2G")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(folder: &Path, variables: &[(&str, &str)], dotenv: &[(&str, &str)]) -> Settings {
+        let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        Settings {
+            log: LogSettings { level: None, format: LogFormat::Text },
+            folder: folder.to_owned(),
+            environment: Environment { variables: map(variables), dotenv: map(dotenv) },
+        }
+    }
+
+    #[test]
+    fn flags_then_environment_then_dotenv_then_tinyb() {
+        let folder = tempfile::tempdir().unwrap();
+        let tinyb = r#"{"host": "http://tinyb:1", "token": "of tinyb"}"#;
+        std::fs::write(folder.path().join(".tinyb"), tinyb).unwrap();
+        let target = |args: TargetArgs, variables: &[(&str, &str)], dotenv: &[(&str, &str)]| {
+            let target = settings(folder.path(), variables, dotenv).target(&args).unwrap();
+            (target.host.to_string(), target.token)
+        };
+        let flag = TargetArgs { host: Some("http://flag:1".into()), token: Some("of flag".into()) };
+        let (variables, dotenv) = ([("TB_HOST", "http://env:1"), ("TB_TOKEN", "of env")], [("TB_TOKEN", "of dotenv")]);
+        assert_eq!(target(flag, &variables, &dotenv), ("http://flag:1".into(), Some("of flag".into())));
+        assert_eq!(target(TargetArgs::default(), &variables, &dotenv), ("http://env:1".into(), Some("of env".into())));
+        assert_eq!(target(TargetArgs::default(), &[], &dotenv), ("http://tinyb:1".into(), Some("of dotenv".into())));
+        assert_eq!(target(TargetArgs::default(), &[], &[]), ("http://tinyb:1".into(), Some("of tinyb".into())));
+    }
+
+    #[test]
+    fn a_token_of_tinyb_goes_to_its_own_host_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let tinyb = r#"{"host": "http://a:1", "token": "of a", "tokens": {"http://b:2": "of b"}}"#;
+        std::fs::write(folder.path().join(".tinyb"), tinyb).unwrap();
+        let token = |host: &str| {
+            let args = TargetArgs { host: Some(host.into()), token: None };
+            settings(folder.path(), &[], &[]).target(&args).unwrap().token
+        };
+        assert_eq!(token("http://a:1/").as_deref(), Some("of a"));
+        assert_eq!(token("http://b:2").as_deref(), Some("of b"));
+        assert_eq!(token("http://c:3"), None);
+    }
+
+    #[test]
+    fn an_empty_variable_is_none() {
+        let environment = settings(Path::new("/"), &[("A", "")], &[("B", "b")]).environment;
+        assert_eq!((environment.get("A"), environment.get("B")), (None, Some("b")));
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(bytes("800M"), Ok(800 << 20));
+        assert_eq!(bytes("1.5g"), Ok(3 << 29));
+        assert_eq!(bytes("2GiB"), Ok(2 << 30));
+        assert_eq!(bytes("1024"), Ok(1024));
+        assert!(["", "M", "-1G", "much", "0"].iter().all(|it| bytes(it).is_err()));
+    }
+
+    #[test]
+    fn a_bad_variable_is_named() {
+        let settings = settings(Path::new("/"), &[("BIRDHOUSE_PORT", "many")], &[]);
+        let error = settings.server(&ServerArgs::default()).err().unwrap().to_string();
+        assert_eq!(error, "BIRDHOUSE_PORT is not a port: `many`");
+    }
+}
