@@ -2,20 +2,33 @@
 //! connections and Kafka positions.
 //!
 //! In: plain records. Out: the same records after any stop. Secrets are kept encrypted under a key that lies
-//! beside the database, not in it. Types that are derived from the sources are not known here.
+//! beside the database, not in it. Types that are derived from the sources are not known here, nor is the
+//! clock.
+
+mod directory;
+mod key;
+mod scopes;
+#[cfg(test)]
+mod tests;
+
+pub use directory::DataDirectory;
+pub use key::TokenLookup;
 
 use crate::{auth::Token, diagnostic::Source};
-use std::{fmt, path::PathBuf};
+use key::Key;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
-/// A data directory that is ours: made where it was missing, its format known, locked for this process.
+/// The database of a data directory. A call blocks for as long as a write to the disk takes.
 #[derive(Debug)]
-pub struct DataDirectory {
-    path: PathBuf,
+pub struct Store {
+    connection: Mutex<Connection>,
+    key: Key,
 }
-
-/// The database of a data directory. Calls block for a disk write at most.
-#[derive(Debug)]
-pub struct Store {}
 
 /// A text that must not be shown: `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -77,17 +90,216 @@ pub enum StoreError {
         path = .path.display()
     )]
     NewerFormat { path: PathBuf, found: String, known: u32 },
-    #[error("{path} is not the key of this data directory", path = .path.display())]
+    #[error("{path} is not the key of this data directory: put the right one back", path = .path.display())]
     WrongKey { path: PathBuf },
+    #[error(
+        "{path} is missing, and what is encrypted under it cannot be read: put it back",
+        path = .path.display()
+    )]
+    MissingKey { path: PathBuf },
     #[error("{path}: {error}", path = .path.display())]
     File { path: PathBuf, error: std::io::Error },
     #[error("the store cannot be read or written: {0}")]
     Database(#[from] rusqlite::Error),
-    #[error("the store holds what it should not: {0}")]
+    #[error("the data directory holds what it should not: {0}")]
     Damaged(String),
 }
 
+/// The tables. A change of them is a new number of the data directory's format, or adds only.
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS workspaces (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, database TEXT NOT NULL UNIQUE
+) STRICT;
+-- pending = 1: what a deploy is about to make true; after a crash it says what may have been begun.
+CREATE TABLE IF NOT EXISTS sources (
+    workspace TEXT NOT NULL, pending INTEGER NOT NULL, path TEXT NOT NULL, text TEXT NOT NULL,
+    PRIMARY KEY (workspace, pending, path)
+) STRICT;
+CREATE TABLE IF NOT EXISTS pending (workspace TEXT PRIMARY KEY) STRICT;
+CREATE TABLE IF NOT EXISTS tokens (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, workspace TEXT NOT NULL, name TEXT NOT NULL,
+    lookup BLOB NOT NULL UNIQUE, value BLOB NOT NULL, description TEXT NOT NULL, origin TEXT NOT NULL,
+    scopes TEXT NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL, UNIQUE (workspace, name)
+) STRICT;
+CREATE TABLE IF NOT EXISTS connections (
+    id TEXT PRIMARY KEY, workspace TEXT NOT NULL, name TEXT NOT NULL, bootstrap_servers TEXT NOT NULL,
+    security_protocol TEXT NOT NULL, sasl_mechanism TEXT NOT NULL, key TEXT, secret BLOB, ssl_ca_pem TEXT,
+    created_at TEXT NOT NULL, UNIQUE (workspace, name)
+) STRICT;
+CREATE TABLE IF NOT EXISTS kafka_positions (
+    workspace TEXT NOT NULL, datasource TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
+    next_offset INTEGER NOT NULL, ingest_epoch INTEGER NOT NULL, intent BLOB,
+    PRIMARY KEY (workspace, datasource, topic, partition)
+) STRICT, WITHOUT ROWID;
+";
+
+const KEY_CHECK: &str = "key check";
+
 impl Store {
+    fn open(path: &Path, key_path: &Path, key: Key) -> Result<Store, StoreError> {
+        let connection = Connection::open(path)?;
+        restrict(path)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // An acknowledged write must survive the loss of power, so every commit waits for the disk.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.execute_batch(SCHEMA)?;
+        let check: Option<Vec<u8>> =
+            connection.query_row("SELECT value FROM meta WHERE name = ?1", [KEY_CHECK], |row| row.get(0)).optional()?;
+        match check {
+            Some(sealed) if key.open(KEY_CHECK, &sealed).is_none() => {
+                return Err(StoreError::WrongKey { path: key_path.to_owned() });
+            }
+            Some(_) => {}
+            None => {
+                let sealed = key.seal(KEY_CHECK, KEY_CHECK);
+                connection.execute("INSERT INTO meta (name, value) VALUES (?1, ?2)", params![KEY_CHECK, sealed])?;
+            }
+        }
+        Ok(Store { connection: Mutex::new(connection), key })
+    }
+
+    pub fn token_lookup(&self) -> TokenLookup {
+        self.key.lookup()
+    }
+
+    pub fn workspaces(&self) -> Result<Vec<WorkspaceRecord>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare("SELECT id, name, database FROM workspaces ORDER BY rowid")?;
+        let rows = statement
+            .query_map([], |row| Ok(WorkspaceRecord { id: row.get(0)?, name: row.get(1)?, database: row.get(2)? }))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    pub fn add_workspace(&self, workspace: &WorkspaceRecord) -> Result<(), StoreError> {
+        self.connection().execute(
+            "INSERT INTO workspaces (id, name, database) VALUES (?1, ?2, ?3)",
+            params![workspace.id, workspace.name, workspace.database],
+        )?;
+        Ok(())
+    }
+
+    /// The deployed files, by path.
+    pub fn sources(&self, workspace: &str) -> Result<Vec<Source>, StoreError> {
+        read_sources(&self.connection(), workspace, 0)
+    }
+
+    /// What a deploy was about to make true when the process ended in the middle of it.
+    pub fn pending_sources(&self, workspace: &str) -> Result<Option<Vec<Source>>, StoreError> {
+        let connection = self.connection();
+        let pending =
+            connection.query_row("SELECT 1 FROM pending WHERE workspace = ?1", [workspace], |_| Ok(())).optional()?;
+        pending.map(|()| read_sources(&connection, workspace, 1)).transpose()
+    }
+
+    /// Says what is about to be made true, before the first statement of a deploy runs.
+    pub fn begin_deploy(&self, workspace: &str, wanted: &[Source]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            transaction.execute("INSERT OR REPLACE INTO pending (workspace) VALUES (?1)", [workspace])?;
+            write_sources(transaction, workspace, 1, wanted)
+        })
+    }
+
+    /// The deploy came to nothing, and everything it did was taken back.
+    pub fn abandon_deploy(&self, workspace: &str) -> Result<(), StoreError> {
+        self.write(|transaction| clear_pending(transaction, workspace))
+    }
+
+    /// The deploy is done: its files are the deployed ones from now on, its tokens exist.
+    pub fn finish_deploy(
+        &self,
+        workspace: &str,
+        deployed: &[Source],
+        tokens: &[StoredToken],
+    ) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            write_sources(transaction, workspace, 0, deployed)?;
+            for token in tokens {
+                self.write_token(transaction, workspace, token)?;
+            }
+            clear_pending(transaction, workspace)
+        })
+    }
+
+    /// Every token, in the order they were made.
+    pub fn tokens(&self, workspace: &str) -> Result<Vec<StoredToken>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare(
+            "SELECT id, name, value, description, origin, scopes, created_at, updated_at FROM tokens \
+             WHERE workspace = ?1 ORDER BY position",
+        )?;
+        let mut rows = statement.query([workspace])?;
+        let mut res = Vec::new();
+        while let Some(row) = rows.next()? {
+            res.push(self.read_token(row)?);
+        }
+        Ok(res)
+    }
+
+    /// Makes a token, or gives the one of this id its new content.
+    pub fn put_token(&self, workspace: &str, token: &StoredToken) -> Result<(), StoreError> {
+        self.write(|transaction| self.write_token(transaction, workspace, token))
+    }
+
+    pub fn delete_token(&self, workspace: &str, id: &str) -> Result<(), StoreError> {
+        self.connection().execute("DELETE FROM tokens WHERE workspace = ?1 AND id = ?2", [workspace, id])?;
+        Ok(())
+    }
+
+    pub fn kafka_connections(&self, workspace: &str) -> Result<Vec<KafkaConnection>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare(
+            "SELECT id, name, bootstrap_servers, security_protocol, sasl_mechanism, key, secret, ssl_ca_pem, created_at \
+             FROM connections WHERE workspace = ?1 ORDER BY name",
+        )?;
+        let mut rows = statement.query([workspace])?;
+        let mut res = Vec::new();
+        while let Some(row) = rows.next()? {
+            let id: String = row.get(0)?;
+            let secret: Option<Vec<u8>> = row.get(6)?;
+            let secret = secret.map(|it| self.unseal(&format!("connection {id}"), &it)).transpose()?;
+            res.push(KafkaConnection {
+                name: row.get(1)?,
+                bootstrap_servers: row.get(2)?,
+                security_protocol: row.get(3)?,
+                sasl_mechanism: row.get(4)?,
+                key: row.get(5)?,
+                secret,
+                ssl_ca_pem: row.get(7)?,
+                created_at: row.get(8)?,
+                id,
+            });
+        }
+        Ok(res)
+    }
+
+    pub fn put_kafka_connection(&self, workspace: &str, it: &KafkaConnection) -> Result<(), StoreError> {
+        let purpose = format!("connection {}", it.id);
+        let secret = it.secret.as_ref().map(|secret| self.key.seal(&purpose, secret.reveal()));
+        self.connection().execute(
+            "INSERT OR REPLACE INTO connections (id, workspace, name, bootstrap_servers, security_protocol, \
+             sasl_mechanism, key, secret, ssl_ca_pem, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            params![
+                it.id,
+                workspace,
+                it.name,
+                it.bootstrap_servers,
+                it.security_protocol,
+                it.sasl_mechanism,
+                it.key,
+                secret,
+                it.ssl_ca_pem,
+                it.created_at
+            ],
+        )?;
+        Ok(())
+    }
+
+    pub fn delete_kafka_connection(&self, workspace: &str, id: &str) -> Result<(), StoreError> {
+        self.connection().execute("DELETE FROM connections WHERE workspace = ?1 AND id = ?2", [workspace, id])?;
+        Ok(())
+    }
+
     /// The positions of a data source on a topic, in the order of partitions.
     pub fn kafka_positions(
         &self,
@@ -95,26 +307,144 @@ impl Store {
         datasource: &str,
         topic: &str,
     ) -> Result<Vec<KafkaPosition>, StoreError> {
-        let _ = (workspace, datasource, topic);
-        Ok(vec![])
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(
+            "SELECT partition, next_offset, ingest_epoch, intent FROM kafka_positions \
+             WHERE workspace = ?1 AND datasource = ?2 AND topic = ?3 ORDER BY partition",
+        )?;
+        let rows = statement.query_map([workspace, datasource, topic], |row| {
+            Ok(KafkaPosition {
+                datasource: datasource.to_owned(),
+                topic: topic.to_owned(),
+                partition: row.get(0)?,
+                next_offset: row.get(1)?,
+                ingest_epoch: row.get(2)?,
+                intent: row.get(3)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Writes positions, all or none, and returns when they are on the disk.
     pub fn save_kafka_positions(&self, workspace: &str, positions: &[KafkaPosition]) -> Result<(), StoreError> {
-        let _ = (workspace, positions);
+        self.write(|transaction| {
+            let mut statement = transaction.prepare_cached(
+                "INSERT OR REPLACE INTO kafka_positions \
+                 (workspace, datasource, topic, partition, next_offset, ingest_epoch, intent) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            )?;
+            for it in positions {
+                statement.execute(params![
+                    workspace,
+                    it.datasource,
+                    it.topic,
+                    it.partition,
+                    it.next_offset,
+                    it.ingest_epoch,
+                    it.intent
+                ])?;
+            }
+            Ok(())
+        })
+    }
+
+    fn write_token(&self, transaction: &Transaction, workspace: &str, it: &StoredToken) -> Result<(), StoreError> {
+        let lookup = self.token_lookup().hash(it.value.reveal());
+        let value = self.key.seal(&format!("token {}", it.token.id), it.value.reveal());
+        transaction.execute(
+            "INSERT INTO tokens (id, workspace, name, lookup, value, description, origin, scopes, created_at, \
+             updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+             ON CONFLICT (id) DO UPDATE SET name = ?3, lookup = ?4, value = ?5, description = ?6, origin = ?7, \
+             scopes = ?8, updated_at = ?10",
+            params![
+                it.token.id,
+                workspace,
+                it.token.name,
+                lookup.as_slice(),
+                value,
+                it.token.description,
+                it.token.origin,
+                scopes::print(&it.token.scopes),
+                it.created_at,
+                it.updated_at
+            ],
+        )?;
         Ok(())
     }
 
-    pub fn sources(&self, workspace: &str) -> Result<Vec<Source>, StoreError> {
-        let _ = workspace;
-        Ok(vec![])
+    fn read_token(&self, row: &Row) -> Result<StoredToken, StoreError> {
+        let id: String = row.get(0)?;
+        let sealed: Vec<u8> = row.get(2)?;
+        let value = self.unseal(&format!("token {id}"), &sealed)?;
+        let scopes: String = row.get(5)?;
+        let token = Token {
+            name: row.get(1)?,
+            description: row.get(3)?,
+            origin: row.get(4)?,
+            scopes: scopes::parse(&scopes).map_err(StoreError::Damaged)?,
+            id,
+        };
+        Ok(StoredToken { token, value, created_at: row.get(6)?, updated_at: row.get(7)? })
+    }
+
+    fn unseal(&self, purpose: &str, sealed: &[u8]) -> Result<Secret, StoreError> {
+        let text = self.key.open(purpose, sealed);
+        text.map(Secret).ok_or_else(|| StoreError::Damaged(format!("the secret of {purpose} cannot be opened")))
+    }
+
+    /// All of `change` or nothing of it, on the disk when this returns.
+    fn write(&self, change: impl FnOnce(&Transaction) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        change(&transaction)?;
+        Ok(transaction.commit()?)
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        // A panic cannot leave a half-done change behind: a transaction that is not committed is rolled back.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl DataDirectory {
-    /// Where the engine keeps its tables.
-    pub fn engine_path(&self) -> PathBuf {
-        self.path.join("engine")
+/// SQLite makes files with the process's mask; this one is for its owner alone.
+fn restrict(path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::PermissionsExt;
+    let permissions = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(path, permissions).map_err(|error| StoreError::file(path, error))
+}
+
+fn read_sources(connection: &Connection, workspace: &str, pending: u8) -> Result<Vec<Source>, StoreError> {
+    let mut statement =
+        connection.prepare("SELECT path, text FROM sources WHERE workspace = ?1 AND pending = ?2 ORDER BY path")?;
+    let rows = statement.query_map(params![workspace, pending], |row| {
+        Ok(Source::new(row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn write_sources(
+    transaction: &Transaction,
+    workspace: &str,
+    pending: u8,
+    sources: &[Source],
+) -> Result<(), StoreError> {
+    transaction.execute("DELETE FROM sources WHERE workspace = ?1 AND pending = ?2", params![workspace, pending])?;
+    let mut statement =
+        transaction.prepare("INSERT INTO sources (workspace, pending, path, text) VALUES (?1, ?2, ?3, ?4)")?;
+    for source in sources {
+        statement.execute(params![workspace, pending, &*source.path, &*source.text])?;
+    }
+    Ok(())
+}
+
+fn clear_pending(transaction: &Transaction, workspace: &str) -> Result<(), StoreError> {
+    transaction.execute("DELETE FROM pending WHERE workspace = ?1", [workspace])?;
+    write_sources(transaction, workspace, 1, &[])
+}
+
+impl StoreError {
+    fn file(path: &Path, error: std::io::Error) -> StoreError {
+        StoreError::File { path: path.to_owned(), error }
     }
 }
 
