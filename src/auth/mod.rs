@@ -3,33 +3,15 @@
 //! In: tokens as stored, a token string. Out: [`Access`], and [`ReadGrant`]s for single data sources.
 //! Projects, HTTP and the engine are not known here.
 
-use crate::name::ResourceName;
+mod scope;
 
-/// One scope of a token: `PIPES:READ:x`, `DATASOURCES:READ:x:filter`, `ADMIN`, ...
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Scope {
-    pub kind: ScopeKind,
-    pub resource: Option<String>,
-    /// The row filter, as the user wrote it.
-    pub filter: Option<String>,
-}
+pub use scope::{BadScope, Scope, ScopeKind, add_scopes, merge_scopes};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ScopeKind {
-    Admin,
-    AdminUser,
-    Tokens,
-    DatasourcesCreate,
-    DatasourcesAppend,
-    DatasourcesDrop,
-    DatasourcesRead,
-    PipesCreate,
-    PipesDrop,
-    PipesRead,
-    WorkspaceReadAll,
-    WorkspaceDeploy,
-    OrgDatasourcesRead,
-}
+use crate::{
+    name::ResourceName,
+    sql::scan::{self, ScanError},
+};
+use std::sync::Arc;
 
 /// A static token as it is kept. The value itself is handled by `store` and the routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,17 +24,19 @@ pub struct Token {
     pub scopes: Vec<Scope>,
 }
 
-/// What the bearer of a token may do.
+/// What the bearer of a token may do. [`Access::enter`] gives the access that holds inside a pipe.
 #[derive(Debug, Clone)]
 pub struct Access {
-    scopes: Vec<Scope>,
-    token_name: String,
+    scopes: Arc<[Scope]>,
+    token_name: Arc<str>,
+    inside: bool,
 }
 
-/// The right to read one data source, whole or through a filter. Made only by [`Access`].
+/// The right to read one data source, whole or through filters. Made only by [`Access`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadGrant {
     table: ResourceName,
+    quarantine: bool,
     filters: Vec<String>,
 }
 
@@ -60,22 +44,183 @@ pub struct ReadGrant {
 #[error("the token has no access to this resource")]
 pub struct Denied;
 
+/// A row filter is one expression; it may hold subqueries over other data sources.
+pub fn check_filter(text: &str) -> Result<(), ScanError> {
+    scan::scan_filter(text).map(drop)
+}
+
 impl Access {
     pub fn of(token: &Token) -> Access {
-        Access { scopes: token.scopes.clone(), token_name: token.name.clone() }
+        Access { scopes: token.scopes.as_slice().into(), token_name: token.name.as_str().into(), inside: false }
+    }
+
+    /// The access of the project itself: what its views and its deploy checks read with.
+    pub fn owner() -> Access {
+        let scope = Scope { kind: ScopeKind::Admin, resource: None, filter: None };
+        Access { scopes: [scope].into(), token_name: "".into(), inside: false }
     }
 
     pub fn token_name(&self) -> &str {
         &self.token_name
     }
 
+    pub fn scopes(&self) -> &[Scope] {
+        &self.scopes
+    }
+
     pub fn is_admin(&self) -> bool {
-        self.scopes.iter().any(|it| matches!(it.kind, ScopeKind::Admin | ScopeKind::AdminUser))
+        self.has(&[ScopeKind::Admin, ScopeKind::AdminUser])
+    }
+
+    /// The access inside a pipe: data sources need no scope of their own there, their filters still hold.
+    /// A pipe read inside another needs no scope either.
+    pub fn enter(&self, pipe: &ResourceName) -> Result<Access, Denied> {
+        let inside = Access { inside: true, ..self.clone() };
+        if self.inside || self.is_admin() {
+            return Ok(inside);
+        }
+        let scopes = self.on(ScopeKind::PipesRead, pipe).collect::<Vec<_>>();
+        // A filter on a pipe is no promise that is kept anywhere yet, so such a scope opens nothing.
+        if scopes.iter().any(|it| it.filter.is_some()) {
+            return Err(Denied);
+        }
+        (!scopes.is_empty() || self.has(&[ScopeKind::WorkspaceReadAll])).then_some(inside).ok_or(Denied)
+    }
+
+    /// The right to read a data source. Several filters on it hold together; a scope without one lifts none.
+    pub fn read(&self, datasource: &ResourceName) -> Result<ReadGrant, Denied> {
+        let grant = |filters| ReadGrant { table: datasource.clone(), quarantine: false, filters };
+        if self.is_admin() {
+            return Ok(grant(vec![]));
+        }
+        let mut any = self.inside || self.has(&[ScopeKind::WorkspaceReadAll]);
+        let mut filters: Vec<String> = Vec::new();
+        for scope in self.on(ScopeKind::DatasourcesRead, datasource) {
+            any = true;
+            if let Some(filter) = &scope.filter
+                && !filters.contains(filter)
+            {
+                filters.push(filter.clone());
+            }
+        }
+        any.then(|| grant(filters)).ok_or(Denied)
+    }
+
+    /// The right to read what a data source refused. It rides on the scope of the source; its rows are
+    /// text that a filter cannot be trusted on, so a filtered source keeps its quarantine closed.
+    pub fn read_quarantine(&self, datasource: &ResourceName) -> Result<ReadGrant, Denied> {
+        match self.read(datasource)? {
+            grant if grant.filters.is_empty() => Ok(ReadGrant { quarantine: true, ..grant }),
+            _ => Err(Denied),
+        }
+    }
+
+    pub fn may_append(&self, datasource: &ResourceName) -> bool {
+        self.may(ScopeKind::DatasourcesAppend, datasource)
+    }
+
+    /// Truncate, delete rows, replace, drop.
+    pub fn may_drop_datasource(&self, datasource: &ResourceName) -> bool {
+        self.may(ScopeKind::DatasourcesDrop, datasource)
+    }
+
+    pub fn may_create_datasource(&self) -> bool {
+        self.is_admin() || self.has(&[ScopeKind::DatasourcesCreate])
+    }
+
+    pub fn may_create_pipe(&self) -> bool {
+        self.is_admin() || self.has(&[ScopeKind::PipesCreate])
+    }
+
+    pub fn may_drop_pipe(&self, pipe: &ResourceName) -> bool {
+        self.may(ScopeKind::PipesDrop, pipe)
+    }
+
+    pub fn may_manage_tokens(&self) -> bool {
+        self.is_admin() || self.has(&[ScopeKind::Tokens])
+    }
+
+    pub fn may_deploy(&self) -> bool {
+        self.is_admin() || self.has(&[ScopeKind::WorkspaceDeploy])
+    }
+
+    fn may(&self, kind: ScopeKind, resource: &ResourceName) -> bool {
+        self.is_admin() || self.on(kind, resource).next().is_some()
+    }
+
+    fn has(&self, kinds: &[ScopeKind]) -> bool {
+        self.scopes.iter().any(|it| kinds.contains(&it.kind))
+    }
+
+    fn on(&self, kind: ScopeKind, resource: &ResourceName) -> impl Iterator<Item = &Scope> {
+        self.scopes.iter().filter(move |it| it.kind == kind && it.resource.as_deref() == Some(resource.as_str()))
     }
 }
 
 impl ReadGrant {
+    /// The data source, also when the grant is for its quarantine.
     pub fn table(&self) -> &ResourceName {
         &self.table
+    }
+
+    pub fn is_quarantine(&self) -> bool {
+        self.quarantine
+    }
+
+    /// The filters that hold together, as their users wrote them.
+    pub fn filters(&self) -> &[String] {
+        &self.filters
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access(scopes: &[&str]) -> Access {
+        let scopes = scopes.iter().map(|it| Scope::parse(it).unwrap()).collect();
+        Access::of(&Token { id: "1".into(), name: "t".into(), description: String::new(), origin: "C".into(), scopes })
+    }
+
+    fn name(text: &str) -> ResourceName {
+        ResourceName::new(text).unwrap()
+    }
+
+    #[test]
+    fn a_pipe_opens_what_it_reads_and_filters_hold_inside() {
+        let access = access(&["PIPES:READ:p", "DATASOURCES:READ:x:a=1"]);
+        assert_eq!(access.read(&name("y")), Err(Denied));
+        assert_eq!(access.enter(&name("q")).err(), Some(Denied));
+        let inside = access.enter(&name("p")).unwrap();
+        assert_eq!(inside.read(&name("y")).unwrap().filters(), [] as [&str; 0]);
+        assert_eq!(inside.read(&name("x")).unwrap().filters(), ["a=1"]);
+        assert!(inside.enter(&name("q")).is_ok());
+    }
+
+    #[test]
+    fn filters_only_narrow() {
+        let access = access(&[
+            "DATASOURCES:READ:x:a=1",
+            "DATASOURCES:READ:x",
+            "DATASOURCES:READ:x:b=2",
+            "DATASOURCES:READ:x:a=1",
+            "WORKSPACE:READ_ALL",
+        ]);
+        assert_eq!(access.read(&name("x")).unwrap().filters(), ["a=1", "b=2"]);
+        assert_eq!(access.read_quarantine(&name("x")), Err(Denied));
+        assert!(access.read_quarantine(&name("y")).unwrap().is_quarantine());
+    }
+
+    #[test]
+    fn an_admin_reads_all_and_others_do_only_what_they_may() {
+        assert!(access(&["ADMIN"]).read(&name("x")).is_ok());
+        assert!(access(&["ADMIN"]).may_append(&name("x")));
+        let append = access(&["DATASOURCES:APPEND:x"]);
+        assert!(append.may_append(&name("x")) && !append.may_append(&name("y")));
+        assert!(!append.may_drop_datasource(&name("x")) && !append.may_create_datasource() && !append.may_deploy());
+        assert_eq!(append.read(&name("x")), Err(Denied));
+        let filtered = Scope { kind: ScopeKind::PipesRead, resource: Some("p".into()), filter: Some("a=1".into()) };
+        let access = Access { scopes: [filtered].into(), token_name: "".into(), inside: false };
+        assert_eq!(access.enter(&name("p")).err(), Some(Denied));
     }
 }

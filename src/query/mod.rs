@@ -3,13 +3,20 @@
 //! In: a [`Request`], the project, the namespace, an [`Access`]. Out: a [`CompiledQuery`], which cannot be
 //! made in any other way. Running it is not known here.
 
+mod names;
+
+pub use names::Names;
+
 use crate::{
     auth::Access,
+    diagnostic::Place,
     name::{Namespace, ResourceName},
-    project::Project,
+    project::{Node, Pipe, Project},
     sql::{Sql, scan::ScanError},
     template::{Params, TemplateError},
 };
+use indexmap::IndexMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// What a caller wants to read.
 #[derive(Debug, Clone)]
@@ -19,13 +26,15 @@ pub struct Request {
     /// SQL over the result of a pipe, which it calls `_` or by the pipe's name.
     pub over: Option<String>,
     pub format: Format,
+    /// The workspace's secrets, by name. Their values travel as parameters, never in the text.
+    pub secrets: Arc<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Clone)]
 pub enum Target {
     /// An endpoint.
     Pipe(ResourceName),
-    /// The text of `/v0/sql`, its trailing FORMAT cut off. It may begin with `%`.
+    /// The text of `/v0/sql`, its trailing FORMAT cut off (`scan::cut_format`). It may begin with `%`.
     Sql(String),
 }
 
@@ -43,26 +52,27 @@ pub enum Format {
 }
 
 /// A read that was compiled from grants. Its text holds physical names; texts that leave the server must
-/// not ([`CompiledQuery::public`]).
+/// not ([`CompiledQuery::names`]).
 #[derive(Debug, Clone)]
 pub struct CompiledQuery {
     sql: Sql,
     parameters: Vec<(String, String)>,
     format: Format,
-    /// Some data source in it is read through a filter: statistics must not count hidden rows.
-    filtered: bool,
+    settings: IndexMap<String, serde_json::Value>,
+    names: Names,
 }
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum QueryError {
-    #[error("{0}")]
-    Template(TemplateError),
-    #[error("{0}")]
-    Refused(ScanError),
+    /// `place` is in the `.pipe` file; nothing for a text that came with the request.
+    #[error("{error}")]
+    Template { error: TemplateError, place: Option<Place> },
+    #[error("{error}")]
+    Refused { error: ScanError, place: Option<Place> },
     #[error("there is no endpoint `{0}`")]
     NoSuchPipe(String),
     /// The token may not read what the query names, or it does not exist: the same words for both.
-    #[error("not found or not allowed: {0}")]
+    #[error("the resource `{0}` does not exist, or the token has no access to it")]
     Denied(String),
 }
 
@@ -77,11 +87,96 @@ pub fn compile(
     Err(QueryError::Denied(String::new()))
 }
 
+/// The composed SELECT of a node under the project's own access: what its view runs, and what a push checks.
+/// `mode` says what a template does without parameters.
+pub fn compile_for_owner(
+    project: &Project,
+    namespace: &Namespace,
+    pipe: &Pipe,
+    node: &Node,
+    mode: OwnerMode,
+) -> Result<Sql, QueryError> {
+    let _ = (project, namespace, pipe, node, mode);
+    Err(QueryError::Denied(String::new()))
+}
+
+/// How templates are rendered for the project itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnerMode {
+    /// As a request without parameters would: what a view needs.
+    NoParameters,
+    /// Missing parameters become placeholders, secrets an empty string: what a check needs.
+    Check,
+}
+
+/// Asks the engine for the columns of a composed SELECT (`name`, `type` among them).
+pub fn describe(select: &Sql) -> Sql {
+    let mut sql = Sql::new("DESCRIBE TABLE (");
+    sql.sql(select).push(")");
+    sql
+}
+
+/// Asks the engine for its own reading of a composed SELECT, tables resolved.
+pub fn explain(select: &Sql) -> Sql {
+    let mut sql = Sql::new("EXPLAIN QUERY TREE passes = 1 ");
+    sql.sql(select);
+    sql
+}
+
+impl Request {
+    pub fn pipe(name: ResourceName, params: Params) -> Request {
+        Request { target: Target::Pipe(name), params, over: None, format: Format::Json, secrets: Arc::default() }
+    }
+
+    pub fn sql(text: impl Into<String>) -> Request {
+        Request {
+            target: Target::Sql(text.into()),
+            params: Params::new(),
+            over: None,
+            format: Format::Json,
+            secrets: Arc::default(),
+        }
+    }
+}
+
+impl Format {
+    pub const ALL: [Format; 8] = [
+        Format::Json,
+        Format::Csv,
+        Format::CsvWithNames,
+        Format::Tsv,
+        Format::TsvWithNames,
+        Format::PrettyCompact,
+        Format::JsonEachRow,
+        Format::Parquet,
+    ];
+
+    /// The engine's name of the format.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Json => "JSON",
+            Format::Csv => "CSV",
+            Format::CsvWithNames => "CSVWithNames",
+            Format::Tsv => "TSV",
+            Format::TsvWithNames => "TSVWithNames",
+            Format::PrettyCompact => "PrettyCompact",
+            Format::JsonEachRow => "JSONEachRow",
+            Format::Parquet => "Parquet",
+        }
+    }
+
+    /// The format that a `FORMAT x` names, in any case.
+    pub fn parse(name: &str) -> Option<Format> {
+        Format::ALL.into_iter().find(|it| it.name().eq_ignore_ascii_case(name))
+    }
+}
+
 impl CompiledQuery {
     pub fn sql(&self) -> &Sql {
         &self.sql
     }
 
+    /// Values of `{name: String}` in the text, escaped as the engine reads parameters.
     pub fn parameters(&self) -> &[(String, String)] {
         &self.parameters
     }
@@ -90,7 +185,18 @@ impl CompiledQuery {
         self.format
     }
 
+    /// What templates set: `max_threads` and the like.
+    pub fn settings(&self) -> &IndexMap<String, serde_json::Value> {
+        &self.settings
+    }
+
+    /// Some data source in it is read through a filter: statistics must not count hidden rows.
     pub fn is_filtered(&self) -> bool {
-        self.filtered
+        self.names.is_filtered()
+    }
+
+    /// What makes engine texts fit to leave the server.
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 }
