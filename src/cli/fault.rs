@@ -3,6 +3,7 @@
 //! In: an [`anyhow::Error`]. Out: lines on the error stream and an exit code. A closed pipe is no fault.
 
 use super::{
+    client::ClientError,
     printer::{PrintError, Printer},
     settings::Environment,
 };
@@ -31,6 +32,7 @@ pub fn report(error: &anyhow::Error) -> u8 {
 
 fn is_users(error: &anyhow::Error) -> bool {
     error.downcast_ref::<UserError>().is_some()
+        || error.downcast_ref::<ClientError>().is_some_and(ClientError::is_users)
         || error.downcast_ref::<EngineError>().is_some_and(|it| {
             matches!(it.kind, EngineErrorKind::Missing | EngineErrorKind::Locked | EngineErrorKind::Query)
         })

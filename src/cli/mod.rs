@@ -9,6 +9,7 @@ mod commands;
 mod discover;
 mod fault;
 mod printer;
+mod serving;
 mod settings;
 mod tinyb;
 

@@ -1,12 +1,23 @@
-//! `birdhouse completions`.
+//! `birdhouse completions`: what a shell needs to complete commands and flags.
 
-use crate::cli::{fault::user, printer::Printer, settings::Settings};
+use crate::cli::{args::Arguments, printer::Printer, settings::Settings};
+use clap::CommandFactory;
+use clap_complete::Shell;
 
-/// Completions.
+/// Print completions for a shell
+///
+/// For bash:  birdhouse completions bash > ~/.local/share/bash-completion/completions/birdhouse
+/// For zsh:   birdhouse completions zsh > "${fpath[1]}/_birdhouse"
+/// For fish:  birdhouse completions fish > ~/.config/fish/completions/birdhouse.fish
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    shell: Shell,
+}
 
-pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
-    let _ = (args, settings, printer);
-    Err(user("`birdhouse completions` is not there yet"))
+pub(super) fn run(args: Args, _: &Settings, printer: &Printer) -> anyhow::Result<()> {
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut Arguments::command(), "birdhouse", &mut text);
+    printer.bytes(&text)?;
+    Ok(())
 }

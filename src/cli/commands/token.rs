@@ -1,12 +1,130 @@
-//! `birdhouse token`.
+//! `birdhouse token`: who may do what.
 
-use crate::cli::{fault::user, printer::Printer, settings::Settings};
+use super::wait;
+use crate::cli::{
+    args::TargetArgs,
+    client::{Client, escape},
+    fault::user,
+    printer::Printer,
+    settings::Settings,
+};
+use serde_json::Value;
 
-/// Tokens.
+/// Make, list, show and remove tokens
+///
+/// A token can do what its scopes say:
+///   ADMIN                                  everything
+///   TOKENS                                 make tokens
+///   PIPES:READ:endpoint                    call an endpoint
+///   DATASOURCES:READ:events                read a data source
+///   DATASOURCES:READ:events:company_id=1   read those of its rows, in endpoints too
+///   DATASOURCES:APPEND:events              add rows
+///   DATASOURCES:CREATE, PIPES:CREATE       deploy
+///
+///   birdhouse token create app_token --scope PIPES:READ:api_totals \
+///       --scope 'DATASOURCES:READ:events:company_id=1'
+///   curl "http://localhost:7181/v0/pipes/api_totals.json?token=$(birdhouse token show app_token)"
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: TokenCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum TokenCommand {
+    /// Make a token and print its value
+    Create {
+        name: String,
+        /// A scope, like PIPES:READ:endpoint; may be given many times
+        #[arg(long = "scope", value_name = "SCOPE", required = true)]
+        scopes: Vec<String>,
+        /// What the token is for
+        #[arg(long, value_name = "TEXT")]
+        description: Option<String>,
+        #[command(flatten)]
+        target: TargetArgs,
+    },
+    /// List the tokens with what they may do
+    Ls {
+        #[command(flatten)]
+        target: TargetArgs,
+    },
+    /// Print a token's value and nothing else
+    Show {
+        name: String,
+        #[command(flatten)]
+        target: TargetArgs,
+    },
+    /// Remove a token; whoever holds it is nobody from then on
+    Rm {
+        name: String,
+        #[command(flatten)]
+        target: TargetArgs,
+    },
+}
 
 pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
-    let _ = (args, settings, printer);
-    Err(user("`birdhouse token` is not there yet"))
+    match args.command {
+        TokenCommand::Create { name, scopes, description, target } => {
+            let client = Client::new(&settings.target(&target)?)?;
+            let mut form = vec![("name", name.as_str())];
+            form.extend(scopes.iter().map(|scope| ("scope", scope.as_str())));
+            form.extend(description.iter().map(|it| ("description", it.as_str())));
+            let token = wait(client.post_form("/v0/tokens/", &form))?;
+            printer.note(format!("made token {name}: {}", scopes_of(&token)));
+            printer.line(value_of(&token)?)?;
+        }
+        TokenCommand::Ls { target } => {
+            let client = Client::new(&settings.target(&target)?)?;
+            let reply = wait(client.get("/v0/tokens/"))?;
+            let tokens = reply["tokens"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let rows: Vec<Vec<String>> = tokens.iter().map(|it| vec![text(&it["name"]), scopes_of(it)]).collect();
+            printer.table(&["name", "scopes"], &rows)?;
+        }
+        TokenCommand::Show { name, target } => {
+            let client = Client::new(&settings.target(&target)?)?;
+            let token = wait(client.get(&format!("/v0/tokens/{}", escape(&name))))?;
+            printer.line(value_of(&token)?)?;
+        }
+        TokenCommand::Rm { name, target } => {
+            let client = Client::new(&settings.target(&target)?)?;
+            wait(client.delete(&format!("/v0/tokens/{}", escape(&name))))?;
+            printer.note(format!("removed token {name}"));
+        }
+    }
+    Ok(())
+}
+
+fn value_of(token: &Value) -> anyhow::Result<&str> {
+    token["token"].as_str().ok_or_else(|| user("the server does not show this token's value to yours"))
+}
+
+/// The scopes as one writes them: `PIPES:READ:x, DATASOURCES:READ:y:filter`.
+fn scopes_of(token: &Value) -> String {
+    let scopes = token["scopes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let scope = |scope: &Value| {
+        let parts = ["type", "resource", "filter"].map(|part| text(&scope[part]));
+        parts.into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>().join(":")
+    };
+    scopes.iter().map(scope).collect::<Vec<_>>().join(", ")
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_as_one_writes_them() {
+        let token = serde_json::json!({"scopes": [
+            {"type": "PIPES:READ", "resource": "a", "filter": ""},
+            {"type": "DATASOURCES:READ", "resource": "b", "filter": "x = 1"},
+            {"type": "ADMIN"},
+        ]});
+        assert_eq!(scopes_of(&token), "PIPES:READ:a, DATASOURCES:READ:b:x = 1, ADMIN");
+    }
 }
