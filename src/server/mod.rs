@@ -1,1 +1,101 @@
-//! server
+//! The HTTP side: routes, who may call them, and what goes over the wire.
+//!
+//! In: an [`App`], listeners, and a future that says when to stop. Out: replies. Every route but the health
+//! checks wants a token, and each handler asks the token's access for what it does: nothing is open by
+//! omission. Flags and the terminal are not known here.
+//!
+//! A request goes: `connection` (bytes) -> `entry` (request id, token, body within its limit) -> `routes/*`
+//! (one file per API family) -> [`App`] -> `answer` (rows on their way out) or `error` (the one table).
+
+mod answer;
+mod connection;
+mod entry;
+mod error;
+mod extract;
+mod frame;
+mod gate;
+mod params;
+mod read;
+mod routes;
+mod upload;
+
+use crate::{app::App, observe::Sink};
+use gate::Gate;
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+
+/// How much the server takes upon itself.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The largest body of calls that carry only parameters, in bytes.
+    pub max_body: usize,
+    /// The largest project that can be deployed in one call.
+    pub max_project: usize,
+    /// The largest file that can be appended in one call.
+    pub max_file: usize,
+    /// The largest head of a request: its URL and headers.
+    pub max_head: usize,
+    /// Reads that run at the same time.
+    pub max_running: usize,
+    /// Reads that wait for one of those places; the next one is sent away with `Retry-After`.
+    pub max_waiting: usize,
+    /// Files and projects that are taken in at the same time.
+    pub max_uploads: usize,
+    pub max_connections: usize,
+    /// How long a client may take to send a head, or be silent within a body or between requests.
+    pub client_patience: Duration,
+    /// How long a read may take until its answer begins.
+    pub answer_within: Duration,
+    /// How long running requests may go on after the server was told to stop.
+    pub drain: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Settings {
+            max_body: 1 << 20,
+            max_project: 32 << 20,
+            max_file: 128 << 20,
+            max_head: 64 << 10,
+            max_running: cores * 4,
+            max_waiting: cores * 32,
+            max_uploads: 4,
+            max_connections: 8192,
+            client_patience: Duration::from_secs(75),
+            answer_within: Duration::from_secs(60),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What handlers share. Cheap to clone.
+#[derive(Debug, Clone)]
+struct Context {
+    app: App,
+    sink: Sink,
+    settings: Arc<Settings>,
+    reads: Gate,
+    uploads: Gate,
+}
+
+/// Serves until `shutdown` is ready, then lets running requests end for a while.
+///
+/// Returns when every connection is closed. The app is left open: whoever opened it closes it.
+pub async fn serve(
+    app: App,
+    sink: Sink,
+    settings: Settings,
+    listeners: Vec<TcpListener>,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let context = Context {
+        app,
+        sink,
+        reads: Gate::new(settings.max_running, settings.max_waiting, settings.answer_within),
+        uploads: Gate::new(settings.max_uploads, settings.max_uploads * 8, settings.answer_within),
+        settings: Arc::new(settings),
+    };
+    let router = routes::router(&context);
+    connection::accept(router, &context.settings, listeners, shutdown).await;
+}

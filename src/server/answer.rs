@@ -1,0 +1,247 @@
+//! Rows on their way out: held back until their beginning is sure, then streamed.
+//!
+//! In: the rows of a read that has begun. Out: a response. An answer of up to [`HELD`] bytes is sent whole,
+//! with its right status and length; a longer one is streamed in constant memory, and a failure in it cuts
+//! the connection without the closing chunk. What was asked is not known here.
+
+use super::{entry::RequestId, error::ApiError, frame::JsonFrame, gate::Permit};
+use crate::{
+    engine::{EngineError, Rows, Statistics},
+    observe::{Observation, Sink},
+    query::{CompiledQuery, Format, Names},
+};
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use bytes::BytesMut;
+use futures_util::stream;
+use std::{
+    collections::VecDeque,
+    io,
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc;
+use tracing::Instrument;
+
+/// How much of an answer waits until the engine has delivered it or ended.
+const HELD: usize = 1 << 20;
+
+/// A read and what goes with it: who hears of its end, and the place that it takes.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) sink: Sink,
+    pub(super) request_id: RequestId,
+    /// Nothing for `/v0/sql`.
+    pub(super) pipe: Option<String>,
+    pub(super) started: Instant,
+    pub(super) _permit: Permit,
+    /// How long a client may leave a chunk lying.
+    pub(super) patience: Duration,
+}
+
+/// The bytes of an answer, one piece after another.
+#[derive(Debug)]
+struct Source {
+    rows: Rows,
+    names: Names,
+    format: Format,
+    frame: JsonFrame,
+    /// The bytes of rows so far: what a filtered token may know of the cost.
+    row_bytes: u64,
+    stage: Stage,
+    ready: VecDeque<Bytes>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Start,
+    Rows,
+    End,
+}
+
+/// What the pump sends to the body; a channel that closes without `End` is a cut.
+enum Piece {
+    Bytes(Bytes),
+    End,
+}
+
+pub(super) async fn answer(asked: Asked, rows: Rows, query: CompiledQuery) -> Result<Response, ApiError> {
+    let format = query.format();
+    let mut source = Source::new(rows, &query);
+    let mut held = VecDeque::new();
+    let mut size = 0;
+    while size < HELD {
+        match source.next().await {
+            Some(Ok(bytes)) => {
+                size += bytes.len();
+                held.push_back(bytes);
+            }
+            Some(Err(error)) => {
+                let error = ApiError::from(error);
+                asked.ended(error.status().as_u16(), source.rows.statistics(), Some(error.message()));
+                return Err(error);
+            }
+            None => {
+                asked.ended(200, source.rows.statistics(), None);
+                return Ok(reply(format, Body::from(joined(held, size))));
+            }
+        }
+    }
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(pump(asked, source, sender).in_current_span());
+    Ok(reply(format, Body::from_stream(pieces(held, receiver))))
+}
+
+/// Says that a read could not even begin.
+pub(super) fn refused(asked: &Asked, error: &ApiError) {
+    asked.ended(error.status().as_u16(), Statistics::default(), Some(error.message()));
+}
+
+/// Carries pieces from the engine to the body until one of them ends. Owns the rows: a client that went away
+/// or stopped reading ends the query.
+async fn pump(asked: Asked, mut source: Source, sender: mpsc::Sender<Piece>) {
+    let failure = loop {
+        let next = tokio::select! {
+            next = source.next() => next,
+            () = sender.closed() => break "the client went away".to_owned(),
+        };
+        let piece = match next {
+            Some(Ok(bytes)) => Piece::Bytes(bytes),
+            Some(Err(error)) => break error.message,
+            None => Piece::End,
+        };
+        let end = matches!(piece, Piece::End);
+        match sender.send_timeout(piece, asked.patience).await {
+            Ok(()) if end => return asked.ended(200, source.rows.statistics(), None),
+            Ok(()) => (),
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => break "the client went away".to_owned(),
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => break "the client stopped reading".to_owned(),
+        }
+    };
+    asked.sink.observe(Observation::AnswerCut { request_id: asked.request_id.0.to_string(), message: failure.clone() });
+    asked.ended(200, source.rows.statistics(), Some(failure));
+}
+
+fn pieces(
+    held: VecDeque<Bytes>,
+    receiver: mpsc::Receiver<Piece>,
+) -> impl stream::Stream<Item = Result<Bytes, io::Error>> {
+    stream::unfold(Some((held, receiver)), async |state| {
+        let (mut held, mut receiver) = state?;
+        if let Some(bytes) = held.pop_front() {
+            return Some((Ok(bytes), Some((held, receiver))));
+        }
+        match receiver.recv().await {
+            Some(Piece::Bytes(bytes)) => Some((Ok(bytes), Some((held, receiver)))),
+            Some(Piece::End) => None,
+            None => Some((Err(io::Error::other("the answer was cut")), None)),
+        }
+    })
+}
+
+impl Asked {
+    fn ended(&self, status: u16, statistics: Statistics, error: Option<String>) {
+        self.sink.observe(Observation::Query {
+            request_id: self.request_id.0.to_string(),
+            pipe: self.pipe.clone(),
+            status,
+            elapsed: self.started.elapsed(),
+            rows_read: statistics.rows_read,
+            bytes_read: statistics.bytes_read,
+            error,
+        });
+    }
+}
+
+impl Source {
+    fn new(rows: Rows, query: &CompiledQuery) -> Source {
+        Source {
+            rows,
+            names: query.names().clone(),
+            format: query.format(),
+            frame: JsonFrame::default(),
+            row_bytes: 0,
+            stage: Stage::Start,
+            ready: VecDeque::new(),
+        }
+    }
+
+    async fn next(&mut self) -> Option<Result<Bytes, EngineError>> {
+        loop {
+            if let Some(bytes) = self.ready.pop_front() {
+                return Some(Ok(bytes));
+            }
+            if self.stage == Stage::End {
+                return None;
+            }
+            let chunk = match self.rows.next().await {
+                Some(Err(error)) => {
+                    self.stage = Stage::End;
+                    return Some(Err(EngineError { message: self.names.public(&error.message), ..error }));
+                }
+                Some(Ok(chunk)) => Some(chunk),
+                None => None,
+            };
+            self.take(chunk);
+        }
+    }
+
+    /// Puts one chunk of rows, or their end, into the answer's own form.
+    fn take(&mut self, chunk: Option<Bytes>) {
+        let json = self.format == Format::Json;
+        if self.stage == Stage::Start && json {
+            // The columns are known once the first chunk is there.
+            self.ready.push_back(JsonFrame::head(columns(&self.rows)));
+        }
+        self.stage = if chunk.is_some() { Stage::Rows } else { Stage::End };
+        match chunk {
+            Some(chunk) if json => {
+                self.row_bytes += chunk.len() as u64;
+                self.ready.push_back(self.frame.rows(&chunk));
+            }
+            Some(chunk) => self.ready.push_back(chunk),
+            None if json => {
+                let statistics = self.statistics();
+                self.ready.push_back(self.frame.tail(&statistics));
+            }
+            None => (),
+        }
+        self.ready.retain(|it| !it.is_empty());
+    }
+
+    /// What the reply says the read cost: the engine's own figures would count rows that a filter hides.
+    fn statistics(&self) -> Statistics {
+        let statistics = self.rows.statistics();
+        if !self.names.is_filtered() {
+            return statistics;
+        }
+        Statistics { rows_read: self.frame.count(), bytes_read: self.row_bytes, ..statistics }
+    }
+}
+
+fn reply(format: Format, body: Body) -> Response {
+    let kind = match format {
+        Format::Json => "application/json",
+        Format::Csv | Format::CsvWithNames => "text/csv; charset=utf-8",
+        // Clients compare this one to the letter.
+        Format::Tsv | Format::TsvWithNames | Format::PrettyCompact => "text/plain",
+        Format::JsonEachRow => "application/x-ndjson",
+        Format::Parquet => "application/vnd.apache.parquet",
+    };
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response()
+}
+
+fn joined(pieces: VecDeque<Bytes>, size: usize) -> Bytes {
+    let mut res = BytesMut::with_capacity(size);
+    for piece in pieces {
+        res.extend_from_slice(&piece);
+    }
+    res.freeze()
+}
+
+/// The engine does not give columns yet.
+fn columns(_: &Rows) -> Vec<(&'static str, &'static str)> {
+    vec![]
+}

@@ -1,0 +1,214 @@
+//! What every request passes through: a request id, the log, the token, the body within its limit.
+//!
+//! In: a request as it came. Out: the same with a [`Caller`](crate::app::Caller), a [`RequestId`] and a whole
+//! body; or an error, before any handler has run. What a handler does is not known here.
+
+use super::{
+    Context,
+    error::{ApiError, Fault, Logged},
+    params::Fields,
+};
+use crate::{app::Caller, observe::Observation};
+use axum::{
+    body::{Body, Bytes},
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tracing::Instrument;
+
+/// Stands in every log line, every reply's `X-Request-Id` and the words of errors that are ours.
+#[derive(Debug, Clone)]
+pub(super) struct RequestId(pub(super) Arc<str>);
+
+/// What a group of routes asks of a request before its handlers run.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) context: Context,
+    pub(super) door: Door,
+    pub(super) max_body: usize,
+    /// How long until the answer begins; nothing for work that takes what it takes.
+    pub(super) answer_within: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    /// Anyone may come in: health checks, and routes that do not exist.
+    Open,
+    /// Whoever has a token that exists.
+    Token,
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A refused body is read on for a while, up to this much: a client that is still sending would see its
+/// connection reset instead of the reply.
+const DRAINED: usize = 64 << 20;
+const DRAINED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Outermost: names the request, answers `OPTIONS`, turns a panic into an error, says what happened.
+pub(super) async fn observe(State(context): State<Context>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let request_id = RequestId(format!("{:016x}", rand::random::<u64>()).into());
+    let method = request.method().clone();
+    // The path alone: a query string may hold a token.
+    let path = request.uri().path().to_owned();
+    let browsers = for_browsers(&path);
+    request.extensions_mut().insert(request_id.clone());
+    let span = tracing::info_span!("request", request_id = %request_id.0);
+    let mut response = if browsers && method == Method::OPTIONS {
+        preflight()
+    } else {
+        let run = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span);
+        run.await
+            .unwrap_or_else(|_| ApiError::from(Fault::Internal(format!("{method} {path} panicked"))).into_response())
+    };
+    if let Ok(value) = HeaderValue::from_str(&request_id.0) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    if browsers {
+        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        let exposed = HeaderValue::from_static("X-Request-Id, X-DB-Exception-Code, Retry-After");
+        response.headers_mut().insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    }
+    context.sink.observe(Observation::Request {
+        request_id: request_id.0.to_string(),
+        method: method.to_string(),
+        path,
+        status: response.status().as_u16(),
+        elapsed: started.elapsed(),
+        error: response.extensions().get::<Logged>().map(|it| it.0.clone()),
+    });
+    response
+}
+
+/// Per group of routes: the token first, so that strangers cannot make us hold bodies; then the body.
+pub(super) async fn admit(State(entry): State<Entry>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    if entry.door == Door::Token {
+        match caller(&entry.context, &parts) {
+            Some(caller) => _ = parts.extensions.insert(caller),
+            None => {
+                drain(&parts.headers, body).await;
+                return ApiError::from(Fault::Forbidden).into_response();
+            }
+        }
+    }
+    let bytes = match read(&parts.headers, body, entry.max_body, entry.context.settings.client_patience).await {
+        Ok(bytes) => bytes,
+        Err(fault) => return ApiError::from(fault).into_response(),
+    };
+    let run = next.run(Request::from_parts(parts, Body::from(bytes)));
+    match entry.answer_within {
+        None => run.await,
+        Some(limit) => match tokio::time::timeout(limit, run).await {
+            Ok(response) => response,
+            Err(_) => ApiError::from(Fault::Timeout("the request")).into_response(),
+        },
+    }
+}
+
+/// `Authorization: Bearer` wins over `?token=`: some clients send both.
+fn caller(context: &Context, parts: &Parts) -> Option<Caller> {
+    let bearer = parts.headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok()).and_then(bearer);
+    let token = match bearer {
+        Some(token) => token.to_owned(),
+        None => Fields::of_query(parts.uri.query()).text("token")?,
+    };
+    context.app.authenticate(token.trim())
+}
+
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
+}
+
+async fn read(headers: &HeaderMap, body: Body, limit: usize, patience: Duration) -> Result<Bytes, Fault> {
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|it| it > limit) {
+        drain(headers, body).await;
+        return Err(Fault::TooLarge { limit });
+    }
+    let mut body = body;
+    let mut res = Vec::with_capacity(declared.unwrap_or_default());
+    loop {
+        let Ok(frame) = tokio::time::timeout(patience, body.frame()).await else {
+            return Err(Fault::Timeout("the body"));
+        };
+        match frame {
+            None => return Ok(Bytes::from(res)),
+            Some(Err(error)) => return Err(Fault::BadBody(error.to_string())),
+            Some(Ok(frame)) => {
+                let Ok(chunk) = frame.into_data() else { continue };
+                if res.len() + chunk.len() > limit {
+                    drop(res);
+                    drain(headers, body).await;
+                    return Err(Fault::TooLarge { limit });
+                }
+                res.extend_from_slice(&chunk);
+            }
+        }
+    }
+}
+
+async fn drain(headers: &HeaderMap, mut body: Body) {
+    if headers.contains_key(header::EXPECT) {
+        // The client waits for a word before it sends anything; the reply is that word.
+        return;
+    }
+    let reading = async {
+        let mut seen = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            seen += frame.data_ref().map_or(0, Bytes::len);
+            if seen > DRAINED {
+                return;
+            }
+        }
+    };
+    _ = tokio::time::timeout(DRAINED_WITHIN, reading).await;
+}
+
+/// The routes that pages in browsers call: endpoints, queries and events. No page has a business elsewhere.
+fn for_browsers(path: &str) -> bool {
+    ["/v0/pipes", "/v0/sql", "/v0/events"].iter().any(|it| path.starts_with(it))
+}
+
+fn preflight() -> Response {
+    let headers = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, Content-Encoding"),
+        (header::ACCESS_CONTROL_MAX_AGE, "86400"),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bearer_is_read_in_any_case() {
+        assert_eq!(bearer("Bearer p.x"), Some("p.x"));
+        assert_eq!(bearer("bearer  p.x").map(str::trim), Some("p.x"));
+        assert_eq!(bearer("Basic p.x"), None);
+        assert_eq!(bearer("p.x"), None);
+    }
+
+    #[tokio::test]
+    async fn a_body_is_taken_up_to_its_limit() {
+        let limit = |bytes: usize| async move {
+            let body = Body::from(vec![b'x'; bytes]);
+            read(&HeaderMap::new(), body, 10, Duration::from_secs(1)).await
+        };
+        assert_eq!(limit(10).await.unwrap().len(), 10);
+        assert_eq!(limit(11).await.unwrap_err(), Fault::TooLarge { limit: 10 });
+    }
+}

@@ -1,0 +1,282 @@
+//! The one table of statuses and words: what went wrong, as HTTP says it.
+//!
+//! In: the errors of lower layers, and [`Fault`], which is what routes find wrong by themselves. Out: an
+//! [`ApiError`], answered as `application/json` with a non-empty `error`. Who reads the reply is not known here.
+
+use crate::{
+    app::AppError,
+    auth::Denied,
+    engine::{EngineError, EngineErrorKind},
+    query::QueryError,
+    sql::scan::ScanError,
+    template::TemplateError,
+};
+use axum::{
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+/// An error on its way out.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    body: Value,
+    /// Seconds after which asking again makes sense.
+    retry_after: Option<u32>,
+    /// ClickHouse's own number.
+    engine_code: Option<i32>,
+    /// What the log says where the caller is told less.
+    log: Option<String>,
+}
+
+/// What a request gets wrong before it reaches the layers below.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// No token, one that does not exist, or one that may not do this: one answer for all.
+    Forbidden,
+    /// There is no such route.
+    NoRoute,
+    MethodNotAllowed,
+    NoSuch {
+        what: &'static str,
+        name: String,
+    },
+    /// A query names it, and an administrator would see it.
+    NoSuchName(String),
+    Exists {
+        what: &'static str,
+        name: String,
+        hint: String,
+    },
+    /// A parameter or field that the call needs.
+    Missing(&'static str),
+    /// A parameter or field that makes no sense.
+    Bad {
+        field: &'static str,
+        message: String,
+    },
+    /// A body that could not be read as what it should be.
+    BadBody(String),
+    TooLarge {
+        limit: usize,
+    },
+    /// The body or the answer did not come in time.
+    Timeout(&'static str),
+    /// Every place is taken, and so is every place in the queue.
+    Busy,
+    /// What is asked for is known but not made yet.
+    Unsupported(String),
+    Conflict(String),
+    Internal(String),
+}
+
+/// Carried by an error's response for the log; never sent.
+#[derive(Debug, Clone)]
+pub(super) struct Logged(pub String);
+
+const ENGINE_CODE: HeaderName = HeaderName::from_static("x-db-exception-code");
+
+impl ApiError {
+    fn new(status: StatusCode, message: impl Into<String>) -> ApiError {
+        ApiError { status, body: json!({ "error": message.into() }), retry_after: None, engine_code: None, log: None }
+    }
+
+    fn retry_after(self, seconds: u32) -> ApiError {
+        ApiError { retry_after: Some(seconds), ..self }
+    }
+
+    fn logged(self, message: impl Into<String>) -> ApiError {
+        ApiError { log: Some(message.into()), ..self }
+    }
+
+    /// The same error, which says where in the project it is. The words of an author stay alone.
+    pub(super) fn at(mut self, position: Option<String>) -> ApiError {
+        if let (Some(position), Some(text)) = (position, self.body["error"].as_str()) {
+            self.body = json!({ "error": format!("{text} ({position})") });
+        }
+        self
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The words of the log.
+    pub(super) fn message(&self) -> String {
+        self.log
+            .clone()
+            .or_else(|| self.body["error"].as_str().map(str::to_owned))
+            .unwrap_or_else(|| self.body.to_string())
+    }
+}
+
+impl From<Fault> for ApiError {
+    fn from(fault: Fault) -> ApiError {
+        use Fault::*;
+        match fault {
+            Forbidden => ApiError::new(StatusCode::FORBIDDEN, "the token is missing, wrong, or may not do this"),
+            NoRoute => ApiError::new(StatusCode::NOT_FOUND, "there is no such route"),
+            MethodNotAllowed => ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this route does not take this method"),
+            NoSuch { what, name } => {
+                ApiError::new(StatusCode::NOT_FOUND, format!("there is no {what} `{name}` in this workspace"))
+            }
+            NoSuchName(name) => {
+                ApiError::new(StatusCode::BAD_REQUEST, format!("there is no data source or pipe `{name}`"))
+            }
+            Exists { what, name, hint } => {
+                ApiError::new(StatusCode::BAD_REQUEST, format!("there is already a {what} `{name}`: {hint}"))
+            }
+            Missing(field) => ApiError::new(StatusCode::BAD_REQUEST, format!("`{field}` is missing")),
+            Bad { field, message } => ApiError::new(StatusCode::BAD_REQUEST, format!("`{field}`: {message}")),
+            BadBody(message) => ApiError::new(StatusCode::BAD_REQUEST, format!("the body cannot be read: {message}")),
+            TooLarge { limit } => ApiError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the body is too large: this route takes at most {limit} bytes"),
+            ),
+            Timeout(what) => ApiError::new(StatusCode::REQUEST_TIMEOUT, format!("{what} took too long")),
+            Busy => ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the server has as many requests as it can take; try again later",
+            )
+            .retry_after(1),
+            Unsupported(message) => ApiError::new(StatusCode::BAD_REQUEST, message),
+            Conflict(message) => ApiError::new(StatusCode::CONFLICT, message),
+            Internal(message) => {
+                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "something went wrong in the server").logged(message)
+            }
+        }
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(_: Denied) -> ApiError {
+        Fault::Forbidden.into()
+    }
+}
+
+impl From<TemplateError> for ApiError {
+    /// `error()` and `custom_error()` speak for the author of the pipe: their words are sent as they are.
+    fn from(error: TemplateError) -> ApiError {
+        let status = StatusCode::from_u16(error.status).ok().filter(|it| it.as_u16() >= 400);
+        let res = ApiError::new(status.unwrap_or(StatusCode::BAD_REQUEST), words(&error.message));
+        match error.body {
+            None => res,
+            Some(Value::String(text)) => ApiError { body: json!({ "error": words(&text) }), ..res },
+            Some(body) => ApiError { body, ..res },
+        }
+    }
+}
+
+impl From<ScanError> for ApiError {
+    fn from(error: ScanError) -> ApiError {
+        ApiError::new(StatusCode::BAD_REQUEST, words(&error.message))
+    }
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> ApiError {
+        match error {
+            QueryError::Template { error, .. } => error.into(),
+            QueryError::Refused { error, .. } => error.into(),
+            QueryError::NoSuchPipe(name) => Fault::NoSuch { what: "endpoint", name }.into(),
+            error @ QueryError::Denied(_) => ApiError::new(StatusCode::FORBIDDEN, error.to_string()),
+        }
+    }
+}
+
+impl From<AppError> for ApiError {
+    fn from(error: AppError) -> ApiError {
+        match error {
+            AppError::Store(error) => Fault::Internal(error.to_string()).into(),
+            AppError::Engine(error) => error.into(),
+            AppError::Query(error) => error.into(),
+            AppError::NotFound { kind, name } => Fault::NoSuch { what: kind, name }.into(),
+            error @ AppError::Exists { .. } => ApiError::new(StatusCode::BAD_REQUEST, error.to_string()),
+            AppError::Invalid(message) => ApiError::new(StatusCode::BAD_REQUEST, words(&message)),
+            AppError::Stopping => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping").retry_after(5)
+            }
+        }
+    }
+}
+
+impl From<EngineError> for ApiError {
+    /// The message must have gone through the mapper to public names already.
+    fn from(error: EngineError) -> ApiError {
+        use EngineErrorKind::*;
+        let message = words(&error.message);
+        let res = match error.kind {
+            Query | Limit | TooMuchMemory => ApiError::new(StatusCode::BAD_REQUEST, message),
+            Timeout => ApiError::new(StatusCode::REQUEST_TIMEOUT, message),
+            Cancelled => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the query was cancelled").retry_after(1),
+            DiskFull => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the disk is full").retry_after(30),
+            Missing | Locked => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message),
+            Closed => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down").retry_after(5),
+            Internal => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "something went wrong in the engine"),
+        };
+        ApiError { engine_code: (error.code != 0).then_some(error.code), ..res }.logged(error.message)
+    }
+}
+
+/// A text that is never empty: clients fall over an empty `error`.
+fn words(text: &str) -> String {
+    if text.trim().is_empty() { "the request failed without saying why".to_owned() } else { text.to_owned() }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let logged = Logged(self.message());
+        let mut response = (self.status, axum::Json(self.body)).into_response();
+        let headers = response.headers_mut();
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(code) = self.engine_code {
+            headers.insert(ENGINE_CODE, HeaderValue::from(code));
+        }
+        response.extensions_mut().insert(logged);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::Span;
+
+    fn template_error(category: &'static str, status: u16, body: Option<Value>) -> ApiError {
+        TemplateError { category, message: "say it".into(), span: Span::at(0), status, body, hint: None }.into()
+    }
+
+    #[test]
+    fn words_of_templates_are_sent_as_they_are() {
+        let plain = template_error("error", 400, None);
+        assert_eq!((plain.status.as_u16(), plain.body), (400, json!({"error": "say it"})));
+        let custom = template_error("custom_error", 418, Some(json!({"code": 7})));
+        assert_eq!((custom.status.as_u16(), custom.body), (418, json!({"code": 7})));
+        let text = template_error("custom_error", 404, Some(json!("no")));
+        assert_eq!((text.status.as_u16(), text.body), (404, json!({"error": "no"})));
+        // A success or nonsense would be taken for an answer.
+        assert_eq!(template_error("custom_error", 200, None).status.as_u16(), 400);
+    }
+
+    #[test]
+    fn what_is_ours_is_logged_and_not_shown() {
+        let error = ApiError::from(EngineError {
+            kind: EngineErrorKind::Internal,
+            code: 49,
+            message: "assertion in w07_x.t".into(),
+        });
+        assert_eq!(error.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!error.body.to_string().contains("w07"));
+        assert_eq!(error.message(), "assertion in w07_x.t");
+        assert_eq!(error.engine_code, Some(49));
+    }
+
+    #[test]
+    fn an_error_is_never_empty() {
+        let error = EngineError { kind: EngineErrorKind::Query, code: 0, message: " ".into() };
+        assert!(!ApiError::from(error).body["error"].as_str().unwrap().trim().is_empty());
+    }
+}

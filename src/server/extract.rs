@@ -1,0 +1,101 @@
+//! What handlers ask of a request: who calls, what the path names.
+//!
+//! In: a request that came through `entry`. Out: typed parts of it, or an error as JSON. Bodies are read by
+//! `params` and `upload`.
+
+use super::{
+    entry::RequestId,
+    error::{ApiError, Fault},
+};
+use crate::{
+    app::{Caller, Workspace},
+    auth::Access,
+    project::{Datasource, Pipe},
+};
+use axum::{
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
+};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+/// Who calls, and in which workspace.
+#[derive(Debug, Clone)]
+pub(super) struct Who {
+    pub(super) access: Access,
+    pub(super) workspace: Arc<Workspace>,
+}
+
+/// The one segment of a path that names something.
+#[derive(Debug, Clone)]
+pub(super) struct Name(pub(super) String);
+
+impl Who {
+    /// Only the workspace's administrator comes past this.
+    pub(super) fn admin(&self) -> Result<(), Fault> {
+        if self.access.is_admin() { Ok(()) } else { Err(Fault::Forbidden) }
+    }
+
+    /// A data source by its name or id.
+    pub(super) fn datasource(&self, key: &str) -> Option<Arc<Datasource>> {
+        let project = self.workspace.project();
+        let by_id = |it: &&Arc<Datasource>| self.id_of("datasource", it.name.as_str()) == key;
+        let found = project.datasource(key).or_else(|| is_id(key).then(|| project.datasources.values().find(by_id))?);
+        found.cloned()
+    }
+
+    /// A pipe by its name or id.
+    pub(super) fn pipe(&self, key: &str) -> Option<Arc<Pipe>> {
+        let project = self.workspace.project();
+        let by_id = |it: &&Arc<Pipe>| self.id_of("pipe", it.name.as_str()) == key;
+        let found = project.pipe(key).or_else(|| is_id(key).then(|| project.pipes.values().find(by_id))?);
+        found.cloned()
+    }
+
+    /// What a caller hears of a thing that is not there, or that it may not know of: without an
+    /// administrator's rights there is one answer for both.
+    pub(super) fn missing(&self, what: &'static str, name: &str) -> Fault {
+        if self.access.is_admin() { Fault::NoSuch { what, name: name.to_owned() } } else { Fault::Forbidden }
+    }
+
+    /// The id of a resource: the same for as long as workspace and name are.
+    pub(super) fn id_of(&self, kind: &str, name: &str) -> String {
+        let digest = Sha256::digest(format!("{}\0{kind}\0{name}", self.workspace.id()));
+        digest.iter().take(16).fold("t_".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+    }
+}
+
+fn is_id(key: &str) -> bool {
+    key.len() == 34 && key.starts_with("t_")
+}
+
+impl<S: Sync> FromRequestParts<S> for Who {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Who, ApiError> {
+        let caller = parts.extensions.get::<Caller>().cloned();
+        // A handler that was put behind an open door and asks who calls: nobody does.
+        let Caller { access, workspace } = caller.ok_or(Fault::Forbidden)?;
+        Ok(Who { access, workspace })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for RequestId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<RequestId, ApiError> {
+        let id = parts.extensions.get::<RequestId>().cloned();
+        Ok(id.ok_or_else(|| Fault::Internal("a request without an id".to_owned()))?)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Name, ApiError> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Name(name)),
+            Err(error) => Err(Fault::Bad { field: "path", message: error.body_text() }.into()),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! `/v0/connectors`: Kafka connections. A secret goes in and never comes out.
+
+use crate::{
+    app::NewConnection,
+    server::{
+        error::{ApiError, Fault},
+        extract::{Name, Who},
+        params::{Body, Fields},
+    },
+    store::{KafkaConnection, Secret},
+};
+use axum::{
+    Json,
+    body::Bytes,
+    http::{HeaderMap, StatusCode, Uri},
+};
+use serde::Serialize;
+
+#[derive(Serialize)]
+pub(super) struct ConnectorList {
+    connectors: Vec<Connector>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Connector {
+    id: String,
+    service: &'static str,
+    name: String,
+    settings: Settings,
+    linkers: Vec<Linker>,
+    sinks: Vec<()>,
+    created_at: String,
+}
+
+#[derive(Serialize)]
+struct Settings {
+    kafka_bootstrap_servers: String,
+    kafka_security_protocol: String,
+    kafka_sasl_mechanism: String,
+    kafka_sasl_plain_username: Option<String>,
+    /// That there is a certificate, not which.
+    has_ssl_ca_pem: bool,
+}
+
+/// A data source that reads through the connection.
+#[derive(Serialize)]
+struct Linker {
+    datasource_id: String,
+    settings: LinkerSettings,
+}
+
+#[derive(Serialize)]
+struct LinkerSettings {
+    kafka_topic: String,
+    kafka_group_id: String,
+}
+
+impl Connector {
+    fn of(who: &Who, connection: &KafkaConnection) -> Connector {
+        let project = who.workspace.project();
+        let linkers = project.datasources.values().filter_map(|datasource| {
+            let kafka = datasource.kafka.as_ref().filter(|it| it.connection.as_str() == connection.name)?;
+            Some(Linker {
+                datasource_id: who.id_of("datasource", datasource.name.as_str()),
+                settings: LinkerSettings { kafka_topic: kafka.topic.clone(), kafka_group_id: kafka.group_id.clone() },
+            })
+        });
+        Connector {
+            id: connection.id.clone(),
+            service: "kafka",
+            name: connection.name.clone(),
+            settings: Settings {
+                kafka_bootstrap_servers: connection.bootstrap_servers.clone(),
+                kafka_security_protocol: connection.security_protocol.clone(),
+                kafka_sasl_mechanism: connection.sasl_mechanism.clone(),
+                kafka_sasl_plain_username: connection.key.clone(),
+                has_ssl_ca_pem: connection.ssl_ca_pem.is_some(),
+            },
+            linkers: linkers.collect(),
+            sinks: vec![],
+            created_at: connection.created_at.clone(),
+        }
+    }
+}
+
+pub(super) async fn list(who: Who, uri: Uri) -> Result<Json<ConnectorList>, ApiError> {
+    who.admin()?;
+    let service = Fields::of_query(uri.query()).text("service");
+    let connections = match service.as_deref() {
+        None | Some("" | "kafka") => who.workspace.connections().await?,
+        Some(_) => vec![],
+    };
+    Ok(Json(ConnectorList { connectors: connections.iter().map(|it| Connector::of(&who, it)).collect() }))
+}
+
+pub(super) async fn create(
+    who: Who,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Connector>), ApiError> {
+    who.admin()?;
+    let fields = Fields::of_query(uri.query()).and(Body::read(&headers, &body)?.fields()?);
+    let service = fields.text("service").unwrap_or_else(|| "kafka".to_owned());
+    if service != "kafka" {
+        let message = format!("connections to `{service}` are not known here: `kafka` is");
+        return Err(Fault::Bad { field: "service", message }.into());
+    }
+    let text = |name: &str| fields.text(name).filter(|it| !it.trim().is_empty());
+    let choice = |name: &str, otherwise: &str| text(name).unwrap_or_else(|| otherwise.to_owned()).to_ascii_uppercase();
+    let connection = NewConnection {
+        name: fields.required("name")?,
+        bootstrap_servers: fields.required("kafka_bootstrap_servers")?,
+        security_protocol: choice("kafka_security_protocol", "SASL_SSL"),
+        sasl_mechanism: choice("kafka_sasl_mechanism", "PLAIN"),
+        key: text("kafka_sasl_plain_username"),
+        secret: text("kafka_sasl_plain_password").map(Secret::new),
+        ssl_ca_pem: text("kafka_ssl_ca_pem"),
+    };
+    let made = who.workspace.create_connection(connection).await?;
+    Ok((StatusCode::OK, Json(Connector::of(&who, &made))))
+}
+
+pub(super) async fn show(who: Who, Name(name): Name) -> Result<Json<Connector>, ApiError> {
+    who.admin()?;
+    let connection = who.workspace.connection(&name).await?;
+    let connection = connection.ok_or(Fault::NoSuch { what: "connection", name })?;
+    Ok(Json(Connector::of(&who, &connection)))
+}
+
+pub(super) async fn remove(who: Who, Name(name): Name) -> Result<StatusCode, ApiError> {
+    who.admin()?;
+    let connection = who.workspace.connection(&name).await?;
+    let connection = connection.ok_or(Fault::NoSuch { what: "connection", name })?;
+    let project = who.workspace.project();
+    let user = project
+        .datasources
+        .values()
+        .find(|datasource| datasource.kafka.as_ref().is_some_and(|kafka| kafka.connection.as_str() == connection.name));
+    if let Some(datasource) = user {
+        let message =
+            format!("the data source `{}` reads through the connection `{}`", datasource.name, connection.name);
+        return Err(Fault::Conflict(message).into());
+    }
+    who.workspace.delete_connection(&connection.id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,344 @@
+//! `/v0/datasources`: what there is, and rows from files.
+
+use super::pipes::restricted;
+use crate::{
+    app::{AppendMode, FileFormat, TableStatistics},
+    name::ResourceName,
+    project::{Column, ColumnDefault, Datasource, EngineFamily, PipeKind},
+    server::{
+        Context,
+        error::{ApiError, Fault},
+        extract::{Name, Who},
+        params::{Body, Fields},
+        upload,
+    },
+    sql::UserSql,
+};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, Uri},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Deployed text does not say when it came to be what it is; clients need a time of this form all the same.
+pub(super) const UNKNOWN_TIME: &str = "1970-01-01 00:00:00.000000";
+
+#[derive(Serialize)]
+struct DatasourceWire {
+    id: String,
+    name: String,
+    description: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    created_at: &'static str,
+    updated_at: &'static str,
+    statistics: StatisticsWire,
+    engine: EngineWire,
+    schema: SchemaWire,
+    columns: Vec<ColumnWire>,
+    indexes: Vec<IndexWire>,
+    shared_with: [(); 0],
+    used_by: Vec<UsedBy>,
+    tags: Value,
+    headers: Value,
+    service: Option<&'static str>,
+    connector: Option<String>,
+    new_columns_detected: Value,
+    quarantine_rows: u64,
+}
+
+#[derive(Serialize)]
+struct StatisticsWire {
+    bytes: u64,
+    row_count: u64,
+}
+
+/// Clients take these four and no others in lists; `ttl` is for the detail alone.
+#[derive(Serialize)]
+struct EngineWire {
+    engine: &'static str,
+    engine_sorting_key: String,
+    engine_partition_key: String,
+    engine_primary_key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SchemaWire {
+    sql_schema: String,
+    columns: Vec<ColumnWire>,
+}
+
+#[derive(Serialize, Clone)]
+struct ColumnWire {
+    name: String,
+    #[serde(rename = "type")]
+    kind: String,
+    codec: Option<String>,
+    default_value: Option<String>,
+    jsonpath: Option<String>,
+    nullable: bool,
+    normalized_name: String,
+}
+
+#[derive(Serialize)]
+struct IndexWire {
+    name: String,
+    expr: String,
+    type_full: String,
+    granularity: String,
+}
+
+#[derive(Serialize)]
+struct UsedBy {
+    id: String,
+    name: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct AppendWire {
+    datasource: UsedBy,
+    import_id: String,
+    quarantine_rows: u64,
+    invalid_lines: u64,
+    /// Clients look for something true here.
+    error: Option<()>,
+    errors: Vec<String>,
+    blocks: [Block; 1],
+}
+
+#[derive(Serialize)]
+struct Block {
+    block_id: String,
+    process_return: [ProcessReturn; 1],
+}
+
+#[derive(Serialize)]
+struct ProcessReturn {
+    lines: u64,
+    parser: &'static str,
+    quarantine: u64,
+    empty_lines: u64,
+    bytes: usize,
+    invalid_lines: u64,
+}
+
+/// What entries of lists always have, whatever `attrs` asks for.
+const ALWAYS: &[&str] = &["id", "name", "engine", "columns", "indexes", "new_columns_detected", "quarantine_rows"];
+
+pub(super) async fn list(who: Who, uri: Uri) -> Result<Json<Value>, ApiError> {
+    let attrs = Fields::of_query(uri.query()).text("attrs");
+    let statistics = statistics(&who).await?;
+    let project = who.workspace.project();
+    let seen = project.datasources.values().filter(|it| may_see(&who, &it.name));
+    let datasources = seen.map(|it| {
+        let mut wire = wire(&who, it, &statistics);
+        wire.engine.ttl = None;
+        restricted(json!(wire), attrs.as_deref(), ALWAYS)
+    });
+    Ok(Json(json!({ "datasources": datasources.collect::<Vec<_>>() })))
+}
+
+pub(super) async fn show(who: Who, Name(name): Name, uri: Uri) -> Result<Json<Value>, ApiError> {
+    let attrs = Fields::of_query(uri.query()).text("attrs");
+    let datasource = who.datasource(&name).filter(|it| may_see(&who, &it.name));
+    let datasource = datasource.ok_or_else(|| who.missing("data source", &name))?;
+    let statistics = statistics(&who).await?;
+    Ok(Json(restricted(json!(wire(&who, &datasource, &statistics)), attrs.as_deref(), ALWAYS)))
+}
+
+/// `mode=append|replace` with the file as the first part of a multipart body, whatever that part is called,
+/// or as the body itself.
+pub(super) async fn append(
+    State(context): State<Context>,
+    who: Who,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<AppendWire>, ApiError> {
+    let mut fields = Fields::of_query(uri.query());
+    if is_form(&headers) {
+        fields = fields.and(Body::read(&headers, &body)?.fields()?);
+    }
+    let mode = match fields.text("mode").as_deref() {
+        Some("append") => AppendMode::Append,
+        Some("replace") => AppendMode::Replace,
+        None | Some("" | "create") => {
+            who.admin()?;
+            let message = "data sources are made by pushing a .datasource file; `mode` is append or replace";
+            return Err(Fault::Unsupported(message.to_owned()).into());
+        }
+        Some(other) => {
+            let message = format!("`{other}` is not known: append and replace are");
+            return Err(Fault::Bad { field: "mode", message }.into());
+        }
+    };
+    let name = fields.required("name")?;
+    let datasource = who.datasource(&name).filter(|it| match mode {
+        AppendMode::Append => who.access.may_append(&it.name),
+        AppendMode::Replace => who.access.may_create_datasource() || who.access.may_drop_datasource(&it.name),
+    });
+    let datasource = datasource.ok_or_else(|| who.missing("data source", &name))?;
+    if fields.text("url").is_some() {
+        return Err(Fault::Unsupported("imports from a `url` are not known yet: send the file".to_owned()).into());
+    }
+    let _permit = context.uploads.enter().await?;
+    let file = file(&headers, body).await?;
+    let format = file_format(fields.text("format").as_deref())?;
+    let bytes = file.len();
+    let appended = who.workspace.append(&datasource.name, format, file, mode).await?;
+    let process_return = ProcessReturn {
+        lines: appended.rows,
+        parser: "birdhouse",
+        quarantine: appended.quarantined,
+        empty_lines: 0,
+        bytes,
+        invalid_lines: 0,
+    };
+    Ok(Json(AppendWire {
+        datasource: UsedBy { id: who.id_of("datasource", datasource.name.as_str()), name: datasource.name.to_string() },
+        quarantine_rows: appended.quarantined,
+        invalid_lines: 0,
+        error: None,
+        errors: appended.errors,
+        blocks: [Block { block_id: appended.import_id.clone(), process_return: [process_return] }],
+        import_id: appended.import_id,
+    }))
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let kind = headers.get(axum::http::header::CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    kind.is_some_and(|it| it.contains("x-www-form-urlencoded"))
+}
+
+/// The first part that is a file, else the first part of all.
+async fn file(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Fault> {
+    if !upload::is_multipart(headers) {
+        return if is_form(headers) { Err(Fault::Missing("file")) } else { Ok(body) };
+    }
+    let parts = upload::parts(headers, body).await?;
+    let file = parts.iter().find(|it| it.file_name.is_some()).or(parts.first());
+    file.map(|it| it.bytes.clone()).ok_or_else(|| Fault::BadBody("it holds no file".to_owned()))
+}
+
+fn file_format(name: Option<&str>) -> Result<FileFormat, Fault> {
+    match name.unwrap_or("csv").to_ascii_lowercase().as_str() {
+        "csv" | "" => Ok(FileFormat::Csv),
+        "ndjson" | "json" => Ok(FileFormat::Ndjson),
+        other => Err(Fault::Bad { field: "format", message: format!("`{other}` is not known: csv and ndjson are") }),
+    }
+}
+
+fn may_see(who: &Who, name: &ResourceName) -> bool {
+    who.access.read(name).is_ok() || who.access.may_append(name)
+}
+
+/// Rows and bytes are for those who may see every row.
+async fn statistics(who: &Who) -> Result<BTreeMap<ResourceName, TableStatistics>, ApiError> {
+    let mut res = who.workspace.statistics().await?;
+    res.retain(|name, _| who.access.read(name).is_ok_and(|grant| grant.filters().is_empty()));
+    Ok(res)
+}
+
+fn wire(who: &Who, datasource: &Datasource, statistics: &BTreeMap<ResourceName, TableStatistics>) -> DatasourceWire {
+    let text = |it: &Option<UserSql>| it.as_ref().map(|it| it.text().to_owned()).unwrap_or_default();
+    let columns: Vec<_> = datasource.columns.iter().map(column_wire).collect();
+    let statistics = statistics.get(&datasource.name).copied().unwrap_or_default();
+    let engine = &datasource.engine;
+    let project = who.workspace.project();
+    let feeds_or_reads = project.pipes.values().filter(|pipe| {
+        let reads = pipe.nodes.iter().flat_map(|it| &it.reads).any(|it| it.name == datasource.name);
+        let fills = matches!(&pipe.kind, PipeKind::Materialized { target } if *target == datasource.name);
+        (reads || fills) && who.access.enter(&pipe.name).is_ok()
+    });
+    DatasourceWire {
+        id: who.id_of("datasource", datasource.name.as_str()),
+        name: datasource.name.to_string(),
+        description: datasource.description.clone().unwrap_or_default(),
+        kind: match &datasource.kafka {
+            Some(_) => "kafka",
+            None if datasource.columns.iter().any(|it| it.jsonpath.is_some()) => "ndjson",
+            None => "csv",
+        },
+        created_at: UNKNOWN_TIME,
+        updated_at: UNKNOWN_TIME,
+        statistics: StatisticsWire { bytes: statistics.bytes, row_count: statistics.rows },
+        engine: EngineWire {
+            engine: engine_name(engine.family),
+            engine_sorting_key: text(&engine.sorting_key),
+            engine_partition_key: text(&engine.partition_key),
+            engine_primary_key: text(&engine.primary_key),
+            ttl: engine.ttl.as_ref().map(|it| it.text().to_owned()),
+        },
+        schema: SchemaWire { sql_schema: sql_schema(&columns), columns: columns.clone() },
+        columns,
+        indexes: datasource
+            .indexes
+            .iter()
+            .map(|it| IndexWire {
+                name: it.name.clone(),
+                expr: it.expression.text().to_owned(),
+                type_full: it.kind.text().to_owned(),
+                granularity: it.granularity.to_string(),
+            })
+            .collect(),
+        shared_with: [],
+        used_by: feeds_or_reads
+            .map(|it| UsedBy { id: who.id_of("pipe", it.name.as_str()), name: it.name.to_string() })
+            .collect(),
+        tags: json!({}),
+        headers: json!({}),
+        service: datasource.kafka.as_ref().map(|_| "kafka"),
+        connector: datasource.kafka.as_ref().map(|it| it.connection.to_string()),
+        new_columns_detected: json!({}),
+        quarantine_rows: statistics.quarantined,
+    }
+}
+
+fn column_wire(column: &Column) -> ColumnWire {
+    ColumnWire {
+        name: column.name.as_str().to_owned(),
+        kind: column.column_type.to_string(),
+        codec: column.codec.as_ref().map(|it| it.text().to_owned()),
+        default_value: column.default.as_ref().map(|it| match it {
+            ColumnDefault::Default(it) => format!("DEFAULT {}", it.text()),
+            ColumnDefault::Materialized(it) => format!("MATERIALIZED {}", it.text()),
+        }),
+        jsonpath: column.jsonpath.as_ref().map(|it| it.text.clone()),
+        nullable: column.column_type.is_nullable(),
+        normalized_name: column.name.as_str().to_owned(),
+    }
+}
+
+/// The columns as clients compare them with a file: name, type, jsonpath, default, codec.
+fn sql_schema(columns: &[ColumnWire]) -> String {
+    let column = |it: &ColumnWire| {
+        let mut res = format!("`{}` {}", it.name, it.kind);
+        if let Some(path) = &it.jsonpath {
+            res.push_str(&format!(" `json:{path}`"));
+        }
+        for rest in [&it.default_value, &it.codec].into_iter().flatten() {
+            res.push(' ');
+            res.push_str(rest);
+        }
+        res
+    };
+    columns.iter().map(column).collect::<Vec<_>>().join(", ")
+}
+
+fn engine_name(family: EngineFamily) -> &'static str {
+    match family {
+        EngineFamily::MergeTree => "MergeTree",
+        EngineFamily::ReplacingMergeTree => "ReplacingMergeTree",
+        EngineFamily::SummingMergeTree => "SummingMergeTree",
+        EngineFamily::AggregatingMergeTree => "AggregatingMergeTree",
+        EngineFamily::CollapsingMergeTree => "CollapsingMergeTree",
+        EngineFamily::VersionedCollapsingMergeTree => "VersionedCollapsingMergeTree",
+        EngineFamily::Null => "Null",
+    }
+}

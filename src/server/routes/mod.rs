@@ -1,0 +1,68 @@
+//! The routes, one file per API family, in three groups by what they take in and how long they may run.
+//!
+//! In: the shared context. Out: a router. What comes before a handler is `entry`'s.
+
+mod connectors;
+mod datasources;
+mod deploy;
+mod health;
+mod pipes;
+mod scopes;
+mod sql;
+mod tokens;
+mod workspace;
+
+use super::{
+    Context,
+    entry::{self, Door, Entry},
+    error::{ApiError, Fault},
+};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware::from_fn_with_state,
+    routing::{delete, get, post},
+};
+
+pub(super) fn router(context: &Context) -> Router {
+    let settings = &context.settings;
+    let entry = |door, max_body, answer_within| Entry { context: context.clone(), door, max_body, answer_within };
+    let quick = Some(settings.answer_within);
+
+    let open = Router::new()
+        .route("/health", get(health::health))
+        .route("/v0/health", get(health::health))
+        .fallback(async || ApiError::from(Fault::NoRoute))
+        .layer(from_fn_with_state(entry(Door::Open, settings.max_body, quick), entry::admit));
+
+    let calls = Router::new()
+        .route("/v0/datasources/{name}", get(datasources::show))
+        .route("/v0/connectors", get(connectors::list).post(connectors::create))
+        .route("/v0/connectors/{name}", get(connectors::show).delete(connectors::remove))
+        .route("/v0/pipes", get(pipes::list))
+        .route("/v0/pipes/{name}", get(pipes::show_or_ask).post(pipes::ask))
+        .route("/v0/sql", get(sql::ask).post(sql::ask))
+        .route("/v0/tokens", get(tokens::list).post(tokens::create))
+        .route("/v0/tokens/{name}", get(tokens::show).put(tokens::change).merge(delete(tokens::remove)))
+        .route("/v0/tokens/{name}/refresh", post(tokens::refresh))
+        .route("/v0/workspace", get(workspace::show))
+        .route("/v1/workspace", get(workspace::show))
+        .route("/v1/consumers/release", post(deploy::release_consumers))
+        .layer(from_fn_with_state(entry(Door::Token, settings.max_body, quick), entry::admit));
+
+    // A file or a project takes what it takes; the client sees it through or goes away.
+    let files = Router::new()
+        .route("/v0/datasources", get(datasources::list).post(datasources::append))
+        .layer(from_fn_with_state(entry(Door::Token, settings.max_file, None), entry::admit));
+    let projects = Router::new()
+        .route("/v1/deploy", post(deploy::deploy))
+        .layer(from_fn_with_state(entry(Door::Token, settings.max_project, None), entry::admit));
+
+    open.merge(calls)
+        .merge(files)
+        .merge(projects)
+        .method_not_allowed_fallback(async || ApiError::from(Fault::MethodNotAllowed))
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(context.clone(), entry::observe))
+        .with_state(context.clone())
+}

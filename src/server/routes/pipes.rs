@@ -1,0 +1,223 @@
+//! `/v0/pipes`: what there is, and endpoints' answers as `{name}.json`, `.csv`, `.csvwithnames`, `.ndjson`.
+
+use crate::{
+    project::{NodeSql, Pipe, PipeKind},
+    query::{Format, Request},
+    server::{
+        Context,
+        entry::RequestId,
+        error::{ApiError, Fault},
+        extract::{Name, Who},
+        params::{Body, Fields},
+        read::{self, Asking},
+    },
+    template::ParamDecl,
+};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, Uri},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+#[derive(Serialize)]
+struct PipeWire {
+    id: String,
+    name: String,
+    description: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    endpoint: Option<String>,
+    url: Option<String>,
+    copy_node: Option<String>,
+    sink_node: Option<String>,
+    schedule: Option<Value>,
+    nodes: Vec<NodeWire>,
+    path: String,
+    created_at: &'static str,
+    updated_at: &'static str,
+}
+
+#[derive(Serialize)]
+struct NodeWire {
+    id: String,
+    name: String,
+    sql: String,
+    description: String,
+    node_type: &'static str,
+    /// The id of the data source that the node fills.
+    materialized: Option<String>,
+    dependencies: Vec<String>,
+    params: Vec<ParamWire>,
+    tags: Value,
+}
+
+#[derive(Serialize, PartialEq)]
+struct ParamWire {
+    name: String,
+    #[serde(rename = "type")]
+    kind: String,
+    default: Option<Value>,
+    required: Option<bool>,
+    description: Option<String>,
+}
+
+/// What replies of lists always have, whatever `attrs` asks for.
+const ALWAYS: &[&str] = &["id", "name", "url"];
+
+pub(super) async fn list(who: Who, uri: Uri) -> Json<Value> {
+    let attrs = Fields::of_query(uri.query()).text("attrs");
+    let project = who.workspace.project();
+    let seen = project.pipes.values().filter(|it| who.access.enter(&it.name).is_ok());
+    let pipes = seen.map(|it| restricted(json!(wire(&who, it)), attrs.as_deref(), ALWAYS));
+    Json(json!({ "pipes": pipes.collect::<Vec<_>>() }))
+}
+
+pub(super) async fn show_or_ask(
+    State(context): State<Context>,
+    request_id: RequestId,
+    who: Who,
+    Name(name): Name,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    if name.contains('.') {
+        return ask(State(context), request_id, who, Name(name), uri, headers, body).await;
+    }
+    let pipe = who.pipe(&name).filter(|it| who.access.enter(&it.name).is_ok());
+    let pipe = pipe.ok_or_else(|| who.missing("pipe", &name))?;
+    Ok(Json(wire(&who, &pipe)).into_response())
+}
+
+pub(super) async fn ask(
+    State(context): State<Context>,
+    request_id: RequestId,
+    who: Who,
+    Name(name): Name,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let (name, extension) = name.rsplit_once('.').ok_or(Fault::MethodNotAllowed)?;
+    let format = match extension {
+        "json" => Format::Json,
+        "csv" | "csvwithnames" => Format::CsvWithNames,
+        "ndjson" => Format::JsonEachRow,
+        "parquet" => Format::Parquet,
+        other => {
+            let message =
+                format!("`.{other}` is not known; there are .json, .csv, .csvwithnames, .ndjson and .parquet");
+            return Err(Fault::Bad { field: "format", message }.into());
+        }
+    };
+    // Asked first, so that nothing else in the request tells whether the endpoint is there.
+    let pipe = who.pipe(name).filter(|it| it.is_endpoint() && who.access.enter(&it.name).is_ok());
+    let pipe = pipe.ok_or_else(|| read::no_such_endpoint(&who, name))?;
+    let mut fields = Fields::of_query(uri.query());
+    let mut over = None;
+    match Body::read(&headers, &body)? {
+        Body::Empty => (),
+        Body::Fields(more) => fields = fields.and(more),
+        Body::Text(sql) => over = Some(sql),
+    }
+    let over = fields.text("q").or(over).filter(|it| !it.trim().is_empty());
+    let request = Request { over, format, ..Request::pipe(pipe.name.clone(), fields.template_params()) };
+    read::ask(&context, request_id, &who, Asking { pipe: Some(name.to_owned()), request }).await
+}
+
+fn wire(who: &Who, pipe: &Pipe) -> PipeWire {
+    let id = |node: usize| who.id_of("node", &format!("{}.{}", pipe.name, pipe.nodes[node].name));
+    let output = Some(id(pipe.output));
+    let of = |is: bool| output.clone().filter(|_| is);
+    PipeWire {
+        id: who.id_of("pipe", pipe.name.as_str()),
+        name: pipe.name.to_string(),
+        description: pipe.description.clone().unwrap_or_default(),
+        kind: match pipe.kind {
+            PipeKind::Endpoint => "endpoint",
+            PipeKind::Materialized { .. } => "materialized",
+            PipeKind::Copy { .. } => "copy",
+            PipeKind::Sink => "sink",
+            PipeKind::Internal => "default",
+        },
+        endpoint: of(pipe.is_endpoint()),
+        url: pipe.is_endpoint().then(|| format!("/v0/pipes/{}.json", pipe.name)),
+        copy_node: of(matches!(pipe.kind, PipeKind::Copy { .. })),
+        sink_node: of(matches!(pipe.kind, PipeKind::Sink)),
+        schedule: None,
+        nodes: (0..pipe.nodes.len()).map(|it| node_wire(who, pipe, it, id(it))).collect(),
+        path: pipe.place.path.to_string(),
+        created_at: super::datasources::UNKNOWN_TIME,
+        updated_at: super::datasources::UNKNOWN_TIME,
+    }
+}
+
+fn node_wire(who: &Who, pipe: &Pipe, index: usize, id: String) -> NodeWire {
+    let node = &pipe.nodes[index];
+    let (sql, params) = match &node.sql {
+        NodeSql::Plain(text) => (text.text().to_owned(), vec![]),
+        NodeSql::Template { text, template } => (format!("%{}", text.text()), template.params()),
+    };
+    let is_output = index == pipe.output;
+    let mut dependencies: Vec<_> = node.reads.iter().map(|it| it.name.to_string()).collect();
+    dependencies.sort();
+    dependencies.dedup();
+    let mut declared: Vec<ParamWire> = Vec::new();
+    for ParamDecl { name, type_name, default, required, description } in params {
+        if !declared.iter().any(|it| it.name == name) {
+            declared.push(ParamWire { name, kind: type_name, default, required, description });
+        }
+    }
+    NodeWire {
+        id,
+        name: node.name.to_string(),
+        sql,
+        description: node.description.clone().unwrap_or_default(),
+        node_type: match &pipe.kind {
+            PipeKind::Endpoint if is_output => "endpoint",
+            PipeKind::Materialized { .. } if is_output => "materialized",
+            PipeKind::Copy { .. } if is_output => "copy",
+            PipeKind::Sink if is_output => "sink",
+            _ => "standard",
+        },
+        materialized: match &pipe.kind {
+            PipeKind::Materialized { target } if is_output => Some(who.id_of("datasource", target.as_str())),
+            _ => None,
+        },
+        dependencies,
+        params: declared,
+        tags: json!({}),
+    }
+}
+
+/// The fields that `attrs` names, and those that a reply always has; all of them when it names none.
+pub(super) fn restricted(wire: Value, attrs: Option<&str>, always: &[&str]) -> Value {
+    let attrs: Vec<_> = attrs.unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
+    match wire {
+        Value::Object(fields) if !attrs.is_empty() && attrs != ["used_by"] => fields
+            .into_iter()
+            .filter(|(name, _)| attrs.contains(&name.as_str()) || always.contains(&name.as_str()))
+            .collect(),
+        wire => wire,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attrs_restrict_and_complete() {
+        let wire = || json!({"id": 1, "name": "a", "url": null, "nodes": [], "type": "endpoint"});
+        assert_eq!(
+            restricted(wire(), Some("type"), ALWAYS),
+            json!({"id": 1, "name": "a", "url": null, "type": "endpoint"})
+        );
+        assert_eq!(restricted(wire(), Some(""), ALWAYS), wire());
+        assert_eq!(restricted(wire(), None, ALWAYS), wire());
+    }
+}

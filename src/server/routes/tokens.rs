@@ -1,0 +1,171 @@
+//! `/v0/tokens`: static tokens, listed, made, changed and removed.
+//!
+//! Names of tokens are looked up by name, id or value. Values are shown to whoever may manage tokens.
+
+use super::scopes::{self, ScopeWire};
+use crate::{
+    app::{AppError, NewToken},
+    auth::Scope,
+    server::{
+        error::{ApiError, Fault},
+        extract::{Name, Who},
+        params::{Body, Fields},
+    },
+    store::StoredToken,
+};
+use axum::{
+    Json,
+    body::Bytes,
+    http::{HeaderMap, Uri},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+#[derive(Serialize)]
+pub(super) struct TokenList {
+    tokens: Vec<TokenInfo>,
+}
+
+#[derive(Serialize)]
+pub(super) struct TokenInfo {
+    id: String,
+    token: String,
+    scopes: Vec<ScopeWire>,
+    name: String,
+    description: String,
+    origin: Origin,
+    created_at: String,
+    updated_at: String,
+}
+
+#[derive(Serialize)]
+struct Origin {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+/// What making a token answers: these three, in this order.
+#[derive(Serialize)]
+pub(super) struct MadeToken {
+    token: String,
+    scopes: Vec<ScopeWire>,
+    name: String,
+}
+
+impl TokenInfo {
+    fn of(stored: &StoredToken) -> TokenInfo {
+        let token = &stored.token;
+        TokenInfo {
+            id: token.id.clone(),
+            token: stored.value.reveal().to_owned(),
+            scopes: scopes::wire(&token.scopes),
+            name: token.name.clone(),
+            description: token.description.clone(),
+            origin: Origin { kind: token.origin.clone() },
+            created_at: stored.created_at.clone(),
+            updated_at: stored.updated_at.clone(),
+        }
+    }
+}
+
+pub(super) async fn list(who: Who) -> Result<Json<TokenList>, ApiError> {
+    manages_tokens(&who)?;
+    Ok(Json(TokenList { tokens: who.workspace.tokens().iter().map(|it| TokenInfo::of(it)).collect() }))
+}
+
+pub(super) async fn show(who: Who, Name(name): Name) -> Result<Json<TokenInfo>, ApiError> {
+    manages_tokens(&who)?;
+    let token = find(&who, &name)?;
+    Ok(Json(TokenInfo::of(&token)))
+}
+
+pub(super) async fn create(who: Who, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Json<MadeToken>, ApiError> {
+    manages_tokens(&who)?;
+    let fields = fields(&uri, &headers, &body)?;
+    if fields.text("expiration_time").is_some() {
+        let message = "tokens that expire are not known yet: leave out `expiration_time` for a static token";
+        return Err(Fault::Unsupported(message.to_owned()).into());
+    }
+    let name = fields.required("name")?;
+    let token = NewToken {
+        name: name.clone(),
+        description: fields.text("description").unwrap_or_default(),
+        scopes: asked_scopes(&fields)?,
+        origin: None,
+    };
+    let made = who.workspace.create_token(token).await.map_err(|error| match error {
+        AppError::Exists { .. } => {
+            let hint = format!("PUT /v0/tokens/{name} changes it");
+            ApiError::from(Fault::Exists { what: "token", name, hint })
+        }
+        error => error.into(),
+    })?;
+    Ok(Json(MadeToken {
+        token: made.value.reveal().to_owned(),
+        scopes: scopes::wire(&made.token.scopes),
+        name: made.token.name.clone(),
+    }))
+}
+
+/// Replaces the scopes of a token; without any, only the description.
+pub(super) async fn change(
+    who: Who,
+    Name(name): Name,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<TokenInfo>, ApiError> {
+    manages_tokens(&who)?;
+    let token = find(&who, &name)?;
+    let fields = fields(&uri, &headers, &body)?;
+    let mut scopes = asked_scopes(&fields)?;
+    if scopes.is_empty() {
+        scopes = token.token.scopes.clone();
+    }
+    let changed = who.workspace.change_token(&token.token.id, scopes, fields.text("description")).await?;
+    Ok(Json(TokenInfo::of(&changed)))
+}
+
+pub(super) async fn refresh(who: Who, Name(name): Name) -> Result<Json<TokenInfo>, ApiError> {
+    manages_tokens(&who)?;
+    let token = find(&who, &name)?;
+    let refreshed = who.workspace.refresh_token(&token.token.id).await?;
+    Ok(Json(TokenInfo::of(&refreshed)))
+}
+
+pub(super) async fn remove(who: Who, Name(name): Name) -> Result<Json<Value>, ApiError> {
+    manages_tokens(&who)?;
+    let token = find(&who, &name)?;
+    who.workspace.delete_token(&token.token.id).await?;
+    Ok(Json(json!({ "ok": true })))
+}
+
+fn manages_tokens(who: &Who) -> Result<(), Fault> {
+    if who.access.may_manage_tokens() { Ok(()) } else { Err(Fault::Forbidden) }
+}
+
+/// A missing token is named only if the path cannot have been a token's value.
+fn find(who: &Who, key: &str) -> Result<Arc<StoredToken>, Fault> {
+    who.workspace.token(key).ok_or_else(|| Fault::NoSuch { what: "token", name: shown(key) })
+}
+
+fn shown(key: &str) -> String {
+    if key.starts_with("p.") || key.len() > 64 { "…".to_owned() } else { key.to_owned() }
+}
+
+fn fields(uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Result<Fields, Fault> {
+    Ok(Fields::of_query(uri.query()).and(Body::read(headers, body)?.fields()?))
+}
+
+/// `scope` once or often, and `scopes` as a JSON list of strings or objects; what stands twice counts once.
+fn asked_scopes(fields: &Fields) -> Result<Vec<Scope>, Fault> {
+    let mut res = Vec::new();
+    for value in fields.all("scope").chain(fields.all("scopes")) {
+        let scope = scopes::read(value)?;
+        if !res.contains(&scope) {
+            res.push(scope);
+        }
+    }
+    Ok(res)
+}
