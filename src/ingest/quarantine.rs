@@ -3,6 +3,13 @@
 //! In: [`Rejected`] rows. Out: a [`Block`] with every column of the data source as text and the reasons.
 //! The table itself is made elsewhere: [`EXTRA`] is what it has besides the data source's columns.
 
+use super::decode::{Problem, Rejected, Schema};
+use crate::{
+    name::ColumnName,
+    native::{Block, Buffer},
+    sql::ColumnType,
+};
+
 /// The columns that follow the data source's own, which are all `Nullable(String)`.
 pub const EXTRA: [(&str, &str); 6] = [
     ("c__error_column", "Array(String)"),
@@ -12,3 +19,58 @@ pub const EXTRA: [(&str, &str); 6] = [
     ("c__source", "String"),
     ("insertion_date", "DateTime"),
 ];
+
+/// One block of everything that was refused. `now` is in seconds since 1970: of the batch, not of the row,
+/// so that a batch that is inserted again is the same.
+pub fn block(schema: &Schema, rejected: &[Rejected], import_id: Option<&str>, now: u32) -> Block {
+    let text = ColumnType::Plain("String");
+    let nullable = ColumnType::Nullable(Box::new(text.clone()));
+    let array = ColumnType::Array(Box::new(text.clone()));
+    let date_time = ColumnType::DateTime { zone: None };
+    let mut columns: Vec<(ColumnName, &ColumnType, Buffer)> = Vec::new();
+    for (at, name) in schema.columns().enumerate() {
+        let mut buffer = Buffer::new(&nullable);
+        for row in rejected {
+            match row.values.get(at).and_then(Option::as_ref) {
+                Some(value) => buffer.push(value.as_bytes()),
+                None => buffer.push_null(),
+            }
+        }
+        columns.push((name.clone(), &nullable, buffer));
+    }
+    let mut extra = |name: &str, column_type, push: &dyn Fn(&mut Buffer, &Rejected)| {
+        let mut buffer = Buffer::new(column_type);
+        rejected.iter().for_each(|row| push(&mut buffer, row));
+        columns.push((ColumnName::new(name).expect("a name of ours"), column_type, buffer));
+    };
+    let texts = |buffer: &mut Buffer, row: &Rejected, of: fn(&Problem) -> &str| {
+        row.errors.iter().for_each(|it| buffer.items().push(of(it).as_bytes()));
+        buffer.end();
+    };
+    extra("c__error_column", &array, &|buffer, row| texts(buffer, row, |it| &it.column));
+    extra("c__error", &array, &|buffer, row| texts(buffer, row, |it| &it.message));
+    extra("c__import_id", &nullable, &|buffer, _| match import_id {
+        Some(id) => buffer.push(id.as_bytes()),
+        None => buffer.push_null(),
+    });
+    extra("c__raw", &text, &|buffer, row| buffer.push(&row.raw));
+    extra("c__source", &text, &|buffer, row| buffer.push(row.source.as_bytes()));
+    extra("insertion_date", &date_time, &|buffer, _| buffer.push(&now.to_le_bytes()));
+    Block::encode(columns.iter().map(|(name, column_type, buffer)| (name, *column_type, buffer)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_block_has_the_columns_that_the_table_has() {
+        let schema = Schema::default();
+        let row = Rejected { raw: b"{".to_vec(), ..Rejected::default() };
+        let block = block(&schema, &[row], None, 0);
+        let columns = block.columns.iter().map(|(name, it)| (name.as_str().to_owned(), it.to_string()));
+        let wanted = EXTRA.map(|(name, it)| (name.to_owned(), it.to_owned()));
+        assert_eq!(columns.collect::<Vec<_>>(), wanted);
+        assert_eq!(block.rows, 1);
+    }
+}

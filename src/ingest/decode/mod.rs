@@ -3,14 +3,24 @@
 //! In: a data source's [`Schema`] and bytes. Out: [`Decoded`]: blocks of good rows, and [`Rejected`] ones.
 //! Nothing here does I/O or reads the clock: the same bytes give the same blocks.
 
+mod convert;
+mod csv;
+mod extract;
+mod json;
 mod schema;
+mod take;
+mod time;
 
+pub use csv::CsvLayout;
 pub use schema::{Schema, SchemaError};
 
-use crate::native::Block;
+use crate::native::{Block, Buffer};
+use schema::{Field, Origin};
+use std::sync::Arc;
+use take::{Taken, Taking};
 
 /// A row that was not taken, with everything it was.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rejected {
     /// The row as it came.
     pub raw: Vec<u8>,
@@ -49,3 +59,175 @@ pub struct Message<'a> {
     pub timestamp: i64,
     pub headers: &'a [(String, Vec<u8>)],
 }
+
+/// Takes rows one by one; [`finish`](Decoder::finish) gives what they became.
+#[derive(Debug)]
+pub struct Decoder {
+    schema: Arc<Schema>,
+    groups: Vec<Group>,
+    /// The group that the last good row went to.
+    current: usize,
+    row: Row,
+    rejected: Vec<Rejected>,
+}
+
+/// Rows that leave the same columns to the engine.
+#[derive(Debug)]
+struct Group {
+    /// By column: left to the engine's default.
+    absent: Vec<bool>,
+    buffers: Vec<Buffer>,
+    rows: usize,
+}
+
+/// What is known of the row at hand.
+#[derive(Debug, Default)]
+struct Row {
+    seen: Vec<Seen>,
+    problems: Vec<Problem>,
+    /// By node of the path tree: the key that is expected next, for fields mostly come in the same order.
+    hints: Vec<usize>,
+    /// By column, then by depth: the items that an array of `[:]` has so far.
+    counts: Vec<Vec<usize>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    No,
+    /// A null where the column has none.
+    Null,
+    Bad,
+    Value,
+}
+
+/// A row on its way in.
+#[derive(Clone, Copy)]
+enum Input<'a> {
+    Json(&'a [u8]),
+    Message(&'a Message<'a>),
+    /// The fields of a CSV row, by column.
+    Fields(&'a [Option<&'a str>]),
+}
+
+impl Decoder {
+    pub fn new(schema: Arc<Schema>) -> Decoder {
+        let row = Row {
+            seen: vec![Seen::No; schema.columns.len()],
+            problems: Vec::new(),
+            hints: vec![0; schema.nodes],
+            counts: vec![Vec::new(); schema.columns.len()],
+        };
+        Decoder { schema, groups: Vec::new(), current: 0, row, rejected: Vec::new() }
+    }
+
+    /// A row of JSON. `source` is asked only if it is refused.
+    pub fn json(&mut self, row: &[u8], source: impl FnOnce() -> String) {
+        self.take(Input::Json(row), row, source);
+    }
+
+    /// A Kafka message. One without a value is an object without fields.
+    pub fn message(&mut self, message: &Message<'_>) {
+        let raw = message.value.unwrap_or_default();
+        self.take(Input::Message(message), raw, || {
+            format!("{}:{}:{}", message.topic, message.partition, message.offset)
+        });
+    }
+
+    /// A CSV row's fields, by column as [`CsvLayout`] orders them.
+    pub fn fields(&mut self, fields: &[Option<&str>], raw: &[u8], source: impl FnOnce() -> String) {
+        self.take(Input::Fields(fields), raw, source);
+    }
+
+    /// A row that is known to be wrong before it is looked at.
+    pub fn reject(&mut self, raw: &[u8], message: String, source: String) {
+        let errors = vec![Problem { column: String::new(), message }];
+        let values = vec![None; self.schema.columns.len()];
+        self.rejected.push(Rejected { raw: raw.to_vec(), values, errors, source });
+    }
+
+    /// Good rows so far.
+    pub fn rows(&self) -> usize {
+        self.groups.iter().map(|it| it.rows).sum()
+    }
+
+    pub fn rejected(&self) -> usize {
+        self.rejected.len()
+    }
+
+    /// Bytes held, about.
+    pub fn size(&self) -> usize {
+        let rows = self.groups.iter().flat_map(|it| &it.buffers).map(Buffer::size).sum::<usize>();
+        rows + self.rejected.iter().map(|it| it.raw.len() * 2).sum::<usize>()
+    }
+
+    /// What the rows became. The decoder is empty afterwards.
+    pub fn finish(&mut self) -> Decoded {
+        let rows = self.rows();
+        let groups = std::mem::take(&mut self.groups);
+        self.current = 0;
+        let blocks = groups.iter().filter(|it| it.rows > 0).map(|group| {
+            let columns = self.schema.columns.iter().zip(&group.buffers).zip(&group.absent);
+            let present = columns.filter(|(_, absent)| !**absent);
+            Block::encode(present.map(|((field, buffer), _)| (&field.name, &field.column_type, buffer)))
+        });
+        let blocks = blocks.collect();
+        Decoded { blocks, rows, rejected: std::mem::take(&mut self.rejected) }
+    }
+
+    fn take(&mut self, input: Input<'_>, raw: &[u8], source: impl FnOnce() -> String) {
+        if self.groups.is_empty() {
+            // Most rows have all that they can have; others make a group of their own.
+            self.groups.push(Group::new(&self.schema, |_, field| field.origin == Origin::Nowhere));
+        }
+        let mut moved = false;
+        loop {
+            let group = &mut self.groups[self.current];
+            self.row.clear();
+            let taken = Taking { schema: &self.schema, group, row: &mut self.row }.run(input);
+            match taken {
+                Taken::Good => return,
+                Taken::Refused => {
+                    let values = extract::values(&self.schema, input);
+                    let errors = std::mem::take(&mut self.row.problems);
+                    self.rejected.push(Rejected { raw: raw.to_vec(), values, errors, source: source() });
+                    return;
+                }
+                Taken::Elsewhere => {
+                    debug_assert!(!moved, "a row fits the group that was made for it");
+                    moved = true;
+                    let row = &self.row;
+                    let absent =
+                        |column: usize, field: &Field| field.may_be_absent() && row.seen[column] != Seen::Value;
+                    let wanted = Group::new(&self.schema, absent);
+                    let found = self.groups.iter().position(|it| it.absent == wanted.absent);
+                    self.current = found.unwrap_or_else(|| {
+                        self.groups.push(wanted);
+                        self.groups.len() - 1
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Group {
+    fn new(schema: &Schema, absent: impl Fn(usize, &Field) -> bool) -> Group {
+        let columns = schema.columns.iter();
+        Group {
+            absent: columns.clone().enumerate().map(|(index, field)| absent(index, field)).collect(),
+            buffers: columns.map(|field| Buffer::new(&field.column_type)).collect(),
+            rows: 0,
+        }
+    }
+}
+
+impl Row {
+    fn clear(&mut self) {
+        self.seen.fill(Seen::No);
+        self.problems.clear();
+        self.hints.fill(0);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! Which field of a CSV file goes to which column.
+//!
+//! In: a file's first record. Out: a [`CsvLayout`]. Reading the file is not known here.
+
+use super::Schema;
+
+/// The place of each column in a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CsvLayout {
+    /// By column of the schema: the field that holds it.
+    fields: Vec<Option<usize>>,
+    /// Fields that a record must have.
+    width: usize,
+    header: bool,
+}
+
+impl CsvLayout {
+    /// A first record of which every field names a column, none twice, is a header; without one, fields are in the
+    /// order of the data source's columns.
+    pub fn from_first_record<'a>(schema: &Schema, first: impl Iterator<Item = &'a str> + Clone) -> CsvLayout {
+        let mut fields = vec![None; schema.columns.len()];
+        let mut header = true;
+        for (at, name) in first.clone().enumerate() {
+            let name = name.trim();
+            match schema.columns.iter().position(|it| it.name.as_str() == name) {
+                Some(column) if fields[column].is_none() => fields[column] = Some(at),
+                _ => header = false,
+            }
+        }
+        if header {
+            return CsvLayout { fields, width: first.count(), header };
+        }
+        fields.fill(None);
+        for (at, column) in schema.positions.iter().enumerate() {
+            if let Some(column) = column {
+                fields[*column] = Some(at);
+            }
+        }
+        CsvLayout { fields, width: schema.positions.len(), header }
+    }
+
+    /// Whether the first record names the columns and is no row.
+    pub fn has_header(&self) -> bool {
+        self.header
+    }
+
+    /// How many fields a record must have.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// A record's fields, by column.
+    pub fn arrange<'a>(&self, record: &[&'a str], fields: &mut Vec<Option<&'a str>>) {
+        fields.clear();
+        fields.extend(self.fields.iter().map(|at| at.and_then(|it| record.get(it).copied())));
+    }
+}
