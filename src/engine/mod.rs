@@ -2,106 +2,220 @@
 //!
 //! In: compiled reads, statements of ours, blocks. Out: rows as byte chunks, statistics, [`EngineError`]s.
 
-use crate::{native::Block, query::CompiledQuery, sql::Sql};
+mod chdb;
+mod error;
+mod frame;
+pub mod library;
+mod settings;
+
+pub use chdb::prepare_process;
+pub use error::{EngineError, EngineErrorKind};
+pub use frame::Column;
+pub use settings::EngineSettings;
+
+use crate::{
+    native::Block,
+    observe::Sink,
+    query::{CompiledQuery, Format},
+    sql::{Sql, statement},
+};
 use bytes::Bytes;
 
 /// What runs the SQL.
 #[derive(Debug, Clone)]
-pub enum Engine {}
+pub enum Engine {
+    Chdb(chdb::Chdb),
+}
 
 /// The rows of a read, as they come. Dropping it ends the query.
 #[derive(Debug)]
-pub struct Rows {}
+pub struct Rows {
+    answer: chdb::Answer,
+    columns: Vec<Column>,
+    /// A chunk that came before anybody asked for it.
+    first: Option<Bytes>,
+    end: Option<End>,
+}
+
+/// What is known at the end of an answer.
+#[derive(Debug, Default)]
+struct End {
+    statistics: Statistics,
+    rows_before_limit: Option<u64>,
+    tail: String,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Statistics {
+    /// Seconds in the engine.
     pub elapsed: f64,
     pub rows_read: u64,
     pub bytes_read: u64,
     pub result_rows: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct EngineError {
-    pub kind: EngineErrorKind,
-    /// ClickHouse's own number, 0 when the error is not the engine's.
-    pub code: i32,
-    pub message: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EngineErrorKind {
-    /// The statement is wrong: the asker's fault.
-    Query,
-    Timeout,
-    TooMuchMemory,
-    /// A limit on rows, bytes or results.
-    Limit,
-    Cancelled,
-    DiskFull,
-    /// The library is not there; the message names the command that gets it.
-    Missing,
-    /// Another process has the data directory; the message names it.
-    Locked,
-    Closed,
-    Internal,
-}
-
 /// How an insert is made safe to repeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deduplication {
-    /// The same token twice is one insert.
+    /// The same token twice is one insert, on a table that has a deduplication window.
     Token(String),
     /// Every insert counts, identical or not.
     Off,
 }
 
-impl EngineError {
-    pub fn is_retryable(&self) -> bool {
-        matches!(self.kind, EngineErrorKind::TooMuchMemory | EngineErrorKind::DiskFull | EngineErrorKind::Timeout)
-            || self.code == 252
-    }
+/// What the engine's own parser takes a text for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// One statement, which reads.
+    Read,
+    /// One statement, which does something else.
+    Other,
+    Several,
+    Unparsed,
 }
 
 impl Engine {
-    /// Runs a read under the reader's role; limits are the pool's.
+    /// Opens the engine on a directory. A process can have one open at a time.
+    pub async fn open(settings: EngineSettings, sink: Sink) -> Result<Engine, EngineError> {
+        let opened = tokio::task::spawn_blocking(move || chdb::Chdb::open(settings, sink)).await;
+        let opened = opened.map_err(|error| EngineError::own(EngineErrorKind::Internal, error.to_string()))?;
+        opened.map(Engine::Chdb)
+    }
+
+    /// A name for a workspace's database: the readers' role sees those that begin so. `random` is letters,
+    /// digits and underscores that nobody can guess.
+    pub fn database_name(random: &str) -> String {
+        format!("{}{random}", chdb::database_prefix())
+    }
+
+    /// Runs a read under the reader's role; limits are the pool's. `Ok` means that the engine has given a
+    /// first part of the answer or its end.
     pub async fn query(&self, query: &CompiledQuery) -> Result<Rows, EngineError> {
-        let _ = query;
-        match *self {}
+        let Engine::Chdb(chdb) = self;
+        chdb.read(chdb::Reader::User, query.sql(), query.parameters(), query.format()).await
+    }
+
+    /// Runs a read of ours under the admin's role, without limits.
+    pub async fn read(&self, sql: &Sql, format: Format) -> Result<Rows, EngineError> {
+        let Engine::Chdb(chdb) = self;
+        chdb.read(chdb::Reader::Own, sql, &[], format).await
+    }
+
+    /// Runs a statement of ours as if a user had asked: the reader's role, limits and gate. For tests of the
+    /// walls, and for whoever wants less than the admin's rights.
+    pub async fn read_as_user(&self, sql: &Sql, format: Format) -> Result<Rows, EngineError> {
+        let Engine::Chdb(chdb) = self;
+        chdb.read(chdb::Reader::User, sql, &[], format).await
     }
 
     /// Runs one statement of ours under the admin's role and gives its whole answer as JSONEachRow bytes
     /// (empty for DDL).
     pub async fn command(&self, sql: &Sql) -> Result<Bytes, EngineError> {
-        let _ = sql;
-        match *self {}
+        let Engine::Chdb(chdb) = self;
+        chdb.command(sql).await
     }
 
     /// Inserts one block. `Ok` gives the number of rows written, views included.
     pub async fn insert(&self, head: &Sql, block: Block, deduplication: Deduplication) -> Result<u64, EngineError> {
-        let _ = (head, block, deduplication);
-        match *self {}
+        let Engine::Chdb(chdb) = self;
+        chdb.insert(head, Bytes::from(block.bytes), &deduplication).await
+    }
+
+    /// Asks the engine's parser what a text is; nothing is run. Some microseconds for a short text.
+    pub async fn classify(&self, text: &str) -> Result<Verdict, EngineError> {
+        let Engine::Chdb(chdb) = self;
+        chdb.judge(text).await
     }
 
     pub async fn ping(&self) -> Result<(), EngineError> {
-        match *self {}
+        self.command(&statement::ping()).await.map(drop)
     }
 
-    /// Ends running queries, closes every connection. The engine cannot be opened again by this process.
+    /// The engine's version.
+    pub async fn version(&self) -> Result<String, EngineError> {
+        #[derive(serde::Deserialize)]
+        struct Row {
+            version: String,
+        }
+        let bytes = self.command(&statement::version()).await?;
+        let row: Result<Row, _> = serde_json::from_slice(&bytes);
+        row.map(|it| it.version).map_err(|error| EngineError::own(EngineErrorKind::Internal, error.to_string()))
+    }
+
+    pub fn settings(&self) -> &EngineSettings {
+        let Engine::Chdb(chdb) = self;
+        chdb.settings()
+    }
+
+    /// Ends running queries, closes every connection. Must come before the process ends; an exit that forgets
+    /// it is caught.
     pub async fn close(&self) {
-        match *self {}
+        let engine = self.clone();
+        _ = tokio::task::spawn_blocking(move || engine.close_blocking()).await;
+    }
+
+    /// [`Engine::close`] for where nothing can be awaited.
+    pub fn close_blocking(&self) {
+        let Engine::Chdb(chdb) = self;
+        chdb.close();
     }
 }
 
 impl Rows {
-    /// The next chunk in the query's format, `None` at the end.
+    /// Waits for the first part, so that what fails at once fails here.
+    async fn begin(answer: chdb::Answer) -> Result<Rows, EngineError> {
+        let mut rows = Rows { answer, columns: Vec::new(), first: None, end: None };
+        rows.first = rows.advance().await?;
+        Ok(rows)
+    }
+
+    /// The columns of the answer; for JSON alone.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The next chunk in the query's format, `None` at the end. For JSON a chunk is some of the rows as the
+    /// engine writes them, with the commas between them, also those between chunks; the frame around all of
+    /// them (`meta`, `data`, `rows`, `statistics`) is the caller's.
     pub async fn next(&mut self) -> Option<Result<Bytes, EngineError>> {
-        None
+        if let Some(first) = self.first.take() {
+            return Some(Ok(first));
+        }
+        if self.end.is_some() {
+            return None;
+        }
+        self.advance().await.transpose()
     }
 
     /// What the query read; known when `next` has given `None`.
     pub fn statistics(&self) -> Statistics {
-        Statistics::default()
+        self.end.as_ref().map(|it| it.statistics).unwrap_or_default()
+    }
+
+    /// `"totals": ..` and `"extremes": ..` of a JSON answer, to stand after its rows; known at the end.
+    pub fn tail(&self) -> &str {
+        self.end.as_ref().map_or("", |it| &it.tail)
+    }
+
+    /// How many rows there would be without LIMIT, where the engine says it; known at the end.
+    pub fn rows_before_limit(&self) -> Option<u64> {
+        self.end.as_ref().and_then(|it| it.rows_before_limit)
+    }
+
+    async fn advance(&mut self) -> Result<Option<Bytes>, EngineError> {
+        loop {
+            match self.answer.next().await {
+                Ok(chdb::Part::Columns(columns)) => self.columns = columns,
+                Ok(chdb::Part::Chunk(bytes)) => return Ok(Some(bytes)),
+                Ok(chdb::Part::End(end)) => {
+                    self.end = Some(*end);
+                    return Ok(None);
+                }
+                Err(error) => {
+                    self.end = Some(End::default());
+                    return Err(error);
+                }
+            }
+        }
     }
 }

@@ -9,3 +9,64 @@ pub fn insert_native<'a>(table: &Physical, columns: impl IntoIterator<Item = &'a
     sql.table(table).push(" (").join(columns, ", ", |sql, it| _ = sql.column(it)).push(")");
     sql
 }
+
+/// An insert's head with what makes it whole and safe to repeat: one block, and, with a token, one time.
+/// Defaults of the engine have changed before, so none is relied on.
+pub fn insert_settings(head: &Sql, token: Option<&str>) -> Sql {
+    let mut sql = head.clone();
+    sql.push(
+        " SETTINGS async_insert = 0, input_format_skip_unknown_fields = 0, max_insert_block_size = 1000000000, \
+         min_insert_block_size_rows = 0, min_insert_block_size_bytes = 0, \
+         deduplicate_insert_select = 'enable_when_possible', \
+         deduplicate_blocks_in_dependent_materialized_views = 1, ",
+    );
+    match token {
+        Some(token) => sql.push("deduplicate_insert = 'enable', insert_deduplication_token = ").string(token),
+        // Without a token a table with a window would take two identical inserts for one.
+        None => sql.push("deduplicate_insert = 'disable'"),
+    };
+    sql
+}
+
+pub fn set_role(role: &str) -> Sql {
+    let mut sql = Sql::new("SET ROLE ");
+    sql.ident(role);
+    sql
+}
+
+pub fn use_database(database: &str) -> Sql {
+    let mut sql = Sql::new("USE ");
+    sql.ident(database);
+    sql
+}
+
+pub fn create_database(database: &str) -> Sql {
+    let mut sql = Sql::new("CREATE DATABASE IF NOT EXISTS ");
+    sql.ident(database);
+    sql
+}
+
+/// What a connection stands in: its roles, its database, the time zone, and its settings by name.
+pub fn session<'a>(settings: impl IntoIterator<Item = &'a str>) -> Sql {
+    let mut sql = Sql::new("SELECT currentRoles() AS roles, currentDatabase() AS database, timezone() AS zone, [");
+    sql.join(settings, ", ", |sql, it| _ = sql.push("toString(getSetting(").string(it).push("))"));
+    sql.push("] AS settings");
+    sql
+}
+
+/// Ends whatever runs on the connection that carries this comment. It does not wait: `SYNC` would wait for
+/// that connection's next statement.
+pub fn kill(log_comment: &str) -> Sql {
+    let mut sql = Sql::new("KILL QUERY WHERE Settings['log_comment'] = ");
+    sql.string(log_comment).push(" ASYNC");
+    sql
+}
+
+/// The cheapest question that the engine can answer.
+pub fn ping() -> Sql {
+    Sql::new("SELECT 1")
+}
+
+pub fn version() -> Sql {
+    Sql::new("SELECT version() AS version")
+}

@@ -1,3 +1,17 @@
 //! The one test binary: one file per boundary.
 
+mod engine;
 mod tidy;
+
+/// Runs before `main`, which is the test harness's: what the binary does at the start of its own. It also
+/// closes the shared engine when the process exits.
+#[expect(unsafe_code, reason = "the harness has no hook at its start")]
+#[used]
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
+#[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
+static START: extern "C" fn() = {
+    extern "C" fn start() {
+        birdhouse::engine::prepare_process();
+    }
+    start
+};

@@ -1,0 +1,328 @@
+//! The fence around `libchdb.so`: the only file of the engine with `unsafe`.
+//!
+//! In: the library's path, arguments, bytes. Out: [`Connection`]s and what they answer, as safe types that
+//! own what the library gave them. The interface is declared by hand from the library's C header. None of
+//! the types is `Send`: a connection lives and dies on the thread that opened it. What SQL means is not
+//! known here.
+#![expect(unsafe_code, reason = "calls the C interface of libchdb, which is opened at run time")]
+
+use std::{
+    ffi::{CStr, CString, c_char, c_int, c_void},
+    marker::PhantomData,
+    path::Path,
+    ptr::NonNull,
+    sync::OnceLock,
+};
+
+macro_rules! library {
+    ($($field:ident: $name:literal fn($($argument:ty),*) $(-> $result:ty)?;)*) => {
+        /// The opened library. It is never closed again: its threads may outlive every connection.
+        pub(super) struct Library {
+            $($field: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
+        }
+
+        impl Library {
+            fn load(path: &Path) -> Result<Library, libloading::Error> {
+                // SAFETY: the file is the engine that the user installed or named; its initialisers are trusted
+                // as the engine is. It is leaked, so that the function pointers below stay valid for ever.
+                let opened: &'static _ = Box::leak(Box::new(unsafe { libloading::Library::new(path)? }));
+                // SAFETY: each symbol has the type that the header of this version declares.
+                unsafe { Ok(Library { $($field: *opened.get(concat!($name, "\0").as_bytes())?,)* }) }
+            }
+        }
+    };
+}
+
+library! {
+    signal_handlers: "chdb_set_signal_handlers_enabled" fn(c_int);
+    connect: "chdb_connect" fn(c_int, *mut *mut c_char) -> *mut Handle;
+    close: "chdb_close_conn" fn(*mut Handle);
+    query: "chdb_query_with_params_n"
+        fn(Handle, Text, usize, Text, usize, Texts, Lengths, Texts, Lengths, usize) -> *mut c_void;
+    stream: "chdb_stream_query_with_params_n"
+        fn(Handle, Text, usize, Text, usize, Texts, Lengths, Texts, Lengths, usize) -> *mut c_void;
+    fetch: "chdb_stream_fetch_result" fn(Handle, *mut c_void) -> *mut c_void;
+    cancel: "chdb_stream_cancel_query" fn(Handle, *mut c_void);
+    destroy: "chdb_destroy_query_result" fn(*mut c_void);
+    buffer: "chdb_result_buffer" fn(*mut c_void) -> Text;
+    length: "chdb_result_length" fn(*mut c_void) -> usize;
+    error: "chdb_result_error" fn(*mut c_void) -> *const c_char;
+    result_rows: "chdb_result_rows_read" fn(*mut c_void) -> u64;
+    storage_rows: "chdb_result_storage_rows_read" fn(*mut c_void) -> u64;
+    storage_bytes: "chdb_result_storage_bytes_read" fn(*mut c_void) -> u64;
+    rows_written: "chdb_result_rows_written" fn(*mut c_void) -> u64;
+    insert: "chdb_stream_insert_n" fn(Handle, Text, usize, Text, usize) -> *mut c_void;
+    append: "chdb_stream_append" fn(*mut c_void, Text, usize) -> c_int;
+    done: "chdb_stream_done" fn(*mut c_void) -> *mut c_void;
+    insert_error: "chdb_stream_insert_error" fn(*mut c_void) -> *const c_char;
+    destroy_insert: "chdb_destroy_insert_stream" fn(*mut c_void);
+    classify: "chdb_classify_query_n" fn(Handle, Text, usize, Text, usize, *mut Analysis) -> c_int;
+}
+
+/// `chdb_connection` of the header.
+type Handle = *mut c_void;
+/// A text that is not terminated: its length stands beside it.
+type Text = *const u8;
+type Texts = *const Text;
+type Lengths = *const usize;
+
+/// `chdb_query_with_params_n` and its streaming twin.
+type QueryFn =
+    unsafe extern "C" fn(Handle, Text, usize, Text, usize, Texts, Lengths, Texts, Lengths, usize) -> *mut c_void;
+
+/// `chdb_query_analysis_v1`: what a text would do, judged by the engine's own parser.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Analysis {
+    struct_size: u32,
+    pub(super) statements: u32,
+    flags: u32,
+    /// 0 is a read; the header lists the rest.
+    pub(super) class: u32,
+}
+
+/// An open connection. One statement at a time, on the thread that opened it.
+pub(super) struct Connection {
+    library: &'static Library,
+    /// What `chdb_connect` gave: points to the handle until `chdb_close_conn` takes it back.
+    handle: NonNull<Handle>,
+}
+
+/// A whole answer or one chunk of it.
+pub(super) struct Answer<'c> {
+    library: &'static Library,
+    result: *mut c_void,
+    connection: PhantomData<&'c mut Connection>,
+}
+
+/// A running read. Dropping it ends the query.
+pub(super) struct Stream<'c> {
+    connection: &'c mut Connection,
+    result: Option<*mut c_void>,
+}
+
+/// An insert that takes bytes. Dropping it unfinished inserts nothing.
+pub(super) struct Insert<'c> {
+    connection: &'c mut Connection,
+    stream: *mut c_void,
+}
+
+/// The engine takes its time zone from the process, so it is set here, at the start of `main`. Once there are
+/// several threads this does nothing; opening the engine checks the zone.
+pub(super) fn set_time_zone() {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    if threads == 1 {
+        // SAFETY: no other thread can read or write the environment meanwhile.
+        unsafe { std::env::set_var("TZ", "UTC") };
+    }
+}
+
+impl Library {
+    /// Opens the library, once for the process: a second call gives the first one's.
+    pub(super) fn open(path: &Path) -> Result<&'static Library, String> {
+        static OPENED: OnceLock<Library> = OnceLock::new();
+        static OPENING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let _guard = OPENING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(library) = OPENED.get() {
+            return Ok(library);
+        }
+        let library = Library::load(path).map_err(|error| error.to_string())?;
+        // SAFETY: takes any integer, and is called before the first connect, as the header asks: the engine's
+        // handlers would keep a crashed process hanging.
+        unsafe { (library.signal_handlers)(0) };
+        Ok(OPENED.get_or_init(|| library))
+    }
+
+    /// Opens a connection; the library tells the reason of a failure to stderr alone.
+    pub(super) fn connect(&'static self, arguments: &[String]) -> Option<Connection> {
+        let arguments = std::iter::once("clickhouse").chain(arguments.iter().map(String::as_str));
+        let arguments = arguments.map(CString::new).collect::<Result<Vec<_>, _>>().ok()?;
+        let mut pointers: Vec<*mut c_char> = arguments.iter().map(|it| it.as_ptr().cast_mut()).collect();
+        let count = c_int::try_from(pointers.len()).ok()?;
+        // SAFETY: `count` pointers to terminated strings, which outlive the call; it copies them.
+        let handle = unsafe { (self.connect)(count, pointers.as_mut_ptr()) };
+        NonNull::new(handle).map(|handle| Connection { library: self, handle })
+    }
+}
+
+impl Connection {
+    /// Runs one statement and waits for its whole answer.
+    pub(super) fn query(&mut self, sql: &str, format: &str, parameters: &[(String, String)]) -> Answer<'_> {
+        let result = self.run(self.library.query, sql, format, parameters);
+        Answer { library: self.library, result, connection: PhantomData }
+    }
+
+    /// Starts a read whose answer is fetched in chunks.
+    pub(super) fn stream(
+        &mut self,
+        sql: &str,
+        format: &str,
+        parameters: &[(String, String)],
+    ) -> Result<Stream<'_>, String> {
+        let result = self.run(self.library.stream, sql, format, parameters);
+        let answer = Answer { library: self.library, result, connection: PhantomData };
+        if let Some(error) = answer.error() {
+            return Err(error);
+        }
+        std::mem::forget(answer);
+        Ok(Stream { connection: self, result: Some(result) })
+    }
+
+    /// Starts an insert of data in Native format.
+    pub(super) fn insert(&mut self, head: &str) -> Result<Insert<'_>, String> {
+        const FORMAT: &str = "Native";
+        // SAFETY: an open connection; two texts with their lengths, which are copied.
+        let stream =
+            unsafe { (self.library.insert)(self.raw(), head.as_ptr(), head.len(), FORMAT.as_ptr(), FORMAT.len()) };
+        let insert = Insert { connection: self, stream };
+        insert.error().map_or(Ok(insert), Err)
+    }
+
+    /// Asks the engine's parser what a text is; nothing is run.
+    pub(super) fn classify(&mut self, text: &str) -> Analysis {
+        let mut analysis = Analysis { struct_size: size_of::<Analysis>() as u32, class: 4, ..Analysis::default() };
+        // SAFETY: a text with its length, no target database, and a struct of the size that it states.
+        unsafe {
+            (self.library.classify)(self.raw(), text.as_ptr(), text.len(), std::ptr::null(), 0, &raw mut analysis)
+        };
+        analysis
+    }
+
+    fn run(&mut self, function: QueryFn, sql: &str, format: &str, parameters: &[(String, String)]) -> *mut c_void {
+        let names: Vec<_> = parameters.iter().map(|(name, _)| name.as_ptr()).collect();
+        let name_lengths: Vec<_> = parameters.iter().map(|(name, _)| name.len()).collect();
+        let values: Vec<_> = parameters.iter().map(|(_, value)| value.as_ptr()).collect();
+        let value_lengths: Vec<_> = parameters.iter().map(|(_, value)| value.len()).collect();
+        // SAFETY: an open connection; each text has its length beside it, the four arrays have
+        // `parameters.len()` entries, and the library keeps none of them after the call.
+        unsafe {
+            function(
+                self.raw(),
+                sql.as_ptr(),
+                sql.len(),
+                format.as_ptr(),
+                format.len(),
+                names.as_ptr(),
+                name_lengths.as_ptr(),
+                values.as_ptr(),
+                value_lengths.as_ptr(),
+                parameters.len(),
+            )
+        }
+    }
+
+    fn raw(&self) -> Handle {
+        // SAFETY: `chdb_connect` gave the pointer, and it is valid until `chdb_close_conn` in `drop`.
+        unsafe { *self.handle.as_ptr() }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // SAFETY: closed once, by the owning thread, with no stream open (streams borrow the connection).
+        unsafe { (self.library.close)(self.handle.as_ptr()) };
+    }
+}
+
+impl Answer<'_> {
+    pub(super) fn error(&self) -> Option<String> {
+        if self.result.is_null() {
+            return Some("the engine gave no result".to_owned());
+        }
+        // SAFETY: a live result; the text is terminated and lives as long as the result.
+        unsafe { text((self.library.error)(self.result)) }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        if self.result.is_null() {
+            return &[];
+        }
+        // SAFETY: a live result, whose buffer has this length and lives as long as it.
+        unsafe {
+            let (buffer, length) = ((self.library.buffer)(self.result), (self.library.length)(self.result));
+            if buffer.is_null() { &[] } else { std::slice::from_raw_parts(buffer, length) }
+        }
+    }
+
+    /// Rows of the answer, rows and bytes read from storage, rows written.
+    pub(super) fn counts(&self) -> [u64; 4] {
+        if self.result.is_null() {
+            return [0; 4];
+        }
+        let it = self.library;
+        // SAFETY: a live result.
+        [it.result_rows, it.storage_rows, it.storage_bytes, it.rows_written].map(|count| unsafe { count(self.result) })
+    }
+}
+
+impl Drop for Answer<'_> {
+    fn drop(&mut self) {
+        // SAFETY: destroyed once; null is allowed.
+        unsafe { (self.library.destroy)(self.result) };
+    }
+}
+
+impl Stream<'_> {
+    /// The next chunk: empty at the end, an error once the query has failed.
+    pub(super) fn fetch(&mut self) -> Answer<'_> {
+        let library = self.connection.library;
+        let stream = self.result.unwrap_or(std::ptr::null_mut());
+        // SAFETY: an open connection and its live stream.
+        let result = unsafe { (library.fetch)(self.connection.raw(), stream) };
+        Answer { library, result, connection: PhantomData }
+    }
+}
+
+impl Drop for Stream<'_> {
+    fn drop(&mut self) {
+        let Some(stream) = self.result.take() else { return };
+        // SAFETY: the owning thread, between fetches: cancelling an ended stream does nothing, and the handle
+        // is destroyed once.
+        unsafe {
+            (self.connection.library.cancel)(self.connection.raw(), stream);
+            (self.connection.library.destroy)(stream);
+        }
+    }
+}
+
+impl Insert<'_> {
+    /// Gives bytes in the input format; may wait for the engine.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), String> {
+        // SAFETY: a live stream; the bytes are copied.
+        let state = unsafe { (self.connection.library.append)(self.stream, bytes.as_ptr(), bytes.len()) };
+        if state == 0 { Ok(()) } else { Err(self.error().unwrap_or_else(|| "the insert has failed".to_owned())) }
+    }
+
+    /// Commits; gives the rows written, views included.
+    pub(super) fn finish(self) -> Result<u64, String> {
+        // SAFETY: a live stream, finished once, because `self` is consumed.
+        let result = unsafe { (self.connection.library.done)(self.stream) };
+        let answer = Answer { library: self.connection.library, result, connection: PhantomData };
+        answer.error().or_else(|| self.error()).map_or_else(|| Ok(answer.counts()[3]), Err)
+    }
+
+    fn error(&self) -> Option<String> {
+        // SAFETY: a live stream; the text lives as long as it.
+        unsafe { text((self.connection.library.insert_error)(self.stream)) }
+    }
+}
+
+impl Drop for Insert<'_> {
+    fn drop(&mut self) {
+        // SAFETY: destroyed once; an unfinished stream is cancelled by it.
+        unsafe { (self.connection.library.destroy_insert)(self.stream) };
+    }
+}
+
+/// A C text as a string of ours; nothing for null or an empty one.
+///
+/// # Safety
+/// `pointer` is null or points to a terminated text.
+unsafe fn text(pointer: *const c_char) -> Option<String> {
+    if pointer.is_null() {
+        return None;
+    }
+    // SAFETY: not null; the caller vouches for the rest.
+    let text = unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned();
+    (!text.is_empty()).then_some(text)
+}

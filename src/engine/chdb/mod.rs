@@ -1,0 +1,270 @@
+//! ClickHouse in this process: `libchdb.so`, opened at run time.
+//!
+//! In: settings, reads, statements, blocks. Out: what [`Engine`](super::Engine) promises. One process has one
+//! engine at a time.
+
+mod config;
+mod ffi;
+mod pool;
+mod session;
+mod worker;
+
+use super::{Column, Deduplication, End, EngineError, EngineErrorKind, EngineSettings, Format, Rows, Verdict};
+use crate::{
+    observe::Sink,
+    sql::{Sql, statement},
+};
+use bytes::Bytes;
+use config::Purpose;
+use pool::Pool;
+use std::{
+    fmt, fs, io,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+use tokio::sync::{mpsc, oneshot};
+use worker::{Event, Slot, Work};
+
+/// The prefix that a database must have to be read by users: the one of the slot whose role they read with.
+pub(super) fn database_prefix() -> String {
+    format!("{}_", config::slot_role(0))
+}
+
+#[derive(Clone)]
+pub struct Chdb {
+    pool: Arc<Pool>,
+}
+
+/// The engine that the process has open, for its end.
+static OPEN: Mutex<Option<Arc<Pool>>> = Mutex::new(None);
+
+/// Chunks that wait for a reader: the columns, two chunks and the end fit without waiting.
+const WAITING: usize = 4;
+
+impl Chdb {
+    pub(super) fn open(settings: EngineSettings, sink: Sink) -> Result<Chdb, EngineError> {
+        if !settings.library.exists() {
+            return Err(missing(&settings.library));
+        }
+        let failed = |what: &str, path: &Path, error: io::Error| {
+            EngineError::own(EngineErrorKind::Internal, format!("{what} {}: {error}", path.display()))
+        };
+        let data = config::data_path(&settings);
+        fs::create_dir_all(&data).map_err(|error| failed("cannot create", &data, error))?;
+        let config =
+            config::write(&settings).map_err(|error| failed("cannot write into", &settings.directory, error))?;
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.is_some() {
+            return Err(EngineError::own(EngineErrorKind::Locked, "this process has an engine open already"));
+        }
+        if let Some(holder) = lock_holder(&data) {
+            let message = format!("the data directory {} is in use by process {holder}", settings.directory.display());
+            return Err(EngineError::own(EngineErrorKind::Locked, message));
+        }
+        let library = ffi::Library::open(&settings.library).map_err(|error| {
+            let message = format!("cannot open the engine {}: {error}", settings.library.display());
+            EngineError::own(EngineErrorKind::Missing, message)
+        })?;
+        let pool = Pool::start(session::Origin { library, settings, config }, sink)?;
+        *open = Some(Arc::clone(&pool));
+        Ok(Chdb { pool })
+    }
+
+    pub(super) async fn read(
+        &self,
+        purpose: Reader,
+        sql: &Sql,
+        parameters: &[(String, String)],
+        format: Format,
+    ) -> Result<Rows, EngineError> {
+        let (events, received) = mpsc::channel(WAITING);
+        let sql = sql.as_str().to_owned();
+        let parameters = parameters.iter().map(|(name, value)| (name.clone(), escape(value))).collect();
+        let purpose = match purpose {
+            Reader::User => Purpose::Read,
+            Reader::Own => Purpose::Command,
+        };
+        let mut answer = None;
+        self.pool
+            .submit(purpose, |number, slot| {
+                let (pool, slot) = (Arc::clone(&self.pool), Arc::downgrade(slot));
+                answer = Some(Answer { events: received, pool, slot, number, ended: false });
+                Work::Read { sql, parameters, format, number, events }
+            })
+            .await?;
+        let answer = answer.ok_or_else(EngineError::closed)?;
+        Rows::begin(answer).await
+    }
+
+    pub(super) async fn command(&self, sql: &Sql) -> Result<Bytes, EngineError> {
+        let sql = sql.clone();
+        self.ask(Purpose::Command, |reply| Work::Command { sql, reply }).await
+    }
+
+    pub(super) async fn insert(
+        &self,
+        head: &Sql,
+        bytes: Bytes,
+        deduplication: &Deduplication,
+    ) -> Result<u64, EngineError> {
+        let token = match deduplication {
+            Deduplication::Token(token) => Some(token.as_str()),
+            Deduplication::Off => None,
+        };
+        let head = statement::insert_settings(head, token);
+        self.ask(Purpose::Insert, |reply| Work::Insert { head, bytes, reply }).await
+    }
+
+    pub(super) async fn judge(&self, text: &str) -> Result<Verdict, EngineError> {
+        let text = text.to_owned();
+        self.ask(Purpose::Parse, |reply| Work::Judge { text, reply }).await
+    }
+
+    pub(super) fn settings(&self) -> &EngineSettings {
+        &self.pool.origin.settings
+    }
+
+    pub(super) fn close(&self) {
+        self.pool.close();
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.as_ref().is_some_and(|it| Arc::ptr_eq(it, &self.pool)) {
+            *open = None;
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        purpose: Purpose,
+        work: impl FnOnce(oneshot::Sender<Result<T, EngineError>>) -> Work,
+    ) -> Result<T, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.pool.submit(purpose, |_, _| work(reply)).await?;
+        answer.await.unwrap_or_else(|_| Err(worker_ended()))
+    }
+}
+
+impl fmt::Debug for Chdb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chdb({})", self.pool.origin.settings.directory.display())
+    }
+}
+
+/// Under whose role a read runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reader {
+    User,
+    Own,
+}
+
+/// An answer on its way. Dropping it ends the query without waiting.
+pub(super) struct Answer {
+    events: mpsc::Receiver<Event>,
+    pool: Arc<Pool>,
+    slot: Weak<Slot>,
+    number: u64,
+    ended: bool,
+}
+
+/// What an answer gives next.
+pub(super) enum Part {
+    Columns(Vec<Column>),
+    Chunk(Bytes),
+    End(Box<End>),
+}
+
+impl Answer {
+    pub(super) async fn next(&mut self) -> Result<Part, EngineError> {
+        let event = self.events.recv().await;
+        let part = match event {
+            Some(Event::Columns(columns)) => return Ok(Part::Columns(columns)),
+            Some(Event::Chunk(bytes)) => return Ok(Part::Chunk(bytes)),
+            Some(Event::End(end)) => Ok(Part::End(end)),
+            Some(Event::Failed(error)) => Err(error),
+            None => Err(worker_ended()),
+        };
+        self.ended = true;
+        part
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.events.close();
+            self.pool.end(std::mem::take(&mut self.slot), self.number);
+        }
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answer")
+    }
+}
+
+/// The engine reads parameters as tab-separated text.
+fn escape(value: &str) -> String {
+    let mut res = String::with_capacity(value.len());
+    for c in value.chars() {
+        match c {
+            '\\' => res.push_str("\\\\"),
+            '\n' => res.push_str("\\n"),
+            '\t' => res.push_str("\\t"),
+            '\r' => res.push_str("\\r"),
+            '\0' => res.push_str("\\0"),
+            '\u{8}' => res.push_str("\\b"),
+            c => res.push(c),
+        }
+    }
+    res
+}
+
+fn missing(library: &Path) -> EngineError {
+    let message = format!(
+        "there is no engine at {}: run `birdhouse engine install`, or name a libchdb.so in BIRDHOUSE_LIBCHDB",
+        library.display()
+    );
+    EngineError::own(EngineErrorKind::Missing, message)
+}
+
+fn worker_ended() -> EngineError {
+    EngineError::own(EngineErrorKind::Internal, "an engine connection ended unexpectedly")
+}
+
+/// The process that has the directory, if one has: the engine keeps a locked file there, with its number.
+fn lock_holder(data: &Path) -> Option<String> {
+    let status = data.join("status");
+    let file = fs::File::open(&status).ok()?;
+    match file.try_lock_shared() {
+        Ok(()) => None,
+        Err(fs::TryLockError::Error(_)) => None,
+        Err(fs::TryLockError::WouldBlock) => {
+            let text = fs::read_to_string(&status).unwrap_or_default();
+            let pid = text.lines().find_map(|line| line.strip_prefix("PID: "));
+            Some(pid.unwrap_or("of an unknown number").to_owned())
+        }
+    }
+}
+
+/// Sets the process up for the engine: to be called first in `main`, on its thread.
+pub fn prepare_process() {
+    ffi::set_time_zone();
+    LAST.with(|_| ());
+}
+
+thread_local! {
+    /// On the main thread this is dropped when the process exits, before the library's own destructors, which
+    /// crash when connections are open. (`atexit` would come too late: some of them are registered later.)
+    static LAST: CloseAtExit = const { CloseAtExit };
+}
+
+struct CloseAtExit;
+
+impl Drop for CloseAtExit {
+    fn drop(&mut self) {
+        let pool = OPEN.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(pool) = pool {
+            pool.close();
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Workers by purpose, a queue before each, and the keeper that ends what must end.
+//!
+//! In: work. Out: workers that run it. A place in the queue is held while a job works; a worker is made when
+//! a place is free and no worker is, and lives until its connection fails. What the work means is not known
+//! here.
+
+use super::{
+    config::Purpose,
+    ffi::Connection,
+    session::{self, Origin},
+    worker::{self, Job, Killed, Slot, Why, Work, Worker},
+};
+use crate::{
+    engine::{EngineError, EngineErrorKind},
+    observe::{Level, Observation, Sink},
+    sql::statement,
+};
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Workers of one purpose for each place in its queue: more than one, because an answer that waits for a
+/// slow client gives its place to the next.
+const WORKERS_PER_PLACE: usize = 16;
+
+/// How long a killed query may take to end before its connection counts as stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(5);
+
+/// How long statements and inserts may go on when the engine closes.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+/// How long closing waits for everything.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
+pub(super) struct Pool {
+    pub(super) origin: Origin,
+    sink: Sink,
+    queues: [Queue; 4],
+    state: Mutex<State>,
+    /// Told when a worker or the keeper ends.
+    changed: Condvar,
+    keeper: mpsc::Sender<Order>,
+}
+
+struct Queue {
+    purpose: Purpose,
+    places: usize,
+    semaphore: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct State {
+    idle: Vec<Worker>,
+    slots: Vec<Weak<Slot>>,
+    workers: [usize; 4],
+    made: u64,
+    closing: bool,
+    keeper_ended: bool,
+}
+
+/// What the keeper is asked to do.
+pub(super) enum Order {
+    /// Nobody waits for this run of the slot any more.
+    End(Weak<Slot>, u64),
+    Close,
+}
+
+impl Pool {
+    /// Starts the engine and its keeper; the first connection is the keeper's.
+    pub(super) fn start(origin: Origin, sink: Sink) -> Result<Arc<Pool>, EngineError> {
+        let settings = &origin.settings;
+        let queue = |purpose, places| Queue { purpose, places, semaphore: Arc::new(Semaphore::new(places)) };
+        let queues = [
+            queue(Purpose::Read, settings.readers.max(1)),
+            queue(Purpose::Command, 4),
+            queue(Purpose::Insert, settings.writers.max(1)),
+            queue(Purpose::Parse, 1),
+        ];
+        let (keeper, orders) = mpsc::channel();
+        let pool = Arc::new(Pool { origin, sink, queues, state: Mutex::default(), changed: Condvar::new(), keeper });
+        let (ready, started) = mpsc::sync_channel(1);
+        let keeper = Arc::clone(&pool);
+        spawn("engine-keeper".to_owned(), move || {
+            let connection = session::open(&keeper.origin, Purpose::Command, "birdhouse-keeper");
+            let connection = match connection {
+                Ok(connection) => {
+                    _ = ready.send(Ok(()));
+                    Some(connection)
+                }
+                Err(error) => {
+                    _ = ready.send(Err(error));
+                    None
+                }
+            };
+            if let Some(connection) = connection {
+                keep(&keeper, connection, &orders);
+            }
+            keeper.state().keeper_ended = true;
+            keeper.changed.notify_all();
+        })?;
+        let gone = || EngineError::own(EngineErrorKind::Internal, "the engine's keeper ended");
+        started.recv().map_err(|_| gone())??;
+        Ok(pool)
+    }
+
+    /// Waits for a place, then gives the work to a worker. Waiting can be given up at any time.
+    pub(super) async fn submit(
+        self: &Arc<Self>,
+        purpose: Purpose,
+        work: impl FnOnce(u64, &Arc<Slot>) -> Work,
+    ) -> Result<(), EngineError> {
+        let semaphore = Arc::clone(&self.queue(purpose).semaphore);
+        let permit = semaphore.acquire_owned().await.map_err(|_| EngineError::closed())?;
+        self.give(purpose, permit, work)
+    }
+
+    fn give(
+        self: &Arc<Self>,
+        purpose: Purpose,
+        permit: OwnedSemaphorePermit,
+        work: impl FnOnce(u64, &Arc<Slot>) -> Work,
+    ) -> Result<(), EngineError> {
+        let worker = self.worker(purpose)?;
+        let slot = Arc::clone(&worker.slot);
+        let number = slot.begin(permit);
+        let work = work(number, &slot);
+        let jobs = worker.jobs.clone();
+        if let Err(mpsc::SendError(job)) = jobs.send(Job { worker, work }) {
+            // Its thread has just ended, which its slot does not know yet.
+            slot.running().permit = None;
+            drop(job);
+            return Err(EngineError::own(EngineErrorKind::Internal, "an engine connection ended; try again"));
+        }
+        Ok(())
+    }
+
+    fn worker(self: &Arc<Self>, purpose: Purpose) -> Result<Worker, EngineError> {
+        let mut state = self.state();
+        if state.closing {
+            return Err(EngineError::closed());
+        }
+        if let Some(at) = state.idle.iter().rposition(|it| it.slot.purpose == purpose) {
+            return Ok(state.idle.swap_remove(at));
+        }
+        let limit = self.queue(purpose).places * WORKERS_PER_PLACE;
+        if state.workers[purpose as usize] >= limit {
+            let message = format!("{limit} answers wait for their readers already; try again later");
+            return Err(EngineError { kind: EngineErrorKind::Limit, code: 202, message });
+        }
+        state.made += 1;
+        let tag = format!("birdhouse-{}", state.made);
+        let slot = Arc::new(Slot::new(tag.clone(), purpose));
+        let (jobs, received) = mpsc::channel();
+        let (pool, own) = (Arc::clone(self), Arc::clone(&slot));
+        state.workers[purpose as usize] += 1;
+        let guard = Leaving { pool, purpose };
+        // The guard is dropped even if the thread cannot be made or panics; it takes the lock.
+        drop(state);
+        spawn(tag, move || {
+            worker::run(&guard.pool, &own, &received);
+            drop(received);
+            drop(guard);
+        })?;
+        self.state().slots.push(Arc::downgrade(&slot));
+        Ok(Worker { jobs, slot })
+    }
+
+    /// A worker that has done its job waits for the next; `false` if there is none to come.
+    pub(super) fn take_back(&self, worker: Worker) -> bool {
+        let mut state = self.state();
+        if !state.closing {
+            state.idle.push(worker);
+        }
+        !state.closing
+    }
+
+    /// Has the keeper end a run that nobody waits for. Does not wait.
+    pub(super) fn end(&self, slot: Weak<Slot>, number: u64) {
+        _ = self.keeper.send(Order::End(slot, number));
+    }
+
+    /// Ends everything and closes every connection; waits until it is so.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        if !state.closing {
+            state.closing = true;
+            for queue in &self.queues {
+                queue.semaphore.close();
+            }
+            state.idle.clear();
+            _ = self.keeper.send(Order::Close);
+        }
+        let limit = Instant::now() + CLOSE_LIMIT + Duration::from_secs(1);
+        while !state.keeper_ended && Instant::now() < limit {
+            let wait = self.changed.wait_timeout(state, Duration::from_millis(100));
+            state = wait.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    pub(super) fn observe_failure(&self, error: &EngineError) {
+        let message = format!("an engine connection was closed: {error}");
+        self.sink.observe(Observation::Engine { level: Level::Warning, message });
+    }
+
+    fn queue(&self, purpose: Purpose) -> &Queue {
+        let queue = &self.queues[purpose as usize];
+        debug_assert_eq!(queue.purpose, purpose);
+        queue
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slots(&self) -> Vec<Arc<Slot>> {
+        let mut state = self.state();
+        state.slots.retain(|it| it.strong_count() > 0);
+        state.slots.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// Counts a worker out when its thread ends, by a panic too.
+struct Leaving {
+    pool: Arc<Pool>,
+    purpose: Purpose,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let mut state = self.pool.state();
+        state.workers[self.purpose as usize] -= 1;
+        let closing = state.closing;
+        drop(state);
+        if closing {
+            self.pool.changed.notify_all();
+        }
+    }
+}
+
+/// The keeper: ends what nobody waits for and what takes too long, and closes the engine.
+fn keep(pool: &Pool, mut connection: Connection, orders: &mpsc::Receiver<Order>) {
+    loop {
+        match orders.recv_timeout(Duration::from_millis(50)) {
+            Ok(Order::End(slot, number)) => {
+                if let Some(slot) = slot.upgrade() {
+                    kill(pool, &mut connection, &slot, Some(number), Why::Left);
+                }
+            }
+            Ok(Order::Close) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(mpsc::RecvTimeoutError::Timeout) => watch(pool, &mut connection),
+        }
+    }
+    let start = Instant::now();
+    while pool.state().workers.iter().any(|it| *it > 0) && start.elapsed() < CLOSE_LIMIT {
+        for slot in pool.slots() {
+            let patient = slot.purpose != Purpose::Read && start.elapsed() < CLOSE_GRACE;
+            if !patient {
+                kill(pool, &mut connection, &slot, None, Why::Closing);
+            }
+        }
+        let state = pool.state();
+        if state.workers.iter().any(|it| *it > 0) {
+            drop(pool.changed.wait_timeout(state, Duration::from_millis(10)));
+        }
+    }
+}
+
+/// Ends reads that have worked for too long, and gives up connections that do not end when killed.
+fn watch(pool: &Pool, connection: &mut Connection) {
+    let limit = pool.origin.settings.max_execution_time;
+    for slot in pool.slots() {
+        let running = slot.running();
+        let too_long = running.is_busy() && slot.purpose == Purpose::Read && running.worked() > limit;
+        let (number, killed) = (running.number, running.killed);
+        drop(running);
+        match killed {
+            None if too_long => kill(pool, connection, &slot, Some(number), Why::TooLong),
+            Some(killed) if killed.at.elapsed() > STUCK_AFTER => {
+                let mut running = slot.running();
+                if running.number == number && running.permit.take().is_some() {
+                    drop(running);
+                    let message = format!("a query does not end after it was killed ({:?})", killed.why);
+                    pool.sink.observe(Observation::Engine { level: Level::Warning, message });
+                }
+            }
+            _ => (),
+        }
+    }
+}
+
+/// Kills what runs in the slot, if it is still that run. The slot is locked meanwhile, so that the next
+/// statement of the connection cannot be hit.
+fn kill(pool: &Pool, connection: &mut Connection, slot: &Slot, number: Option<u64>, why: Why) {
+    let mut running = slot.running();
+    if !running.is_busy() || number.is_some_and(|it| it != running.number) {
+        return;
+    }
+    let killed = *running.killed.get_or_insert(Killed { why, at: Instant::now() });
+    debug_assert!(killed.at <= Instant::now());
+    if let Err(error) = session::run(connection, &statement::kill(&slot.tag)) {
+        drop(running);
+        pool.observe_failure(&error);
+    }
+}
+
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), EngineError> {
+    let made = thread::Builder::new().name(name).spawn(body);
+    made.map(drop).map_err(|error| {
+        EngineError::own(EngineErrorKind::Internal, format!("no thread could be made for the engine: {error}"))
+    })
+}

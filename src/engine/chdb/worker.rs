@@ -1,0 +1,503 @@
+//! The thread that owns a connection: opens it, runs what it is given, closes it.
+//!
+//! In: [`Job`]s over a channel. Out: bytes and errors over the job's own channel. Who waits for them, and
+//! what the SQL is for, is not known here.
+
+use super::{
+    config::Purpose,
+    ffi::{Answer, Connection},
+    pool::Pool,
+    session,
+};
+use crate::{
+    engine::{Column, End, EngineError, EngineErrorKind, Verdict, frame},
+    query::Format,
+    sql::Sql,
+};
+use bytes::Bytes;
+use std::{
+    collections::HashSet,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    time::{Duration, Instant},
+};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// Statements whose verdict a reading connection remembers.
+const REMEMBERED: usize = 4096;
+
+/// How often a reading connection is checked anew.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// A worker that waits for a job.
+pub(super) struct Worker {
+    pub(super) jobs: mpsc::Sender<Job>,
+    pub(super) slot: Arc<Slot>,
+}
+
+/// Work, and the worker that it was given to: it goes home with it.
+pub(super) struct Job {
+    pub(super) worker: Worker,
+    pub(super) work: Work,
+}
+
+pub(super) enum Work {
+    Read {
+        sql: String,
+        parameters: Vec<(String, String)>,
+        format: Format,
+        /// Which run of the slot this is.
+        number: u64,
+        events: tokio::sync::mpsc::Sender<Event>,
+    },
+    Command {
+        sql: Sql,
+        reply: oneshot::Sender<Result<Bytes, EngineError>>,
+    },
+    Insert {
+        head: Sql,
+        bytes: Bytes,
+        reply: oneshot::Sender<Result<u64, EngineError>>,
+    },
+    Judge {
+        text: String,
+        reply: oneshot::Sender<Result<Verdict, EngineError>>,
+    },
+}
+
+/// What a read gives, in this order: columns (JSON alone), chunks, the end.
+#[derive(Debug)]
+pub(super) enum Event {
+    Columns(Vec<Column>),
+    Chunk(Bytes),
+    End(Box<End>),
+    Failed(EngineError),
+}
+
+/// What a worker is doing, for whoever must end it.
+pub(super) struct Slot {
+    pub(super) tag: String,
+    pub(super) purpose: Purpose,
+    running: Mutex<Running>,
+}
+
+#[derive(Default)]
+pub(super) struct Running {
+    /// Counts the jobs of the slot; an even number is rest.
+    pub(super) number: u64,
+    /// The place in the queue; given back early when the reader is slow or the connection stuck.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+    /// Time in the engine before the present call.
+    used: Duration,
+    /// Since when the present call is in the engine.
+    since: Option<Instant>,
+    pub(super) killed: Option<Killed>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Killed {
+    pub(super) why: Why,
+    pub(super) at: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Nobody waits for it.
+    Left,
+    TooLong,
+    Closing,
+}
+
+impl Slot {
+    pub(super) fn new(tag: String, purpose: Purpose) -> Slot {
+        Slot { tag, purpose, running: Mutex::default() }
+    }
+
+    pub(super) fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the slot for one job. The place is kept until the job ends.
+    pub(super) fn begin(&self, permit: OwnedSemaphorePermit) -> u64 {
+        let mut running = self.running();
+        let number = running.number + 1;
+        *running = Running { number, permit: Some(permit), ..Running::default() };
+        number
+    }
+
+    fn end(&self) -> Option<OwnedSemaphorePermit> {
+        let mut running = self.running();
+        running.number += 1;
+        running.since = None;
+        running.permit.take()
+    }
+
+    /// Notes the time of a call into the engine.
+    fn timed<T>(&self, call: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        self.running().since = Some(start);
+        let res = call();
+        let mut running = self.running();
+        running.since = None;
+        running.used += start.elapsed();
+        res
+    }
+
+    fn used(&self) -> Duration {
+        self.running().used
+    }
+}
+
+impl Running {
+    pub(super) fn is_busy(&self) -> bool {
+        self.number % 2 == 1
+    }
+
+    /// How long the present job has kept the engine working.
+    pub(super) fn worked(&self) -> Duration {
+        self.used + self.since.map_or(Duration::ZERO, |it| it.elapsed())
+    }
+}
+
+/// Whether a connection may be used again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum After {
+    Keep,
+    /// After a failure the engine may still hold a part of the old answer, which would come out with the
+    /// next one: the connection is closed.
+    Close,
+}
+
+/// The thread of one worker: runs jobs until its connection has failed or nobody has work for it.
+pub(super) fn run(pool: &Arc<Pool>, slot: &Arc<Slot>, jobs: &mpsc::Receiver<Job>) {
+    let mut connection = session::open(&pool.origin, slot.purpose, &slot.tag);
+    let mut gate = Gate::default();
+    while let Ok(Job { worker, work }) = jobs.recv() {
+        let after = match &mut connection {
+            Ok(connection) => handle(connection, &mut gate, pool, slot, work),
+            Err(error) => {
+                work.refuse(error.clone());
+                After::Close
+            }
+        };
+        let permit = slot.end();
+        if after == After::Close || !pool.take_back(worker) {
+            // The connection is closed before its place is free, so that there are never more than places.
+            drop(connection);
+            drop(permit);
+            return;
+        }
+        drop(permit);
+        if let Ok(connection) = &mut connection
+            && gate.is_due()
+            && let Err(error) = session::check(connection, &pool.origin.settings, slot.purpose, &slot.tag)
+        {
+            pool.observe_failure(&error);
+            return;
+        }
+    }
+}
+
+fn handle(connection: &mut Connection, gate: &mut Gate, pool: &Pool, slot: &Slot, work: Work) -> After {
+    match work {
+        Work::Read { sql, parameters, format, number, events } => {
+            let read = Read { sql: &sql, parameters: &parameters, format, slot, number, events: &events };
+            if slot.purpose == Purpose::Read
+                && let Err(error) = gate.admit(connection, &sql)
+            {
+                _ = events.blocking_send(Event::Failed(error));
+                return After::Keep;
+            }
+            match read.run(connection) {
+                Ok(end) => {
+                    _ = events.blocking_send(Event::End(Box::new(end)));
+                    After::Keep
+                }
+                Err(Stop::Left) => After::Close,
+                Err(Stop::Failed(error, after)) => {
+                    _ = events.blocking_send(Event::Failed(explain(error, slot, pool)));
+                    after
+                }
+            }
+        }
+        Work::Command { sql, reply } => {
+            let res = slot.timed(|| session::run(connection, &sql)).map(Bytes::from);
+            let after = if res.is_err() { After::Close } else { After::Keep };
+            _ = reply.send(res.map_err(|error| explain(error, slot, pool)));
+            after
+        }
+        Work::Insert { head, bytes, reply } => {
+            let res = slot.timed(|| insert(connection, &head, &bytes));
+            let after = if res.is_err() { After::Close } else { After::Keep };
+            _ = reply.send(res.map_err(|error| explain(error, slot, pool)));
+            after
+        }
+        Work::Judge { text, reply } => {
+            _ = reply.send(Ok(judge(connection, &text)));
+            After::Keep
+        }
+    }
+}
+
+impl Work {
+    pub(super) fn refuse(self, error: EngineError) {
+        match self {
+            Work::Read { events, .. } => _ = events.blocking_send(Event::Failed(error)),
+            Work::Command { reply, .. } => _ = reply.send(Err(error)),
+            Work::Insert { reply, .. } => _ = reply.send(Err(error)),
+            Work::Judge { reply, .. } => _ = reply.send(Err(error)),
+        }
+    }
+}
+
+fn insert(connection: &mut Connection, head: &Sql, bytes: &[u8]) -> Result<u64, EngineError> {
+    let parse = |error: String| EngineError::parse(&error);
+    let mut insert = connection.insert(head.as_str()).map_err(parse)?;
+    insert.append(bytes).map_err(parse)?;
+    insert.finish().map_err(parse)
+}
+
+fn judge(connection: &mut Connection, text: &str) -> Verdict {
+    let analysis = connection.classify(text);
+    match (analysis.statements, analysis.class) {
+        (0, _) => Verdict::Unparsed,
+        (1, 0) => Verdict::Read,
+        (1, _) => Verdict::Other,
+        _ => Verdict::Several,
+    }
+}
+
+/// A killed query says only that it was killed; the asker wants to know why.
+fn explain(error: EngineError, slot: &Slot, pool: &Pool) -> EngineError {
+    let Some(killed) = slot.running().killed else { return error };
+    match killed.why {
+        Why::TooLong => {
+            let limit = pool.origin.settings.max_execution_time;
+            EngineError {
+                kind: EngineErrorKind::Timeout,
+                code: 159,
+                message: format!("Timeout exceeded: the query worked for longer than {limit:?}. (TIMEOUT_EXCEEDED)"),
+            }
+        }
+        Why::Closing => EngineError::closed(),
+        Why::Left => error,
+    }
+}
+
+/// The engine's own judgement on what a reading connection runs, remembered by text: one statement, a read.
+/// No text that could change the session passes, whoever compiled it.
+#[derive(Default)]
+struct Gate {
+    hasher: RandomState,
+    seen: HashSet<u64>,
+    checked: Option<Instant>,
+}
+
+impl Gate {
+    fn admit(&mut self, connection: &mut Connection, sql: &str) -> Result<(), EngineError> {
+        let hash = self.hasher.hash_one(sql);
+        if self.seen.contains(&hash) {
+            return Ok(());
+        }
+        let words = match judge(connection, sql) {
+            Verdict::Read => {
+                if self.seen.len() >= REMEMBERED {
+                    self.seen.clear();
+                }
+                self.seen.insert(hash);
+                return Ok(());
+            }
+            // The engine says best what does not parse; but of several statements it would run the first.
+            Verdict::Unparsed if !sql.contains(';') => return Ok(()),
+            Verdict::Unparsed => "Syntax error: the text is not one statement",
+            Verdict::Several => "only one statement can be run at a time",
+            Verdict::Other => "only statements that read can be run here",
+        };
+        Err(EngineError::own(EngineErrorKind::Query, words))
+    }
+
+    fn is_due(&mut self) -> bool {
+        let due = self.checked.is_none_or(|it| it.elapsed() >= CHECK_EVERY);
+        if due {
+            self.checked = Some(Instant::now());
+        }
+        due
+    }
+}
+
+/// Why a read stopped before its end.
+enum Stop {
+    /// Whoever asked is gone.
+    Left,
+    Failed(EngineError, After),
+}
+
+struct Read<'r> {
+    sql: &'r str,
+    parameters: &'r [(String, String)],
+    format: Format,
+    slot: &'r Slot,
+    number: u64,
+    events: &'r tokio::sync::mpsc::Sender<Event>,
+}
+
+impl Read<'_> {
+    fn run(&self, connection: &mut Connection) -> Result<End, Stop> {
+        let mut cut = Cut::new(self.format);
+        let mut end = End::default();
+        let (name, streamed) = engine_format(self.format);
+        if streamed {
+            let stream = self.slot.timed(|| connection.stream(self.sql, name, self.parameters));
+            let mut stream = stream.map_err(|error| {
+                let error = EngineError::parse(&error);
+                // A wrong statement was refused before anything of an answer was made.
+                let after = if error.kind == EngineErrorKind::Query { After::Keep } else { After::Close };
+                Stop::Failed(error, after)
+            })?;
+            loop {
+                let answer = self.slot.timed(|| stream.fetch());
+                if !self.take(&answer, &mut cut, &mut end)? {
+                    break;
+                }
+            }
+        } else {
+            let answer = self.slot.timed(|| connection.query(self.sql, name, self.parameters));
+            self.take(&answer, &mut cut, &mut end)?;
+        }
+        end.statistics.elapsed = self.slot.used().as_secs_f64();
+        Ok(end)
+    }
+
+    /// Passes one chunk on; says whether more may come.
+    fn take(&self, answer: &Answer<'_>, cut: &mut Cut, end: &mut End) -> Result<bool, Stop> {
+        if let Some(error) = answer.error() {
+            return Err(Stop::Failed(EngineError::parse(&error), After::Close));
+        }
+        let bytes = answer.bytes();
+        if bytes.is_empty() {
+            return Ok(false);
+        }
+        let [rows, rows_read, bytes_read, _] = answer.counts();
+        end.statistics.result_rows += rows;
+        end.statistics.rows_read += rows_read;
+        end.statistics.bytes_read += bytes_read;
+        for event in cut.events(bytes, end).map_err(|error| Stop::Failed(error, After::Close))? {
+            self.send(event)?;
+        }
+        Ok(true)
+    }
+
+    /// Waits for the asker; while it waits, its place in the queue is another's.
+    fn send(&self, event: Event) -> Result<(), Stop> {
+        use tokio::sync::mpsc::error::TrySendError;
+        match self.events.try_send(event) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(Stop::Left),
+            Err(TrySendError::Full(event)) => {
+                let mut running = self.slot.running();
+                if running.number == self.number {
+                    running.permit = None;
+                }
+                drop(running);
+                self.events.blocking_send(event).map_err(|_| Stop::Left)
+            }
+        }
+    }
+}
+
+/// The engine's name of a format, and whether its chunks can be put together again. The others are whole
+/// answers, which the limit on results bounds.
+fn engine_format(format: Format) -> (&'static str, bool) {
+    match format {
+        Format::Json => ("JSON", true),
+        Format::Csv => ("CSV", true),
+        Format::CsvWithNames => ("CSVWithNames", true),
+        Format::Tsv => ("TabSeparated", true),
+        Format::TsvWithNames => ("TabSeparatedWithNames", true),
+        Format::JsonEachRow => ("JSONEachRow", true),
+        Format::PrettyCompact => ("PrettyCompact", false),
+        Format::Parquet => ("Parquet", false),
+    }
+}
+
+/// Cuts what each chunk repeats off all but the first.
+enum Cut {
+    Nothing,
+    /// A header line: its length, once known.
+    Header {
+        length: Option<usize>,
+        quoted: bool,
+    },
+    Json {
+        started: bool,
+        rows: bool,
+    },
+}
+
+impl Cut {
+    fn new(format: Format) -> Cut {
+        match format {
+            Format::Json => Cut::Json { started: false, rows: false },
+            Format::CsvWithNames => Cut::Header { length: None, quoted: true },
+            Format::TsvWithNames => Cut::Header { length: None, quoted: false },
+            Format::Csv | Format::Tsv | Format::JsonEachRow | Format::PrettyCompact | Format::Parquet => Cut::Nothing,
+        }
+    }
+
+    fn events(&mut self, bytes: &[u8], end: &mut End) -> Result<Vec<Event>, EngineError> {
+        match self {
+            Cut::Nothing => Ok(vec![Event::Chunk(Bytes::copy_from_slice(bytes))]),
+            Cut::Header { length: Some(length), .. } => {
+                let rest = bytes.get(*length..).unwrap_or_default();
+                Ok(vec![Event::Chunk(Bytes::copy_from_slice(rest))])
+            }
+            Cut::Header { length, quoted } => {
+                *length = Some(header_length(bytes, *quoted));
+                Ok(vec![Event::Chunk(Bytes::copy_from_slice(bytes))])
+            }
+            Cut::Json { started, rows } => {
+                let unreadable = || EngineError::own(EngineErrorKind::Internal, "the engine's JSON has another shape");
+                let text = std::str::from_utf8(bytes).map_err(|_| unreadable())?;
+                let parts = frame::split(text).ok_or_else(unreadable)?;
+                end.rows_before_limit = parts.rows_before_limit.or(end.rows_before_limit);
+                if !parts.tail.is_empty() {
+                    parts.tail.clone_into(&mut end.tail);
+                }
+                let mut res = Vec::new();
+                if !std::mem::replace(started, true) {
+                    res.push(Event::Columns(serde_json::from_str(parts.meta).map_err(|_| unreadable())?));
+                }
+                if !parts.rows.is_empty() {
+                    let separator = if std::mem::replace(rows, true) { ",\n" } else { "" };
+                    res.push(Event::Chunk(Bytes::from([separator.as_bytes(), parts.rows.as_bytes()].concat())));
+                }
+                Ok(res)
+            }
+        }
+    }
+}
+
+/// The length of the first line with its line break. In CSV a name may hold line breaks between quotes.
+fn header_length(bytes: &[u8], quoted: bool) -> usize {
+    let mut inside = false;
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'"' if quoted => inside = !inside,
+            b'\n' if !inside => return at + 1,
+            _ => (),
+        }
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_end_at_the_first_bare_line_break() {
+        assert_eq!(header_length(b"a,b\n1,2\n", true), 4);
+        assert_eq!(header_length(b"\"a\nb\",\"c\"\"\"\n1\n", true), 12);
+        assert_eq!(header_length(b"a\"\tb\n1\n", false), 5);
+    }
+}

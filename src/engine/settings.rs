@@ -1,0 +1,67 @@
+//! What an engine is opened with: where its data is, and what it may use.
+
+use std::{num::NonZero, path::PathBuf, time::Duration};
+
+/// Where the data is and the limits. [`EngineSettings::new`] fits the machine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineSettings {
+    /// The engine's own directory inside the data directory: its tables and its generated configuration.
+    pub directory: PathBuf,
+    /// The `libchdb.so` to open.
+    pub library: PathBuf,
+    /// Reads that run at a time; further ones wait in a queue.
+    pub readers: usize,
+    /// Inserts that run at a time.
+    pub writers: usize,
+    /// Threads of one read.
+    pub max_threads: usize,
+    /// Time that one read may work; waiting for a slow client does not count.
+    pub max_execution_time: Duration,
+    /// Time that one answer may take, waiting for a slow client included.
+    pub max_answer_time: Duration,
+    /// Memory of one read, in bytes.
+    pub max_memory_usage: u64,
+    /// Size of one answer in the engine, in bytes.
+    pub max_result_bytes: u64,
+    /// Length of one statement, in bytes.
+    pub max_query_size: u64,
+    /// Memory of the engine as a whole, in bytes.
+    pub max_server_memory_usage: u64,
+}
+
+const MIB: u64 = 1 << 20;
+
+impl EngineSettings {
+    /// The defaults for this machine.
+    pub fn new(directory: impl Into<PathBuf>, library: impl Into<PathBuf>) -> EngineSettings {
+        let cores = std::thread::available_parallelism().map_or(2, NonZero::get);
+        let memory = machine_memory();
+        EngineSettings {
+            directory: directory.into(),
+            library: library.into(),
+            readers: 2 * cores,
+            writers: cores.min(4),
+            max_threads: cores.min(8),
+            max_execution_time: Duration::from_secs(10),
+            max_answer_time: Duration::from_secs(600),
+            max_memory_usage: (memory / 4).clamp(256 * MIB, 1024 * MIB),
+            max_result_bytes: 100_000_000,
+            max_query_size: 256 * 1024,
+            max_server_memory_usage: memory / 10 * 6,
+        }
+    }
+}
+
+/// The memory that this process may count on, in bytes: the machine's, or less in a container.
+fn machine_memory() -> u64 {
+    #[cfg(target_os = "linux")]
+    let machine = {
+        let info = rustix::system::sysinfo();
+        #[expect(clippy::useless_conversion, reason = "the fields are as wide as the machine's words")]
+        (u64::from(info.totalram) * u64::from(info.mem_unit))
+    };
+    #[cfg(not(target_os = "linux"))]
+    let machine = 8 << 30;
+    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    limit.and_then(|it| it.trim().parse::<u64>().ok()).map_or(machine, |limit| limit.min(machine))
+}
