@@ -4,7 +4,12 @@
 //! with its right status and length; a longer one is streamed in constant memory, and a failure in it cuts
 //! the connection without the closing chunk. What was asked is not known here.
 
-use super::{entry::RequestId, error::ApiError, frame::JsonFrame, gate::Permit};
+use super::{
+    entry::RequestId,
+    error::ApiError,
+    frame::{self, End},
+    gate::Permit,
+};
 use crate::{
     engine::{EngineError, Rows, Statistics},
     observe::{Observation, Sink},
@@ -47,7 +52,6 @@ struct Source {
     rows: Rows,
     names: Names,
     format: Format,
-    frame: JsonFrame,
     /// The bytes of rows so far: what a filtered token may know of the cost.
     row_bytes: u64,
     stage: Stage,
@@ -161,7 +165,6 @@ impl Source {
             rows,
             names: query.names().clone(),
             format: query.format(),
-            frame: JsonFrame::default(),
             row_bytes: 0,
             stage: Stage::Start,
             ready: VecDeque::new(),
@@ -192,32 +195,31 @@ impl Source {
     fn take(&mut self, chunk: Option<Bytes>) {
         let json = self.format == Format::Json;
         if self.stage == Stage::Start && json {
-            // The columns are known once the first chunk is there.
-            self.ready.push_back(JsonFrame::head(columns(&self.rows)));
+            let columns = self.rows.columns().iter();
+            self.ready.push_back(frame::head(columns.map(|it| (it.name.as_str(), it.column_type.as_str()))));
         }
         self.stage = if chunk.is_some() { Stage::Rows } else { Stage::End };
         match chunk {
-            Some(chunk) if json => {
+            Some(chunk) => {
                 self.row_bytes += chunk.len() as u64;
-                self.ready.push_back(self.frame.rows(&chunk));
+                self.ready.extend((!chunk.is_empty()).then_some(chunk));
             }
-            Some(chunk) => self.ready.push_back(chunk),
-            None if json => {
-                let statistics = self.statistics();
-                self.ready.push_back(self.frame.tail(&statistics));
-            }
+            None if json => self.ready.push_back(frame::tail(&self.end())),
             None => (),
         }
-        self.ready.retain(|it| !it.is_empty());
     }
 
-    /// What the reply says the read cost: the engine's own figures would count rows that a filter hides.
-    fn statistics(&self) -> Statistics {
+    /// What the reply says of rows and cost. Where a filter hides rows, the engine's own figures would count
+    /// those too: such a reply speaks of what is in it.
+    fn end(&self) -> End<'_> {
         let statistics = self.rows.statistics();
-        if !self.names.is_filtered() {
-            return statistics;
+        let rows = statistics.result_rows;
+        let totals = self.rows.tail();
+        if self.names.is_filtered() {
+            let statistics = Statistics { rows_read: rows, bytes_read: self.row_bytes, ..statistics };
+            return End { rows, totals, rows_before_limit: None, statistics };
         }
-        Statistics { rows_read: self.frame.count(), bytes_read: self.row_bytes, ..statistics }
+        End { rows, totals, rows_before_limit: self.rows.rows_before_limit(), statistics }
     }
 }
 
@@ -239,9 +241,4 @@ fn joined(pieces: VecDeque<Bytes>, size: usize) -> Bytes {
         res.extend_from_slice(&piece);
     }
     res.freeze()
-}
-
-/// The engine does not give columns yet.
-fn columns(_: &Rows) -> Vec<(&'static str, &'static str)> {
-    vec![]
 }

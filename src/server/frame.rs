@@ -1,69 +1,55 @@
-//! The JSON document around rows that the engine gives one a line: `meta`, `data`, `rows`, `statistics`.
+//! The JSON document around rows: `meta`, `data`, totals, `rows`, `statistics`.
 //!
-//! In: the columns, chunks of JSONEachRow bytes, statistics. Out: bytes of one document. The rows are not
-//! parsed: a line break outside a string is always the end of a row, and in a string it stands escaped.
+//! In: columns, statistics, what the engine says of totals. Out: the bytes before and after the rows. The rows
+//! themselves pass by as the engine wrote them, with the commas between them.
 
 use crate::engine::Statistics;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use serde_json::json;
+use std::fmt::Write;
 
-/// The document so far: what its end needs to know.
-#[derive(Debug, Default)]
-pub(super) struct JsonFrame {
-    rows: u64,
-    /// A row has ended, and nothing says yet whether another one follows.
-    ended: bool,
-    /// The last chunk broke off within a row.
-    inside: bool,
+/// What is known when the rows have ended.
+#[derive(Debug, Clone, Default)]
+pub(super) struct End<'t> {
+    pub(super) rows: u64,
+    /// `"totals": ..` and the like, as the engine writes them; empty when the query has none.
+    pub(super) totals: &'t str,
+    pub(super) rows_before_limit: Option<u64>,
+    pub(super) statistics: Statistics,
 }
 
-impl JsonFrame {
-    pub(super) fn head<'a>(columns: impl IntoIterator<Item = (&'a str, &'a str)>) -> Bytes {
-        let meta = columns.into_iter().map(|(name, type_name)| json!({"name": name, "type": type_name}));
-        let meta = serde_json::Value::Array(meta.collect());
-        Bytes::from(format!("{{\"meta\":{meta},\n\"data\":[\n"))
+pub(super) fn head<'a>(columns: impl IntoIterator<Item = (&'a str, &'a str)>) -> Bytes {
+    let mut res = "{\n\t\"meta\":\n\t[".to_owned();
+    for (index, (name, type_name)) in columns.into_iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        // Writing to a string does not fail.
+        _ = write!(
+            res,
+            "{comma}\n\t\t{{\n\t\t\t\"name\": {},\n\t\t\t\"type\": {}\n\t\t}}",
+            json!(name),
+            json!(type_name)
+        );
     }
+    res.push_str("\n\t],\n\n\t\"data\":\n\t[\n");
+    res.into()
+}
 
-    /// The rows of one chunk, with commas between them.
-    pub(super) fn rows(&mut self, chunk: &[u8]) -> Bytes {
-        let mut res = BytesMut::with_capacity(chunk.len() + chunk.len() / 16 + 2);
-        let mut rest = chunk;
-        while !rest.is_empty() {
-            if self.ended {
-                res.put_slice(b",\n");
-                self.ended = false;
-            }
-            match memchr::memchr(b'\n', rest) {
-                Some(at) => {
-                    res.put_slice(&rest[..at]);
-                    rest = &rest[at + 1..];
-                    self.rows += 1;
-                    self.ended = true;
-                    self.inside = false;
-                }
-                None => {
-                    res.put_slice(rest);
-                    rest = &[];
-                    self.inside = true;
-                }
-            }
-        }
-        res.freeze()
+pub(super) fn tail(end: &End<'_>) -> Bytes {
+    let mut res = "\n\t],\n\n".to_owned();
+    if !end.totals.is_empty() {
+        _ = write!(res, "\t{},\n\n", end.totals);
     }
-
-    pub(super) fn tail(&self, statistics: &Statistics) -> Bytes {
-        let rows = self.count();
-        let statistics = json!({
-            "elapsed": statistics.elapsed,
-            "rows_read": statistics.rows_read,
-            "bytes_read": statistics.bytes_read,
-        });
-        Bytes::from(format!("\n],\n\"rows\":{rows},\n\"statistics\":{statistics}}}\n"))
+    _ = write!(res, "\t\"rows\": {},\n\n", end.rows);
+    if let Some(rows) = end.rows_before_limit {
+        _ = write!(res, "\t\"rows_before_limit_at_least\": {rows},\n\n");
     }
-
-    pub(super) fn count(&self) -> u64 {
-        self.rows + u64::from(self.inside)
-    }
+    let Statistics { elapsed, rows_read, bytes_read, .. } = end.statistics;
+    _ = write!(
+        res,
+        "\t\"statistics\":\n\t{{\n\t\t\"elapsed\": {},\n\t\t\"rows_read\": {rows_read},\n\t\t\"bytes_read\": {bytes_read}\n\t}}\n}}\n",
+        json!(elapsed)
+    );
+    res.into()
 }
 
 #[cfg(test)]
@@ -71,40 +57,33 @@ mod tests {
     use super::*;
     use serde_json::Value;
 
-    fn framed(chunks: &[&str]) -> Value {
-        let mut frame = JsonFrame::default();
-        let mut text = JsonFrame::head([("a", "UInt64"), ("b", "String")]).to_vec();
-        for chunk in chunks {
-            text.extend(frame.rows(chunk.as_bytes()));
-        }
-        text.extend(frame.tail(&Statistics { elapsed: 0.5, rows_read: 3, bytes_read: 24, ..Statistics::default() }));
+    fn document(rows: &str, end: End<'_>) -> Value {
+        let text = [&head([("a", "UInt64"), ("b \"x\"", "String")])[..], rows.as_bytes(), &tail(&end)].concat();
         serde_json::from_slice(&text).unwrap()
     }
 
     #[test]
     fn no_rows_is_a_document_too() {
-        let document = framed(&[]);
-        assert_eq!(document["data"], json!([]));
-        assert_eq!(document["rows"], json!(0));
+        let statistics = Statistics { elapsed: 0.5, rows_read: 3, bytes_read: 24, ..Statistics::default() };
+        let document = document("", End { statistics, ..End::default() });
+        assert_eq!(document["meta"][1], json!({"name": "b \"x\"", "type": "String"}));
+        assert_eq!((&document["data"], &document["rows"]), (&json!([]), &json!(0)));
         assert_eq!(document["statistics"], json!({"elapsed": 0.5, "rows_read": 3, "bytes_read": 24}));
-        assert_eq!(document["meta"][0], json!({"name": "a", "type": "UInt64"}));
+        assert_eq!(document.get("rows_before_limit_at_least"), None);
     }
 
     #[test]
-    fn chunks_may_break_anywhere() {
-        let text = "{\"a\":18446744073709551615,\"b\":\"x\\ny\"}\n{\"a\":2,\"b\":\"é\"}\n{\"a\":3,\"b\":\"\"}\n";
-        let whole = framed(&[text]);
-        assert_eq!(whole["rows"], json!(3));
-        assert_eq!(whole["data"][0]["a"], json!(18446744073709551615_u64));
-        for at in (0..=text.len()).filter(|at| text.is_char_boundary(*at)) {
-            assert_eq!(framed(&[&text[..at], &text[at..]]), whole, "cut at {at}");
-        }
-    }
-
-    #[test]
-    fn the_last_row_may_lack_its_line_break() {
-        let document = framed(&["{\"a\":1}\n{\"a\":2}"]);
-        assert_eq!(document["rows"], json!(2));
-        assert_eq!(document["data"][1]["a"], json!(2));
+    fn rows_and_totals_pass_through() {
+        let rows = "\t\t{\n\t\t\t\"a\": 18446744073709551615\n\t\t},\n\t\t{\n\t\t\t\"a\": 2\n\t\t}";
+        let end = End {
+            rows: 2,
+            totals: "\"totals\":\n\t{\n\t\t\"a\": 3\n\t}",
+            rows_before_limit: Some(9),
+            ..End::default()
+        };
+        let document = document(rows, end);
+        assert_eq!(document["data"], json!([{"a": 18446744073709551615_u64}, {"a": 2}]));
+        assert_eq!(document["totals"], json!({"a": 3}));
+        assert_eq!(document["rows_before_limit_at_least"], json!(9));
     }
 }
