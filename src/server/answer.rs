@@ -33,7 +33,7 @@ use tracing::Instrument;
 /// How much of an answer waits until the engine has delivered it or ended.
 const HELD: usize = 1 << 20;
 
-/// A read and what goes with it: who hears of its end, and the place that it takes.
+/// A read and what goes with it: who hears of its end, and how.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) sink: Sink,
@@ -41,7 +41,6 @@ pub(super) struct Asked {
     /// Nothing for `/v0/sql`.
     pub(super) pipe: Option<String>,
     pub(super) started: Instant,
-    pub(super) _permit: Permit,
     /// How long a client may leave a chunk lying.
     pub(super) patience: Duration,
 }
@@ -71,7 +70,14 @@ enum Piece {
     End,
 }
 
-pub(super) async fn answer(asked: Asked, rows: Rows, query: CompiledQuery) -> Result<Response, ApiError> {
+/// The permit is given back when the answer has begun: how fast a client reads is no reason to keep others out,
+/// and the engine bounds how many answers are under way.
+pub(super) async fn answer(
+    asked: Asked,
+    _permit: Permit,
+    rows: Rows,
+    query: CompiledQuery,
+) -> Result<Response, ApiError> {
     let format = query.format();
     let mut source = Source::new(rows, &query);
     let mut held = VecDeque::new();

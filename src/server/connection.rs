@@ -30,7 +30,10 @@ pub(super) async fn accept(
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(settings.client_patience).max_buf_size(settings.max_head);
+    // Room for heads that are too long by our own rule, which is told in JSON; what is longer still is told
+    // by the status alone.
+    let room = settings.max_head * 4;
+    http.timer(TokioTimer::new()).header_read_timeout(settings.client_patience).max_buf_size(room);
     let stop = CancellationToken::new();
     let places = Arc::new(Semaphore::new(settings.max_connections));
     let mut loops = JoinSet::new();

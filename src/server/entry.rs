@@ -6,13 +6,14 @@
 use super::{
     Context,
     error::{ApiError, Fault, Logged},
+    gate::Gate,
     params::Fields,
 };
 use crate::{app::Caller, observe::Observation};
 use axum::{
     body::{Body, Bytes},
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -34,7 +35,10 @@ pub(super) struct RequestId(pub(super) Arc<str>);
 pub(super) struct Entry {
     pub(super) context: Context,
     pub(super) door: Door,
+    /// The largest body of a call that brings something; others bring parameters at most.
     pub(super) max_body: usize,
+    /// Where large bodies wait for their turn, before they are read.
+    pub(super) gate: Option<Gate>,
     /// How long until the answer begins; nothing for work that takes what it takes.
     pub(super) answer_within: Option<Duration>,
 }
@@ -59,12 +63,14 @@ pub(super) async fn observe(State(context): State<Context>, mut request: Request
     let started = Instant::now();
     let request_id = RequestId(format!("{:016x}", rand::random::<u64>()).into());
     let method = request.method().clone();
-    // The path alone: a query string may hold a token.
-    let path = request.uri().path().to_owned();
+    let path = shown(&context, request.uri());
     let browsers = for_browsers(&path);
     request.extensions_mut().insert(request_id.clone());
     let span = tracing::info_span!("request", request_id = %request_id.0);
-    let mut response = if browsers && method == Method::OPTIONS {
+    let mut response = if let Some(fault) = too_long(&request, context.settings.max_head) {
+        drain(request.headers().contains_key(header::EXPECT), request.into_body()).await;
+        ApiError::from(fault).into_response()
+    } else if browsers && method == Method::OPTIONS {
         preflight()
     } else {
         let run = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span);
@@ -97,12 +103,22 @@ pub(super) async fn admit(State(entry): State<Entry>, request: Request, next: Ne
         match caller(&entry.context, &parts) {
             Some(caller) => _ = parts.extensions.insert(caller),
             None => {
-                drain(&parts.headers, body).await;
+                drain(parts.headers.contains_key(header::EXPECT), body).await;
                 return ApiError::from(Fault::Forbidden).into_response();
             }
         }
     }
-    let bytes = match read(&parts.headers, body, entry.max_body, entry.context.settings.client_patience).await {
+    let settings = &entry.context.settings;
+    let brings = parts.method == Method::POST || parts.method == Method::PUT;
+    let limit = if brings { entry.max_body } else { entry.max_body.min(settings.max_body) };
+    let _permit = match &entry.gate {
+        Some(gate) if brings => match gate.enter().await {
+            Ok(permit) => Some(permit),
+            Err(fault) => return ApiError::from(fault).into_response(),
+        },
+        _ => None,
+    };
+    let bytes = match read(&parts.headers, body, limit, settings.client_patience).await {
         Ok(bytes) => bytes,
         Err(fault) => return ApiError::from(fault).into_response(),
     };
@@ -134,7 +150,7 @@ fn bearer(header: &str) -> Option<&str> {
 async fn read(headers: &HeaderMap, body: Body, limit: usize, patience: Duration) -> Result<Bytes, Fault> {
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|it| it > limit) {
-        drain(headers, body).await;
+        drain(headers.contains_key(header::EXPECT), body).await;
         return Err(Fault::TooLarge { limit });
     }
     let mut body = body;
@@ -150,7 +166,7 @@ async fn read(headers: &HeaderMap, body: Body, limit: usize, patience: Duration)
                 let Ok(chunk) = frame.into_data() else { continue };
                 if res.len() + chunk.len() > limit {
                     drop(res);
-                    drain(headers, body).await;
+                    drain(headers.contains_key(header::EXPECT), body).await;
                     return Err(Fault::TooLarge { limit });
                 }
                 res.extend_from_slice(&chunk);
@@ -159,9 +175,10 @@ async fn read(headers: &HeaderMap, body: Body, limit: usize, patience: Duration)
     }
 }
 
-async fn drain(headers: &HeaderMap, mut body: Body) {
-    if headers.contains_key(header::EXPECT) {
-        // The client waits for a word before it sends anything; the reply is that word.
+/// Reads on what is not wanted, unless the client waits for a word before it sends anything (`expected`): then
+/// the reply is that word.
+async fn drain(expected: bool, mut body: Body) {
+    if expected {
         return;
     }
     let reading = async {
@@ -174,6 +191,27 @@ async fn drain(headers: &HeaderMap, mut body: Body) {
         }
     };
     _ = tokio::time::timeout(DRAINED_WITHIN, reading).await;
+}
+
+/// What the log may say of a URL: its path, since the query string may hold a token; and a token in the path,
+/// where its name or id could stand too, is left out.
+fn shown(context: &Context, uri: &Uri) -> String {
+    let path = uri.path();
+    let Some(rest) = path.strip_prefix("/v0/tokens/") else { return path.to_owned() };
+    let key = rest.split('/').next().unwrap_or_default();
+    if key.starts_with("p.") || context.app.authenticate(key).is_some() {
+        return path.replacen(key, "…", 1);
+    }
+    path.to_owned()
+}
+
+fn too_long(request: &Request, limit: usize) -> Option<Fault> {
+    let url = request.uri().path_and_query().map_or(0, |it| it.as_str().len());
+    let headers: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if url > limit {
+        return Some(Fault::UrlTooLong { limit });
+    }
+    (headers > limit).then_some(Fault::HeadersTooLong { limit })
 }
 
 /// The routes that pages in browsers call: endpoints, queries and events. No page has a business elsewhere.

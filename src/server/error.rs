@@ -61,6 +61,12 @@ pub(super) enum Fault {
     TooLarge {
         limit: usize,
     },
+    UrlTooLong {
+        limit: usize,
+    },
+    HeadersTooLong {
+        limit: usize,
+    },
     /// The body or the answer did not come in time.
     Timeout(&'static str),
     /// Every place is taken, and so is every place in the queue.
@@ -133,6 +139,14 @@ impl From<Fault> for ApiError {
             TooLarge { limit } => ApiError::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("the body is too large: this route takes at most {limit} bytes"),
+            ),
+            UrlTooLong { limit } => ApiError::new(
+                StatusCode::URI_TOO_LONG,
+                format!("the URL is longer than {limit} bytes: send the parameters as the body of a POST"),
+            ),
+            HeadersTooLong { limit } => ApiError::new(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                format!("the headers are longer than {limit} bytes"),
             ),
             Timeout(what) => ApiError::new(StatusCode::REQUEST_TIMEOUT, format!("{what} took too long")),
             Busy => ApiError::new(

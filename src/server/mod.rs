@@ -33,9 +33,9 @@ pub struct Settings {
     pub max_project: usize,
     /// The largest file that can be appended in one call.
     pub max_file: usize,
-    /// The largest head of a request: its URL and headers.
+    /// The longest URL, and the most that headers may take, in bytes.
     pub max_head: usize,
-    /// Reads that run at the same time.
+    /// Reads whose answers have not begun, at the same time.
     pub max_running: usize,
     /// Reads that wait for one of those places; the next one is sent away with `Retry-After`.
     pub max_waiting: usize,
@@ -44,6 +44,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// How long a client may take to send a head, or be silent within a body or between requests.
     pub client_patience: Duration,
+    /// How long a request may wait for its place.
+    pub queue_patience: Duration,
     /// How long a read may take until its answer begins.
     pub answer_within: Duration,
     /// How long running requests may go on after the server was told to stop.
@@ -57,12 +59,13 @@ impl Default for Settings {
             max_body: 1 << 20,
             max_project: 32 << 20,
             max_file: 128 << 20,
-            max_head: 64 << 10,
+            max_head: 32 << 10,
             max_running: cores * 4,
             max_waiting: cores * 32,
             max_uploads: 4,
             max_connections: 8192,
             client_patience: Duration::from_secs(75),
+            queue_patience: Duration::from_secs(10),
             answer_within: Duration::from_secs(60),
             drain: Duration::from_secs(10),
         }
@@ -92,8 +95,8 @@ pub async fn serve(
     let context = Context {
         app,
         sink,
-        reads: Gate::new(settings.max_running, settings.max_waiting, settings.answer_within),
-        uploads: Gate::new(settings.max_uploads, settings.max_uploads * 8, settings.answer_within),
+        reads: Gate::new(settings.max_running, settings.max_waiting, settings.queue_patience),
+        uploads: Gate::new(settings.max_uploads, settings.max_uploads * 8, settings.queue_patience),
         settings: Arc::new(settings),
     };
     let router = routes::router(&context);

@@ -33,16 +33,11 @@ pub(super) async fn ask(
 ) -> Result<Response, ApiError> {
     let Asking { pipe, request } = asking;
     let started = Instant::now();
-    let asked = Asked {
-        _permit: context.reads.enter().await?,
-        sink: context.sink.clone(),
-        request_id,
-        pipe,
-        started,
-        patience: context.settings.client_patience,
-    };
+    let permit = context.reads.enter().await?;
+    let asked =
+        Asked { sink: context.sink.clone(), request_id, pipe, started, patience: context.settings.client_patience };
     match who.workspace.query(&who.access, &request).await {
-        Ok((rows, query)) => answer::answer(asked, rows, query).await,
+        Ok((rows, query)) => answer::answer(asked, permit, rows, query).await,
         Err(error) => {
             let error = described(who, error);
             answer::refused(&asked, &error);

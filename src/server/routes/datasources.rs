@@ -6,7 +6,6 @@ use crate::{
     name::ResourceName,
     project::{Column, ColumnDefault, Datasource, EngineFamily, PipeKind},
     server::{
-        Context,
         error::{ApiError, Fault},
         extract::{Name, Who},
         params::{Body, Fields},
@@ -17,7 +16,6 @@ use crate::{
 use axum::{
     Json,
     body::Bytes,
-    extract::State,
     http::{HeaderMap, Uri},
 };
 use serde::Serialize;
@@ -154,13 +152,7 @@ pub(super) async fn show(who: Who, Name(name): Name, uri: Uri) -> Result<Json<Va
 
 /// `mode=append|replace` with the file as the first part of a multipart body, whatever that part is called,
 /// or as the body itself.
-pub(super) async fn append(
-    State(context): State<Context>,
-    who: Who,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<AppendWire>, ApiError> {
+pub(super) async fn append(who: Who, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Json<AppendWire>, ApiError> {
     let mut fields = Fields::of_query(uri.query());
     if is_form(&headers) {
         fields = fields.and(Body::read(&headers, &body)?.fields()?);
@@ -187,7 +179,6 @@ pub(super) async fn append(
     if fields.text("url").is_some() {
         return Err(Fault::Unsupported("imports from a `url` are not known yet: send the file".to_owned()).into());
     }
-    let _permit = context.uploads.enter().await?;
     let file = file(&headers, body).await?;
     let format = file_format(fields.text("format").as_deref())?;
     let bytes = file.len();

@@ -10,7 +10,6 @@ use crate::{
     diagnostic::{self, Diagnostic, Place, Severity},
     plan::{Action, Step},
     server::{
-        Context,
         entry::RequestId,
         error::{ApiError, Fault},
         extract::Who,
@@ -21,7 +20,6 @@ use crate::{
 use axum::{
     Json,
     body::Bytes,
-    extract::State,
     http::{HeaderMap, Uri},
 };
 use serde::Serialize;
@@ -137,7 +135,6 @@ struct RelatedWire {
 const FILE: &str = "data_project://";
 
 pub(super) async fn deploy(
-    State(context): State<Context>,
     request_id: RequestId,
     who: Who,
     uri: Uri,
@@ -153,7 +150,6 @@ pub(super) async fn deploy(
         partial: fields.flag("partial"),
         hold_consumers: fields.flag("hold_consumers"),
     };
-    let _permit = context.uploads.enter().await?;
     let files = files(&headers, body).await?;
     let check = options.check;
     let report = who.workspace.deploy(files, options).await?;

@@ -21,20 +21,21 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware::from_fn_with_state,
-    routing::{delete, get, post},
+    routing::{get, post},
 };
 
 pub(super) fn router(context: &Context) -> Router {
     let settings = &context.settings;
-    let entry = |door, max_body, answer_within| Entry { context: context.clone(), door, max_body, answer_within };
+    let entry =
+        |door, max_body, answer_within| Entry { context: context.clone(), door, max_body, answer_within, gate: None };
     let quick = Some(settings.answer_within);
+    // A file or a project takes what it takes; the client sees it through or goes away.
+    let large = |max_body| Entry { gate: Some(context.uploads.clone()), ..entry(Door::Token, max_body, None) };
 
     let open = Router::new()
         .route("/health", get(health::health))
         .route("/v0/health", get(health::health))
-        .fallback(async || ApiError::from(Fault::NoRoute))
-        .layer(from_fn_with_state(entry(Door::Open, settings.max_body, quick), entry::admit));
-
+        .fallback(async || ApiError::from(Fault::NoRoute));
     let calls = Router::new()
         .route("/v0/datasources/{name}", get(datasources::show))
         .route("/v0/connectors", get(connectors::list).post(connectors::create))
@@ -43,25 +44,23 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/pipes/{name}", get(pipes::show_or_ask).post(pipes::ask))
         .route("/v0/sql", get(sql::ask).post(sql::ask))
         .route("/v0/tokens", get(tokens::list).post(tokens::create))
-        .route("/v0/tokens/{name}", get(tokens::show).put(tokens::change).merge(delete(tokens::remove)))
+        .route("/v0/tokens/{name}", get(tokens::show).put(tokens::change).delete(tokens::remove))
         .route("/v0/tokens/{name}/refresh", post(tokens::refresh))
         .route("/v0/workspace", get(workspace::show))
         .route("/v1/workspace", get(workspace::show))
-        .route("/v1/consumers/release", post(deploy::release_consumers))
-        .layer(from_fn_with_state(entry(Door::Token, settings.max_body, quick), entry::admit));
+        .route("/v1/consumers/release", post(deploy::release_consumers));
+    let files = Router::new().route("/v0/datasources", get(datasources::list).post(datasources::append));
+    let projects = Router::new().route("/v1/deploy", post(deploy::deploy));
 
-    // A file or a project takes what it takes; the client sees it through or goes away.
-    let files = Router::new()
-        .route("/v0/datasources", get(datasources::list).post(datasources::append))
-        .layer(from_fn_with_state(entry(Door::Token, settings.max_file, None), entry::admit));
-    let projects = Router::new()
-        .route("/v1/deploy", post(deploy::deploy))
-        .layer(from_fn_with_state(entry(Door::Token, settings.max_project, None), entry::admit));
-
-    open.merge(calls)
-        .merge(files)
-        .merge(projects)
-        .method_not_allowed_fallback(async || ApiError::from(Fault::MethodNotAllowed))
+    // Inside the entry, so that a wrong method tells a stranger no more than a right one.
+    let enter = |router: Router<Context>, entry: Entry| {
+        let router = router.method_not_allowed_fallback(async || ApiError::from(Fault::MethodNotAllowed));
+        router.layer(from_fn_with_state(entry, entry::admit))
+    };
+    enter(open, entry(Door::Open, settings.max_body, quick))
+        .merge(enter(calls, entry(Door::Token, settings.max_body, quick)))
+        .merge(enter(files, large(settings.max_file)))
+        .merge(enter(projects, large(settings.max_project)))
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(context.clone(), entry::observe))
         .with_state(context.clone())
