@@ -5,6 +5,14 @@
 //! mean in the project is `project`'s to say.
 
 mod ast;
+mod commands;
+mod index;
+mod lexer;
+mod parser;
+mod rules;
+mod schema;
+mod secrets;
+mod values;
 
 pub use ast::{
     ColumnLine, Datafile, EngineLines, Files, IndexLine, Kind, NodeLines, ScopeLine, Settings, Text, TokenLine,
@@ -59,8 +67,8 @@ pub fn parse(source: &Source, context: &Context, includes: Includes<'_>) -> Opti
 
 /// Parses a datafile as of `kind`, whatever it is called.
 pub fn parse_as(kind: Kind, source: &Source, context: &Context, includes: Includes<'_>) -> (Datafile, Vec<Diagnostic>) {
-    let _ = (context, includes);
-    let files = Files::new(source.clone());
-    let name = kind.resource_name(&source.path);
-    (Datafile::empty(kind, name, files), Vec::new())
+    parser::parse(kind, source, context, includes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,11 +64,21 @@ impl Mapped {
 
     /// A part of the text, with its origins.
     pub fn slice(&self, span: Span) -> Mapped {
-        let text = self.text[span.start..span.end].to_owned();
-        let first = Piece { at: 0, from: self.offset(span.start) };
-        let rest = self.pieces.iter().filter(|piece| piece.at > span.start && piece.at < span.end);
-        let rest = rest.map(|piece| Piece { at: piece.at - span.start, from: piece.from });
-        Mapped { text, pieces: std::iter::once(first).chain(rest).collect() }
+        let mut part = Mapped::default();
+        part.push_from(self, span);
+        part
+    }
+
+    /// Appends a part of another text, with its origins.
+    pub fn push_from(&mut self, other: &Mapped, span: Span) {
+        let mut at = span.start;
+        let mut next = other.pieces.partition_point(|piece| piece.at <= at);
+        while at < span.end {
+            let end = other.pieces.get(next).map_or(span.end, |piece| piece.at.min(span.end));
+            self.push(&other.text[at..end], other.offset(at));
+            at = end;
+            next += 1;
+        }
     }
 }
 

@@ -54,6 +54,7 @@ impl Buffer {
             ColumnType::Array(inner) => array(Buffer::new(inner)),
             ColumnType::Map(key, value) => array(Buffer::Tuple(vec![Buffer::new(key), Buffer::new(value)])),
             ColumnType::Tuple(parts) => Buffer::Tuple(parts.iter().map(|(_, it)| Buffer::new(it)).collect()),
+            ColumnType::Tuned { .. } => Buffer::new(&ColumnType::Plain("String")),
             ColumnType::Nested(_) | ColumnType::Variant(_) | ColumnType::AggregateFunction { .. } => {
                 Buffer::Text { bytes: Vec::new(), rows: 0, mark: (0, 0) }
             }

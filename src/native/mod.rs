@@ -44,6 +44,7 @@ impl Block {
 pub fn supports(column_type: &ColumnType) -> bool {
     match column_type {
         ColumnType::Plain(name) => fixed_width(name).is_some() || matches!(*name, "String" | "JSON"),
+        ColumnType::Tuned { family, .. } => *family == "JSON",
         ColumnType::FixedString(_)
         | ColumnType::Decimal { .. }
         | ColumnType::DateTime { .. }
@@ -62,7 +63,7 @@ pub fn supports(column_type: &ColumnType) -> bool {
 /// declared, for between others the engine converts silently and wrongly.
 pub fn wire(column_type: &ColumnType) -> ColumnType {
     match column_type {
-        ColumnType::Plain("JSON") => ColumnType::Plain("String"),
+        ColumnType::Plain("JSON") | ColumnType::Tuned { .. } => ColumnType::Plain("String"),
         ColumnType::LowCardinality(inner) => wire(inner),
         ColumnType::SimpleAggregateFunction { argument, .. } => wire(argument),
         ColumnType::Nullable(inner) => ColumnType::Nullable(Box::new(wire(inner))),

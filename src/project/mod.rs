@@ -8,7 +8,7 @@ mod jsonpath;
 pub use fit::fits;
 
 use crate::{
-    datafile::Context,
+    datafile::{Context, Datafile},
     diagnostic::{Diagnostic, Mapped, Place, Source},
     name::{ColumnName, ResourceName},
     sql::{ColumnType, UserSql},
@@ -235,6 +235,12 @@ pub struct Connection {
 pub fn resolve(sources: &[Source], context: &Context) -> (Project, Vec<Diagnostic>) {
     let _ = context;
     (Project { sources: sources.to_vec(), ..Project::default() }, Vec::new())
+}
+
+/// What is wrong with the templates of a pipe's nodes.
+pub fn check_templates(datafile: &Datafile, context: &Context) -> Vec<Diagnostic> {
+    let _ = (datafile, context);
+    Vec::new()
 }
 
 impl Project {

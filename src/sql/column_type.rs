@@ -4,9 +4,10 @@ use nom::{
     IResult, Parser,
     branch::alt,
     bytes::complete::{take_while, take_while1},
-    character::complete::{char, digit1, multispace0},
-    combinator::{map, map_res, opt, recognize},
-    multi::separated_list0,
+    character::complete::{char, digit1, multispace0, multispace1},
+    combinator::{map, map_res, opt, recognize, verify},
+    multi::{many1, separated_list0},
+    number::complete::double,
     sequence::{delimited, pair, preceded},
 };
 use std::fmt;
@@ -16,6 +17,11 @@ use std::fmt;
 pub enum ColumnType {
     /// `String`, `UInt8`, `Date`, `UUID`, `Bool`, `JSON`, ...
     Plain(&'static str),
+    /// A `JSON` or `Dynamic` with parameters, which are kept as the engine writes them.
+    Tuned {
+        family: &'static str,
+        parameters: String,
+    },
     FixedString(u32),
     Decimal {
         precision: u8,
@@ -57,6 +63,9 @@ pub enum TypeError {
     Nesting { outer: &'static str, inner: String },
     #[error("{0}")]
     Parameters(String),
+    /// A SimpleAggregateFunction whose function gives another type than it stores.
+    #[error("{function} of `{argument}` gives `{result}`, which cannot be stored as `{argument}`")]
+    Storage { function: String, argument: String, result: &'static str },
     #[error("this is not a type: `{0}`")]
     Syntax(String),
 }
@@ -151,6 +160,33 @@ const ALIASES: &[(&str, &str)] = &[
     ("json", "JSON"),
 ];
 
+/// Other spellings of several words.
+const MULTI_WORD: &[(&str, &str)] = &[
+    ("double precision", "Float64"),
+    ("int signed", "Int32"),
+    ("integer signed", "Int32"),
+    ("int unsigned", "UInt32"),
+    ("integer unsigned", "UInt32"),
+    ("tinyint signed", "Int8"),
+    ("tinyint unsigned", "UInt8"),
+    ("smallint signed", "Int16"),
+    ("smallint unsigned", "UInt16"),
+    ("bigint signed", "Int64"),
+    ("bigint unsigned", "UInt64"),
+    ("char varying", "String"),
+    ("character varying", "String"),
+    ("char large object", "String"),
+    ("character large object", "String"),
+    ("binary varying", "String"),
+    ("binary large object", "String"),
+    ("national char", "String"),
+    ("national character", "String"),
+    ("national char varying", "String"),
+    ("national character varying", "String"),
+];
+
+const MULTI_WORD_FIRST: &[&str] = &["double", "int", "tinyint", "smallint", "bigint", "char", "binary", "national"];
+
 /// Deeper nesting than any real type.
 const MAX_DEPTH: usize = 32;
 
@@ -163,6 +199,9 @@ impl ColumnType {
         });
         if depth.1 > MAX_DEPTH {
             return Err(TypeError::Syntax("nested too deeply".to_owned()));
+        }
+        if let Some(tuned) = tuned(text.trim()) {
+            return tuned;
         }
         match term(text.trim()) {
             Ok(("", term)) => build(&term),
@@ -204,6 +243,8 @@ struct Term<'a> {
 
 enum Argument<'a> {
     Number(u64),
+    /// A number with a sign, a point or an exponent, as written.
+    Literal(&'a str),
     Text(String),
     Member(String, i16),
     Type(Term<'a>),
@@ -253,19 +294,60 @@ fn argument(input: &str) -> IResult<&str, Argument<'_>> {
         Argument::Member(name, value)
     });
     let number = map_res(digit1, |it: &str| it.parse().map(Argument::Number));
-    let name = alt((backquoted, map(word, str::to_owned)));
-    let named = map((name, nom::character::complete::multispace1, term), |(name, _, term)| Argument::Named(name, term));
+    let literal = map(
+        verify(recognize(double), |it: &str| it.starts_with(|c: char| c == '-' || c == '.' || c.is_ascii_digit())),
+        |it: &str| it.parse().map_or(Argument::Literal(it), Argument::Number),
+    );
+    let several = map(verify(term, |it: &Term<'_>| multi_word(it.name).is_some()), Argument::Type);
+    let part = alt((backquoted, map(word, str::to_owned)));
+    let named = map((part, multispace1, term), |(name, _, term)| Argument::Named(name, term));
     delimited(
         multispace0,
-        alt((member, map(quoted, Argument::Text), named, map(term, Argument::Type), number)),
+        alt((member, map(quoted, Argument::Text), several, named, map(term, Argument::Type), literal, number)),
         multispace0,
     )
     .parse(input)
 }
 
+/// A name in a type: an identifier, or several words that together are one (`DOUBLE PRECISION`).
+fn name(input: &str) -> IResult<&str, &str> {
+    let lower = input.get(..24.min(input.len())).unwrap_or(input).to_ascii_lowercase();
+    if MULTI_WORD_FIRST.iter().any(|it| lower.starts_with(it)) {
+        let words = recognize((word, many1(preceded(multispace1, word))));
+        let mut several = verify(words, |it: &str| multi_word(it).is_some());
+        // As many words as make a name: `INT UNSIGNED` is one, `INT UNSIGNED DEFAULT` is not.
+        for count in (2..=4).rev() {
+            if let Some(head) = head_of_words(input, count)
+                && let Ok(("", name)) = several.parse(head)
+            {
+                return Ok((&input[head.len()..], name));
+            }
+        }
+    }
+    word(input)
+}
+
+/// The first `count` words of a text.
+fn head_of_words(input: &str, count: usize) -> Option<&str> {
+    let mut rest = input;
+    for index in 0..count {
+        if index > 0 {
+            rest = multispace1::<_, nom::error::Error<&str>>(rest).ok()?.0;
+        }
+        rest = word(rest).ok()?.0;
+    }
+    Some(&input[..input.len() - rest.len()])
+}
+
+/// The type that several words name, written with any blanks and in any case.
+fn multi_word(text: &str) -> Option<&'static str> {
+    let lower = text.split_whitespace().map(str::to_ascii_lowercase).collect::<Vec<_>>().join(" ");
+    MULTI_WORD.iter().find(|(words, _)| *words == lower).map(|(_, name)| *name)
+}
+
 fn term(input: &str) -> IResult<&str, Term<'_>> {
     let arguments = delimited(char('('), separated_list0(char(','), argument), preceded(multispace0, char(')')));
-    let (input, name) = word(input)?;
+    let (input, name) = name(input)?;
     if name.starts_with(|c: char| c.is_ascii_digit()) {
         return Err(nom::Err::Error(nom::error::Error::new(input, nom::error::ErrorKind::Digit)));
     }
@@ -273,10 +355,99 @@ fn term(input: &str) -> IResult<&str, Term<'_>> {
     Ok((input, Term { name, arguments }))
 }
 
+/// `JSON(max_dynamic_paths = 4, a.b UInt8, SKIP c)`, `Dynamic(max_types = 8)`, `Object('json')`.
+fn tuned(text: &str) -> Option<Result<ColumnType, TypeError>> {
+    let (family, rest) = text.split_once('(')?;
+    let inside = rest.strip_suffix(')')?;
+    let family = match family.trim() {
+        it if it.eq_ignore_ascii_case("json") => "JSON",
+        "Dynamic" => "Dynamic",
+        "Object" if inside.trim() == "'json'" => return Some(Ok(ColumnType::Plain("JSON"))),
+        _ => return None,
+    };
+    let parameters = top_level_parts(inside).into_iter().map(|part| {
+        let part = part.trim();
+        let unknown = || TypeError::Parameters(format!("`{family}` has no parameter `{part}`"));
+        if let Some((name, value)) = part.split_once('=') {
+            let (name, value) = (name.trim(), value.trim());
+            let known = matches!(
+                (family, name),
+                ("JSON", "max_dynamic_paths" | "max_dynamic_types") | ("Dynamic", "max_types")
+            );
+            return match value.parse::<u32>() {
+                Ok(value) if known => Ok(format!("{name}={value}")),
+                _ => Err(unknown()),
+            };
+        }
+        if family == "Dynamic" {
+            return Err(unknown());
+        }
+        let path = |it: &str| {
+            it.trim().chars().all(|c| c.is_alphanumeric() || "_.`-:".contains(c)).then(|| it.trim().to_owned())
+        };
+        match part.get(..4).filter(|it| it.eq_ignore_ascii_case("skip")) {
+            Some(_) => {
+                let rest = part[4..].trim();
+                let regexp = rest.get(..6).is_some_and(|it| it.eq_ignore_ascii_case("regexp"));
+                match regexp.then(|| quoted(rest[6..].trim())) {
+                    Some(Ok(("", _))) => Ok(format!("SKIP REGEXP {}", rest[6..].trim())),
+                    None => path(rest).map(|it| format!("SKIP {it}")).ok_or_else(unknown),
+                    Some(_) => Err(unknown()),
+                }
+            }
+            None => {
+                let (name, column_type) = part.split_once(char::is_whitespace).ok_or_else(unknown)?;
+                let name = path(name).ok_or_else(unknown)?;
+                Ok(format!("{name} {}", ColumnType::parse(column_type)?))
+            }
+        }
+    });
+    let parameters = parameters.collect::<Result<Vec<_>, _>>();
+    Some(parameters.map(|it| ColumnType::Tuned { family, parameters: it.join(", ") }))
+}
+
+/// The parts of a comma list, commas in brackets and quotes aside.
+fn top_level_parts(text: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut depth, mut in_quotes) = (Vec::new(), 0, 0usize, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'\'' => in_quotes = !in_quotes,
+            b'(' if !in_quotes => depth += 1,
+            b')' if !in_quotes => depth = depth.saturating_sub(1),
+            b',' if !in_quotes && depth == 0 => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => (),
+        }
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+/// What a SimpleAggregateFunction of these gives, where that is another type than the argument's.
+fn stored_otherwise(function: &str, argument: &ColumnType) -> Option<&'static str> {
+    let name = match argument {
+        ColumnType::Nullable(inner) => return stored_otherwise(function, inner),
+        ColumnType::Plain(name) => name,
+        _ => return None,
+    };
+    match (function, *name) {
+        ("sum" | "sumWithOverflow", "String" | "Date" | "UUID") => Some("nothing"),
+        ("sum", "UInt8" | "UInt16" | "UInt32" | "Bool") => Some("UInt64"),
+        ("sum", "Int8" | "Int16" | "Int32") => Some("Int64"),
+        ("sum", "Float32") => Some("Float64"),
+        _ => None,
+    }
+}
+
 fn build(term: &Term<'_>) -> Result<ColumnType, TypeError> {
     let arguments = term.arguments.as_deref().unwrap_or_default();
     let lower = term.name.to_ascii_lowercase();
     let alias = ALIASES.iter().find(|(alias, _)| *alias == lower).map(|(_, name)| *name);
+    if let Some(name) = multi_word(term.name) {
+        return Ok(ColumnType::Plain(name));
+    }
     let known = PLAIN.iter().chain(FAMILIES).copied().find(|it| *it == term.name);
     let Some(name) = known.or(alias).or_else(|| {
         ["Decimal32", "Decimal64", "Decimal128", "Decimal256", "Enum", "Object"].into_iter().find(|it| *it == term.name)
@@ -334,6 +505,10 @@ fn build(term: &Term<'_>) -> Result<ColumnType, TypeError> {
         }
         ("Enum8" | "Enum16" | "Enum", []) => return Err(parameters("quoted names, each with a number or none")),
         ("Nullable", _) => match one()? {
+            // The engine has the NULL inside: Tinybird writes it outside as well.
+            ColumnType::SimpleAggregateFunction { function, argument } if !argument.is_nullable() => {
+                ColumnType::SimpleAggregateFunction { function, argument: Box::new(argument.nullable()) }
+            }
             it @ (ColumnType::Array(_)
             | ColumnType::Map(..)
             | ColumnType::Nullable(_)
@@ -392,7 +567,11 @@ fn build(term: &Term<'_>) -> Result<ColumnType, TypeError> {
                 .collect::<Result<_, _>>()?,
         },
         ("SimpleAggregateFunction", [Argument::Type(function), Argument::Type(argument)]) => {
-            ColumnType::SimpleAggregateFunction { function: function.to_string(), argument: Box::new(build(argument)?) }
+            let (function, argument) = (function.to_string(), build(argument)?);
+            if let Some(result) = stored_otherwise(&function, &argument) {
+                return Err(TypeError::Storage { function, argument: argument.to_string(), result });
+            }
+            ColumnType::SimpleAggregateFunction { function, argument: Box::new(argument) }
         }
         ("AggregateFunction" | "SimpleAggregateFunction", _) => {
             return Err(parameters("a function and the types of its arguments"));
@@ -416,6 +595,7 @@ impl fmt::Display for Term<'_> {
             }
             match argument {
                 Argument::Number(it) => write!(f, "{it}")?,
+                Argument::Literal(it) => f.write_str(it)?,
                 Argument::Text(it) => quote(f, it)?,
                 Argument::Member(name, value) => {
                     quote(f, name)?;
@@ -443,6 +623,7 @@ impl fmt::Display for ColumnType {
         }
         match self {
             ColumnType::Plain(name) => f.write_str(name),
+            ColumnType::Tuned { family, parameters } => write!(f, "{family}({parameters})"),
             ColumnType::FixedString(length) => write!(f, "FixedString({length})"),
             ColumnType::Decimal { precision, scale } => write!(f, "Decimal({precision}, {scale})"),
             ColumnType::DateTime { zone: None } => f.write_str("DateTime"),
@@ -519,7 +700,22 @@ mod tests {
             ("LowCardinality( Nullable(String) )", "LowCardinality(Nullable(String))"),
             ("DateTime64(3,'Etc/UTC')", "DateTime64(3, 'Etc/UTC')"),
             ("SimpleAggregateFunction(sum, UInt64)", "SimpleAggregateFunction(sum, UInt64)"),
-            ("AggregateFunction(quantiles(0.5), Float64)", ""),
+            ("AggregateFunction(quantiles(0.5, 0.99), Float64)", "AggregateFunction(quantiles(0.5, 0.99), Float64)"),
+            (
+                "AggregateFunction(argMaxState, Nullable(String), DateTime64(6))",
+                "AggregateFunction(argMaxState, Nullable(String), DateTime64(6))",
+            ),
+            ("JSON(max_dynamic_paths = 4, a.b UInt8, SKIP c)", "JSON(max_dynamic_paths=4, a.b UInt8, SKIP c)"),
+            ("JSON", "JSON"),
+            ("JSON(nonsense = 1)", ""),
+            ("Object('json')", "JSON"),
+            ("Dynamic(max_types=3)", "Dynamic(max_types=3)"),
+            ("DOUBLE  PRECISION", "Float64"),
+            ("bigint unsigned", "UInt64"),
+            ("Array(INT SIGNED)", "Array(Int32)"),
+            ("Nullable(SimpleAggregateFunction(sum, Int64))", "SimpleAggregateFunction(sum, Nullable(Int64))"),
+            ("SimpleAggregateFunction(sum, Int32)", ""),
+            ("SimpleAggregateFunction(max, Int32)", "SimpleAggregateFunction(max, Int32)"),
             ("AggregateFunction(topK(10), String)", "AggregateFunction(topK(10), String)"),
             ("AggregateFunction(count)", "AggregateFunction(count)"),
             ("Enum8('a' = 1, 'it\\'s' = -2)", "Enum8('a' = 1, 'it\\'s' = -2)"),

@@ -1,7 +1,9 @@
 //! The one test binary: one file per boundary.
 
+mod datafile;
 mod engine;
 mod tidy;
+mod vectors;
 
 /// Runs before `main`, which is the test harness's: what the binary does at the start of its own. It also
 /// closes the shared engine when the process exits.

@@ -89,6 +89,8 @@ impl Kind {
                     _ => return Err(format!("values of {name} cannot be ingested")),
                 },
             },
+            ColumnType::Tuned { family: "JSON", .. } => Kind::Json,
+            ColumnType::Tuned { family, .. } => return Err(format!("values of {family} cannot be ingested")),
             ColumnType::FixedString(width) => Kind::FixedText(*width as usize),
             ColumnType::Decimal { precision, scale } => {
                 Kind::Decimal { precision: usize::from(*precision), scale: usize::from(*scale) }

@@ -1,0 +1,355 @@
+//! What must hold between the commands of one file.
+
+use super::{
+    Kind,
+    ast::{NodeLines, Settings, Text},
+    parser::{EVERYWHERE, FORWARD, FORWARD_ONLY, FORWARD_WARNS, Parser, Verdict},
+};
+use crate::{
+    diagnostic::{Diagnostic, Span, nearest},
+    sql::ColumnType,
+};
+
+const NODE_TYPES: &[&str] = &["endpoint", "materialized", "copy", "sink", "standard", "stream"];
+
+pub(super) fn check(parser: &mut Parser<'_>) {
+    match parser.kind {
+        Kind::Datasource => datasource(parser),
+        Kind::Pipe => pipe(parser),
+        Kind::Connection | Kind::Token | Kind::Include => (),
+    }
+}
+
+fn datasource(parser: &mut Parser<'_>) {
+    if parser.file.schema.is_none() {
+        let diagnostic = Diagnostic::error("schema_missing", "this data source has no SCHEMA")
+            .hint("write SCHEMA > and a line for each column: `name` Type");
+        parser.report(FORWARD, Span::default(), diagnostic);
+    }
+    sorting_key(parser);
+    let settings = parser.file.settings.clone();
+    kafka(parser, &settings);
+    imports(parser, &settings);
+    let pg = ["pg_connection_name", "pg_table"];
+    together(parser, EVERYWHERE, &settings, "postgres_missing_params", &pg, &pg);
+}
+
+/// Reports which of the `wanted` settings are missing, where one of `given` is there.
+fn together(
+    parser: &mut Parser<'_>,
+    verdict: Verdict,
+    settings: &Settings,
+    code: &'static str,
+    given: &[&str],
+    wanted: &[&str],
+) -> bool {
+    let Some(first) = given.iter().find_map(|it| settings.get(it)) else { return false };
+    let missing: Vec<String> = wanted.iter().filter(|it| !settings.has(it)).map(|it| it.to_uppercase()).collect();
+    if !missing.is_empty() {
+        let message = format!("{} missing", list(&missing));
+        let wanted: Vec<String> = wanted.iter().map(|it| it.to_uppercase()).collect();
+        let hint = format!("they belong together: {}", wanted.join(", "));
+        parser.report(verdict, first.span, Diagnostic::error(code, message).hint(hint));
+    }
+    !missing.is_empty()
+}
+
+fn list(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => format!("{one} is"),
+        [rest @ .., last] => format!("{} and {last} are", rest.join(", ")),
+    }
+}
+
+fn kafka(parser: &mut Parser<'_>, settings: &Settings) {
+    let keys = ["kafka_connection_name", "kafka_topic", "kafka_group_id"];
+    together(parser, FORWARD, settings, "kafka_missing_params", &keys, &keys);
+    if let Some(group) = settings.get("kafka_group_id").filter(|it| it.as_str().trim().is_empty()) {
+        let message = "KAFKA_GROUP_ID is empty";
+        parser.report(FORWARD, group.span, Diagnostic::error("kafka_group_id_empty", message));
+    }
+}
+
+fn imports(parser: &mut Parser<'_>, settings: &Settings) {
+    let dynamo = ["import_table_arn", "import_export_bucket"];
+    if dynamo.iter().any(|it| settings.has(it)) {
+        let wanted = ["import_connection_name", "import_table_arn", "import_export_bucket"];
+        together(parser, FORWARD_WARNS, settings, "dynamodb_missing_params", &dynamo, &wanted);
+        return;
+    }
+    let blob = ["import_connection_name", "import_bucket_uri", "import_schedule"];
+    let missing = together(parser, FORWARD_WARNS, settings, "blob_missing_params", &blob, &blob);
+    if let Some(schedule) = settings.get("import_schedule").filter(|_| !missing)
+        && !["@auto", "@on-demand", "@once"].contains(&schedule.as_str())
+    {
+        let message = format!("`{schedule}` is no schedule of an import");
+        let diagnostic = Diagnostic::error("import_schedule_invalid", message).hint("@auto, @on-demand or @once");
+        parser.report(FORWARD_WARNS, schedule.span, diagnostic);
+    }
+}
+
+/// A sorting key that the engine would refuse, or that would make the engine do nothing.
+fn sorting_key(parser: &mut Parser<'_>) {
+    const AGGREGATES: &[&str] = &["sum", "count", "avg", "min", "max", "any", "groupArray", "groupUniqArray", "uniq"];
+    let Some(key) = parser.file.engine.option("sorting_key").cloned() else { return };
+    let Some(columns) = parser.file.schema.clone() else { return };
+    let words: Vec<&str> = words(key.as_str()).collect();
+    for column in &columns {
+        if !words.contains(&column.name.as_str()) {
+            continue;
+        }
+        let name = &column.name;
+        let refused = match &column.column_type {
+            Some(ColumnType::AggregateFunction { .. } | ColumnType::SimpleAggregateFunction { .. }) => Some((
+                "sorting_key_aggregate_column",
+                format!("`{name}` holds an aggregate and cannot be in the sorting key"),
+            )),
+            Some(_) if column.type_text.as_str().contains("Nullable(") => {
+                Some(("sorting_key_nullable", format!("`{name}` can be NULL and cannot be in the sorting key")))
+            }
+            _ => None,
+        };
+        if let Some((code, message)) = refused {
+            let place = parser.file.place(column.type_text.span);
+            let diagnostic = Diagnostic::error(code, message).related(place, "its type");
+            parser.report(FORWARD, key.span, diagnostic);
+        }
+    }
+    let text = key.as_str();
+    for function in AGGREGATES {
+        let merge = format!("{function}Merge");
+        let called = |name: &str| {
+            text.match_indices(name).any(|(at, _)| {
+                let before = text[..at].chars().next_back();
+                !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+                    && text[at + name.len()..].trim_start().starts_with('(')
+            })
+        };
+        if called(function) || called(&merge) {
+            let message = format!("the sorting key calls the aggregate function {function}");
+            parser.report(FORWARD, key.span, Diagnostic::error("sorting_key_aggregate_expression", message));
+        }
+    }
+    let replacing = parser.file.engine.family.as_ref();
+    let replacing = replacing.is_some_and(|it| it.as_str().eq_ignore_ascii_case("ReplacingMergeTree"));
+    if let Some(version) = parser.file.engine.option("ver").filter(|_| replacing).cloned() {
+        // Forward looks for the name anywhere in the text; what it means is the column.
+        let is_column = words.contains(&version.as_str());
+        let verdict = if is_column { FORWARD_WARNS } else { FORWARD_ONLY };
+        if text.contains(version.as_str()) {
+            let message =
+                format!("the sorting key contains the version column `{version}`: no row would replace another");
+            let diagnostic = Diagnostic::error("sorting_key_contains_version_column", message);
+            parser.report(verdict, key.span, diagnostic);
+        }
+    }
+}
+
+/// The names in an expression.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.')).filter(|it| !it.is_empty())
+}
+
+fn pipe(parser: &mut Parser<'_>) {
+    if parser.file.nodes.is_empty() {
+        let diagnostic = Diagnostic::error("pipe_without_nodes", "this pipe has no node")
+            .hint("write NODE name, and SQL > with a query below it");
+        parser.report(FORWARD, Span::default(), diagnostic);
+    }
+    let nodes = parser.file.nodes.clone();
+    let mut special: Option<&NodeLines> = None;
+    for node in &nodes {
+        if node.sql.is_none() && !has_sql_fault(parser, node) {
+            let diagnostic = Diagnostic::error("empty_query", format!("the node `{}` has no SQL", node.name))
+                .hint("write SQL > and the query on the lines below");
+            parser.report(EVERYWHERE, node.span, diagnostic);
+        }
+        let kind = node.node_type.as_ref().map(|it| it.as_str().to_lowercase()).unwrap_or_default();
+        if let Some(node_type) = &node.node_type
+            && !kind.is_empty()
+            && !NODE_TYPES.contains(&kind.as_str())
+        {
+            let diagnostic = Diagnostic::error("node_type_unknown", format!("`{node_type}` is no type of a node"));
+            let hint = match nearest(&kind, NODE_TYPES.iter().copied()) {
+                Some(meant) => format!("did you mean {meant}?"),
+                None => format!("a type is one of {}", NODE_TYPES[..5].join(", ")),
+            };
+            parser.report(FORWARD, node_type.span, diagnostic.hint(hint));
+            continue;
+        }
+        if !matches!(kind.as_str(), "" | "standard") {
+            match (special, &node.node_type) {
+                (Some(first), Some(node_type)) => {
+                    let message = "a pipe has one output, and another node is it already";
+                    let place = parser.file.place(first.node_type.as_ref().map_or(first.span, |it| it.span));
+                    let diagnostic =
+                        Diagnostic::error("more_than_one_special_node", message).related(place, "the first one");
+                    parser.report(FORWARD, node_type.span, diagnostic);
+                }
+                _ => special = Some(node),
+            }
+        }
+        attributes(parser, node, &kind);
+        match kind.as_str() {
+            "materialized" => {
+                required(parser, FORWARD, node, "materialized_missing_params", &["datasource"]);
+            }
+            "copy" => copy(parser, node),
+            "sink" => sink(parser, node),
+            _ => (),
+        }
+    }
+}
+
+/// The SQL of a node was there, but wrong, and reported.
+fn has_sql_fault(parser: &Parser<'_>, node: &NodeLines) -> bool {
+    let next = parser.file.nodes.iter().map(|it| it.span.start).filter(|it| *it > node.span.start).min();
+    parser.diagnostics.iter().any(|it| {
+        matches!(it.code, "missing_sql_text" | "unknown_command" | "unknown_block_command")
+            && it.place.as_ref().is_some_and(|place| {
+                place.span.start >= node.span.start && next.is_none_or(|next| place.span.start < next)
+            })
+    })
+}
+
+fn required(parser: &mut Parser<'_>, verdict: Verdict, node: &NodeLines, code: &'static str, wanted: &[&str]) -> bool {
+    let missing: Vec<String> = wanted.iter().filter(|it| !node.settings.has(it)).map(|it| it.to_uppercase()).collect();
+    if !missing.is_empty() {
+        let span = node.node_type.as_ref().map_or(node.span, |it| it.span);
+        parser.report(verdict, span, Diagnostic::error(code, format!("{} missing", list(&missing))));
+    }
+    missing.is_empty()
+}
+
+/// Commands that mean nothing to a node of this type.
+fn attributes(parser: &mut Parser<'_>, node: &NodeLines, kind: &str) {
+    let own = |name: &str| match kind {
+        "materialized" => matches!(name, "datasource" | "deployment_method"),
+        "copy" => matches!(name, "target_datasource" | "copy_schedule" | "mode" | "on_demand_compute"),
+        "sink" => name.starts_with("export_"),
+        "stream" => name.starts_with("kafka_"),
+        _ => false,
+    };
+    let foreign = node.settings.iter().filter(|(name, _)| !own(name));
+    let foreign: Vec<(String, Text)> = foreign.map(|(name, value)| (name.to_owned(), value.clone())).collect();
+    for (name, value) in foreign {
+        let name = if name == "mode" { "COPY_MODE".to_owned() } else { name.to_uppercase() };
+        let what = if kind.is_empty() { "a node without TYPE".to_owned() } else { format!("a node of type {kind}") };
+        let message = format!("{name} means nothing in {what}");
+        let diagnostic = Diagnostic::error("attribute_not_allowed_for_node_type", message);
+        let hint = match name.as_str() {
+            "DATASOURCE" => Some("add TYPE materialized"),
+            "TARGET_DATASOURCE" | "COPY_MODE" | "COPY_SCHEDULE" => Some("add TYPE copy"),
+            _ => None,
+        };
+        let diagnostic = match hint {
+            Some(hint) => diagnostic.hint(hint),
+            None => diagnostic,
+        };
+        parser.report(FORWARD_WARNS, value.span, diagnostic);
+    }
+    if !node.operational_tags.is_empty() {
+        let message = "tags with `=` cannot stand in a node in Forward";
+        let diagnostic = Diagnostic::error("attribute_not_allowed_for_node_type", message);
+        parser.report(FORWARD_ONLY, node.span, diagnostic);
+    }
+}
+
+fn copy(parser: &mut Parser<'_>, node: &NodeLines) {
+    required(parser, FORWARD, node, "copy_missing_params", &["target_datasource"]);
+    if let Some(mode) = node.settings.get("mode") {
+        let known = ["append", "replace"];
+        let exact = known.contains(&mode.as_str());
+        let loose = known.contains(&mode.as_str().to_lowercase().as_str());
+        let verdict = if loose { FORWARD_ONLY } else { FORWARD };
+        if !exact {
+            let diagnostic = Diagnostic::error("copy_mode_invalid", format!("`{mode}` is no mode of a copy"))
+                .hint("append or replace");
+            parser.report(verdict, mode.span, diagnostic);
+        }
+    }
+    schedule(parser, node, "copy_schedule", "copy_schedule_invalid", FORWARD);
+    if let Some(value) = node.settings.get("on_demand_compute") {
+        let known = ["y", "yes", "t", "true", "on", "1", "n", "no", "f", "false", "off", "0"];
+        if !known.contains(&value.as_str().to_lowercase().as_str()) {
+            let message = format!("ON_DEMAND_COMPUTE is true or false, not `{value}`");
+            parser.report(FORWARD, value.span, Diagnostic::error("copy_parameter_invalid", message));
+        }
+    }
+}
+
+fn sink(parser: &mut Parser<'_>, node: &NodeLines) {
+    const BLOB: &[&str] = &[
+        "export_bucket_uri",
+        "export_file_template",
+        "export_format",
+        "export_compression",
+        "export_strategy",
+        "export_write_strategy",
+    ];
+    let kafka = node.settings.get("export_kafka_topic");
+    if let Some(topic) = kafka
+        && BLOB.iter().any(|it| node.settings.has(it))
+    {
+        let message = "a sink writes to Kafka or to files, not to both";
+        parser.report(FORWARD_WARNS, topic.span, Diagnostic::error("sink_mixed_params", message));
+        return;
+    }
+    let blob = ["export_connection_name", "export_schedule", "export_bucket_uri", "export_file_template"];
+    let wanted = if kafka.is_some() { &blob[..2] } else { &blob[..] };
+    if required(parser, FORWARD_WARNS, node, "sink_missing_params", wanted) {
+        schedule(parser, node, "export_schedule", "sink_schedule_invalid", FORWARD_WARNS);
+    }
+}
+
+fn schedule(parser: &mut Parser<'_>, node: &NodeLines, name: &str, code: &'static str, verdict: Verdict) {
+    if let Some(schedule) = node.settings.get(name)
+        && schedule.as_str() != "@on-demand"
+        && !is_cron(schedule.as_str())
+    {
+        let diagnostic = Diagnostic::error(code, format!("`{schedule}` is no schedule"))
+            .hint("@on-demand, or five fields: minute hour day month weekday, as in 0 * * * *");
+        parser.report(verdict, schedule.span, diagnostic);
+    }
+}
+
+/// Five fields of numbers, names, ranges, lists and steps.
+fn is_cron(text: &str) -> bool {
+    const MONTHS: &[&str] = &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+    const DAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+    let ranges: [(u32, u32, &[&str]); 5] = [(0, 59, &[]), (0, 23, &[]), (1, 31, &[]), (1, 12, MONTHS), (0, 7, DAYS)];
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    fields.len() == 5
+        && fields.iter().zip(ranges).all(|(field, (low, high, names))| {
+            let number = |text: &str| {
+                let named = names.iter().position(|it| text.eq_ignore_ascii_case(it)).map(|it| it as u32 + low);
+                named.or_else(|| text.parse().ok()).filter(|it| (low..=high).contains(it))
+            };
+            field.split(',').all(|part| {
+                let (range, step) = part.split_once('/').map_or((part, None), |(range, step)| (range, Some(step)));
+                let step = step.is_none_or(|it| it.parse::<u32>().is_ok_and(|it| it > 0));
+                let range = range == "*"
+                    || match range.split_once('-') {
+                        Some((from, to)) => matches!((number(from), number(to)), (Some(from), Some(to)) if from <= to),
+                        None => number(range).is_some(),
+                    };
+                step && range
+            })
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedules() {
+        for good in ["* * * * *", "0 * * * *", "*/5 1-3 1,15 jan-mar MON", "41 * * * *", "0 9 * * 0-5/2"] {
+            assert!(is_cron(good), "{good}");
+        }
+        for bad in ["every hour", "* * * *", "60 * * * *", "* * * * * *", "*/0 * * * *", "5-1 * * * *", ""] {
+            assert!(!is_cron(bad), "{bad}");
+        }
+    }
+}
