@@ -79,7 +79,7 @@ impl Chdb {
     ) -> Result<Rows, EngineError> {
         let (events, received) = mpsc::channel(WAITING);
         let sql = sql.as_str().to_owned();
-        let parameters = parameters.iter().map(|(name, value)| (name.clone(), escape(value))).collect();
+        let parameters = parameters.to_vec();
         let purpose = match purpose {
             Reader::User => Purpose::Read,
             Reader::Own => Purpose::Command,
@@ -200,23 +200,6 @@ impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Answer")
     }
-}
-
-/// The engine reads parameters as tab-separated text.
-fn escape(value: &str) -> String {
-    let mut res = String::with_capacity(value.len());
-    for c in value.chars() {
-        match c {
-            '\\' => res.push_str("\\\\"),
-            '\n' => res.push_str("\\n"),
-            '\t' => res.push_str("\\t"),
-            '\r' => res.push_str("\\r"),
-            '\0' => res.push_str("\\0"),
-            '\u{8}' => res.push_str("\\b"),
-            c => res.push(c),
-        }
-    }
-    res
 }
 
 fn missing(library: &Path) -> EngineError {
