@@ -97,6 +97,12 @@ impl Namespace {
     pub fn view(&self, pipe: &ResourceName, node: &ResourceName) -> Physical {
         Physical { database: self.database.clone(), table: format!("mv:{pipe}:{node}").into() }
     }
+
+    /// The table that rows are loaded into before they take the place of a data source's. No data source can
+    /// have such a name.
+    pub fn side(&self, resource: &ResourceName) -> Physical {
+        Physical { database: self.database.clone(), table: format!("load:{resource}").into() }
+    }
 }
 
 impl Physical {

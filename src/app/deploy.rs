@@ -1,10 +1,15 @@
 //! A whole project, or a part of one, becomes the deployed one: all of it or nothing.
 
+use super::{AppError, Shared, Workspace, verify, whole};
 use crate::{
-    app::{AppError, Workspace},
-    diagnostic::{Diagnostic, Source},
-    plan::Plan,
+    ddl::{self, Ddl},
+    diagnostic::{Diagnostic, Source, has_errors, nearest},
+    name::Namespace,
+    observe::Observation,
+    plan::{self, Action, Plan},
+    project::{self, Project},
 };
+use std::{sync::Arc, time::Instant};
 
 #[derive(Debug, Clone, Default)]
 pub struct DeployOptions {
@@ -32,13 +37,208 @@ impl Workspace {
     ///
     /// `Err` is a failure of ours; what is wrong with the project, a statement that the engine refused
     /// included, is in the report's diagnostics.
-    pub async fn deploy(&self, files: Vec<Source>, options: DeployOptions) -> Result<DeployReport, AppError> {
-        let _ = (files, options);
-        Ok(DeployReport::default())
+    pub async fn deploy(
+        self: &Arc<Self>,
+        files: Vec<Source>,
+        options: DeployOptions,
+    ) -> Result<DeployReport, AppError> {
+        let workspace = self.clone();
+        whole(async move {
+            let _deploying = workspace.deploying.lock().await;
+            workspace.shared.running()?;
+            let begun = Instant::now();
+            let report = workspace.deploy_alone(files, &options).await?;
+            if report.changed {
+                let (changed, elapsed) = (report.plan.steps.len(), begun.elapsed());
+                workspace.shared.sink.observe(Observation::Deployed { changed, elapsed });
+            } else if let Some(error) = report.diagnostics.iter().find(|_| has_errors(&report.diagnostics)) {
+                workspace.shared.sink.observe(Observation::DeployFailed { message: error.message.clone() });
+            }
+            Ok(report)
+        })
+        .await
     }
 
-    /// The push that held consumers back has its fixtures in: they start now.
-    pub async fn release_consumers(&self) -> Result<(), AppError> {
-        Ok(())
+    async fn deploy_alone(
+        self: &Arc<Self>,
+        files: Vec<Source>,
+        options: &DeployOptions,
+    ) -> Result<DeployReport, AppError> {
+        let current = self.project();
+        let sources = if options.partial { merge(&current.sources, files) } else { files };
+        let (wanted, diagnostics) = project::resolve(&sources, &self.shared.settings.context);
+        let mut report = DeployReport { diagnostics, sources, ..DeployReport::default() };
+        report.diagnostics.extend(self.check_connections(&wanted).await?);
+        if has_errors(&report.diagnostics) {
+            return Ok(report);
+        }
+        report.plan = plan::diff(&current, &wanted);
+        report.diagnostics.extend(report.plan.refused().map(|step| {
+            Diagnostic::error("refused", step.to_string())
+                .at(step.place.clone())
+                .hint("a push never loses or rewrites stored rows; make a new data source for a new shape")
+        }));
+        if has_errors(&report.diagnostics) {
+            return Ok(report);
+        }
+        report.diagnostics.extend(verify::verify(&self.shared, &report.plan, &current, &wanted).await?);
+        if has_errors(&report.diagnostics) || options.check {
+            return Ok(report);
+        }
+        if options.hold_consumers {
+            self.hold_consumers().await;
+        }
+        let failure = self.carry_out(&report, &current, wanted).await;
+        if !options.hold_consumers && failure.as_ref().is_ok_and(Option::is_none) {
+            // An earlier push that held them and never came back counts no longer.
+            self.release_consumers().await?;
+        } else {
+            self.start_consumers().await?;
+        }
+        match failure? {
+            Some(diagnostic) => report.diagnostics.push(diagnostic),
+            None => report.changed = !report.plan.is_empty(),
+        }
+        Ok(report)
+    }
+
+    /// Runs a plan's statements and keeps the new project. A statement that the engine refuses is a diagnostic,
+    /// and everything before it is taken back.
+    async fn carry_out(
+        &self,
+        report: &DeployReport,
+        current: &Project,
+        wanted: Project,
+    ) -> Result<Option<Diagnostic>, AppError> {
+        let plan = &report.plan;
+        let statements = match ddl::lower(plan, current, &wanted, &self.namespace) {
+            Ok(statements) => statements,
+            Err(error) => {
+                let words = error.error.to_string();
+                return Ok(Some(Diagnostic::error("node", words).at(error.place)));
+            }
+        };
+        let id = self.record.id.clone();
+        // Files from here on wait; inserts that are under way end first.
+        let _inserting = match statements.is_empty() {
+            true => None,
+            false => Some(self.inserting.write().await),
+        };
+        if !statements.is_empty() {
+            self.stop_for(plan, &wanted).await?;
+            let (begun, sources) = (id.clone(), wanted.sources.clone());
+            self.shared.store(move |store| store.begin_deploy(&begun, &sources)).await?;
+            if let Some(failure) = run(&self.shared, &statements).await {
+                if failure.taken_back {
+                    self.shared.store(move |store| store.abandon_deploy(&id)).await?;
+                }
+                return Ok(Some(failure.diagnostic(&self.namespace)));
+            }
+        }
+        let saved = {
+            let _changing = self.changing_tokens.lock().await;
+            let grants = plan.steps.iter().filter_map(|step| match &step.action {
+                Action::GrantToken { token, scope } => Some((token.as_str(), scope)),
+                _ => None,
+            });
+            let (sources, tokens) = (wanted.sources.clone(), self.granted(grants));
+            let finished = self.shared.store(move |store| store.finish_deploy(&id, &sources, &tokens)).await;
+            match finished {
+                Ok(()) => self.reload_tokens().await,
+                error => error,
+            }
+        };
+        if let Err(error) = saved {
+            take_back(&self.shared, &statements).await;
+            return Err(error);
+        }
+        self.swap_project(Arc::new(wanted));
+        Ok(None)
+    }
+
+    async fn check_connections(&self, wanted: &Project) -> Result<Vec<Diagnostic>, AppError> {
+        let connections = self.connection_settings(wanted).await?;
+        let mut res = Vec::new();
+        for datasource in wanted.datasources.values() {
+            let Some(kafka) = &datasource.kafka else { continue };
+            let name = kafka.connection.as_str();
+            let command = format!(
+                "birdhouse connection create kafka --connection-name {name} --bootstrap-servers HOST:PORT --key KEY \
+                 --secret SECRET"
+            );
+            match connections.get(name) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => {
+                    let words = format!("the Kafka connection `{name}` cannot be used: {error}");
+                    res.push(Diagnostic::error("connection_invalid", words).at(kafka.place.clone()));
+                }
+                None => {
+                    let hint = match nearest(name, connections.keys().map(String::as_str)) {
+                        Some(near) => format!("there is one called `{near}`; to create this one: {command}"),
+                        None => format!("create it: {command}"),
+                    };
+                    let words = format!("there is no Kafka connection `{name}`");
+                    res.push(Diagnostic::error("connection_missing", words).at(kafka.place.clone()).hint(hint));
+                }
+            }
+        }
+        Ok(res)
+    }
+}
+
+/// The deployed files with the given ones in the places of those of the same path.
+fn merge(deployed: &[Source], given: Vec<Source>) -> Vec<Source> {
+    let mut res = given;
+    let absent: Vec<_> = deployed.iter().filter(|it| res.iter().all(|given| given.path != it.path)).cloned().collect();
+    res.extend(absent);
+    res.sort_by(|a, b| a.path.cmp(&b.path));
+    res
+}
+
+struct Failure {
+    place: crate::diagnostic::Place,
+    error: crate::engine::EngineError,
+    taken_back: bool,
+}
+
+impl Failure {
+    fn diagnostic(self, namespace: &Namespace) -> Diagnostic {
+        let words = verify::engine_words(&self.error.message, namespace);
+        let diagnostic = Diagnostic::error("engine", words).at(self.place);
+        match self.taken_back {
+            true => diagnostic.hint("nothing was changed"),
+            false => diagnostic.hint("what was done before could not be taken back; it is tried at the next start"),
+        }
+    }
+}
+
+/// Runs statements until one fails; then takes back those that ran, the failed one included, since it may have
+/// come to something.
+async fn run(shared: &Shared, statements: &[Ddl]) -> Option<Failure> {
+    for (index, statement) in statements.iter().enumerate() {
+        if let Err(error) = shared.engine.command(&statement.sql).await {
+            let taken_back = take_back(shared, &statements[..=index]).await;
+            return Some(Failure { place: statement.place.clone(), error, taken_back });
+        }
+    }
+    None
+}
+
+async fn take_back(shared: &Shared, statements: &[Ddl]) -> bool {
+    let mut all = true;
+    for statement in statements.iter().rev() {
+        if let Err(error) = shared.engine.command(&statement.undo).await {
+            shared.warn(format!("a step of a failed deploy could not be taken back: {error}"));
+            all = false;
+        }
+    }
+    all
+}
+
+/// After a crash in the middle of a deploy: whatever it may have done is taken back.
+pub(super) async fn take_back_unfinished(shared: &Shared, namespace: &Namespace, current: &Project, wanted: &Project) {
+    match ddl::lower(&plan::diff(current, wanted), current, wanted, namespace) {
+        Ok(statements) => _ = take_back(shared, &statements).await,
+        Err(error) => shared.warn(format!("an unfinished deploy could not be taken back: {}", error.error)),
     }
 }

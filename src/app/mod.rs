@@ -5,39 +5,69 @@
 //!
 //! # Consumers and pushes
 //! A view joins the rows that are in the joined tables at the moment of the insert, so a Kafka consumer must
-//! not start before the fixtures of the same push are in. A push with fixtures says `hold_consumers`; the
-//! consumers of this workspace then start with [`Workspace::release_consumers`], which the client calls when
-//! its fixtures are in, or when [`Settings::hold_at_most`] has passed since the last call of that push
-//! (a client that died must not stop ingestion for good). Without `hold_consumers` they start at the end of
-//! the deploy. Consumers that run already and whose data source has not changed are not touched.
+//! not start before the fixtures of the same push are in. A push with fixtures says
+//! [`DeployOptions::hold_consumers`]; consumers that this push would start or start anew then wait for
+//! [`Workspace::release_consumers`], which the client calls when its fixtures are in. A client that died must
+//! not stop ingestion for good: when [`Settings::hold_at_most`] has passed since the deploy or the last file
+//! that came, they start as well. Without `hold_consumers` they start at the end of the deploy. Consumers that
+//! run and whose data source and connection have not changed are not touched. A restart holds nothing back.
 
+mod connections;
+mod consumers;
 mod deploy;
+mod rows;
+mod tokens;
+mod verify;
+mod words;
 mod workspace;
 
+pub use connections::NewConnection;
 pub use deploy::{DeployOptions, DeployReport};
-pub use workspace::{AppendMode, Appended, FileFormat, NewConnection, NewToken, TableStatistics, Workspace};
+pub use rows::{AppendMode, Appended, TableStatistics};
+pub use tokens::{ADMIN_TOKEN, NewToken};
+pub use workspace::Workspace;
+
+pub use crate::ingest::files::FileFormat;
 
 use crate::{
     auth::Access,
-    engine::{Engine, EngineError},
-    observe::Sink,
+    datafile::Context,
+    engine::{Engine, EngineError, EngineSettings},
+    ingest::{
+        files::LoadError,
+        kafka::{BadSettings, StartError},
+    },
+    observe::{Level, Observation, Sink},
     query::QueryError,
-    store::{DataDirectory, Secret, StoreError},
+    store::{DataDirectory, Secret, Store, StoreError, TokenLookup, WorkspaceRecord},
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub data_directory: PathBuf,
+    /// What the engine may use. Its directory is set by [`App::open`]: it is inside the data directory.
+    pub engine: EngineSettings,
     /// The value of the admin token; made at the first start when nothing is given.
     pub admin_token: Option<Secret>,
     /// How long consumers wait for the end of a push that said it would have fixtures.
     pub hold_at_most: Duration,
+    /// What the files of projects may refer to outside of them.
+    pub context: Context,
 }
 
 /// Cheap to clone; every clone is the same app.
 #[derive(Debug, Clone)]
-pub struct App {}
+pub struct App {
+    shared: Arc<Shared>,
+    workspaces: Arc<[Arc<Workspace>]>,
+    /// Held until the end: dropping it lets another process in.
+    directory: Arc<Mutex<Option<DataDirectory>>>,
+}
 
 /// Who asks: a token's access, in the workspace that the token belongs to.
 #[derive(Debug, Clone)]
@@ -55,11 +85,19 @@ pub enum AppError {
     Engine(#[from] EngineError),
     #[error("{0}")]
     Query(#[from] QueryError),
+    #[error("{0}")]
+    Load(#[from] LoadError),
+    #[error("{0}")]
+    Connection(#[from] BadSettings),
+    #[error("{0}")]
+    Kafka(#[from] StartError),
     /// The kind of thing, and its name.
     #[error("there is no {kind} `{name}`")]
     NotFound { kind: &'static str, name: String },
     #[error("there is already a {kind} `{name}`")]
     Exists { kind: &'static str, name: String },
+    #[error("the {kind} `{name}` is used by {by}")]
+    InUse { kind: &'static str, name: String, by: String },
     /// What was asked makes no sense; the words say why.
     #[error("{0}")]
     Invalid(String),
@@ -67,11 +105,24 @@ pub enum AppError {
     Stopping,
 }
 
+/// What every workspace works with.
+#[derive(Debug)]
+struct Shared {
+    engine: Engine,
+    store: Arc<Store>,
+    lookup: TokenLookup,
+    settings: Settings,
+    sink: Sink,
+    stopping: std::sync::atomic::AtomicBool,
+}
+
 impl App {
     /// Locks the data directory, opens store and engine, restores every workspace and starts its ingestion.
     pub async fn open(settings: Settings, sink: Sink) -> Result<App, AppError> {
-        let _ = (settings, sink);
-        Err(AppError::Stopping)
+        let directory = DataDirectory::open(&settings.data_directory)?;
+        let engine = EngineSettings { directory: directory.engine_path(), ..settings.engine.clone() };
+        let engine = Engine::open(engine, sink.clone()).await?;
+        App::start(settings, directory, engine, sink).await
     }
 
     /// The same over an engine that is open already: tests share one, each with its own data directory.
@@ -81,31 +132,100 @@ impl App {
         engine: Engine,
         sink: Sink,
     ) -> Result<App, AppError> {
-        let _ = (settings, directory, engine, sink);
-        Err(AppError::Stopping)
+        let store = Arc::new(directory.store()?);
+        let lookup = store.token_lookup();
+        let stopping = false.into();
+        let shared = Arc::new(Shared { engine, store, lookup, settings, sink, stopping });
+        let mut records = shared.store(|store| store.workspaces()).await?;
+        if records.is_empty() {
+            let record = WorkspaceRecord {
+                id: words::random_id(),
+                name: "birdhouse".to_owned(),
+                database: Engine::database_name(&words::random_letters(20)),
+            };
+            let added = record.clone();
+            shared.store(move |store| store.add_workspace(&added)).await?;
+            records.push(record);
+        }
+        let mut workspaces = Vec::new();
+        for record in records {
+            workspaces.push(Workspace::restore(shared.clone(), record).await?);
+        }
+        for workspace in &workspaces {
+            workspace.start_consumers().await?;
+        }
+        Ok(App { shared, workspaces: workspaces.into(), directory: Arc::new(Mutex::new(Some(directory))) })
     }
 
     /// What the token of this value may do, and where. A deleted token is nobody at once.
     pub fn authenticate(&self, token: &str) -> Option<Caller> {
-        let _ = token;
-        None
+        let hash = self.shared.lookup.hash(token);
+        self.workspaces.iter().find_map(|workspace| {
+            let access = workspace.access(&hash)?;
+            Some(Caller { access, workspace: workspace.clone() })
+        })
     }
 
     /// The workspaces, in the order they were made.
-    pub fn workspaces(&self) -> Vec<Arc<Workspace>> {
-        vec![]
+    pub fn workspaces(&self) -> &[Arc<Workspace>] {
+        &self.workspaces
     }
 
     /// The one workspace there is at first.
-    pub fn workspace(&self) -> Arc<Workspace> {
-        todo!()
+    pub fn workspace(&self) -> &Arc<Workspace> {
+        self.workspaces.first().expect("an app has a workspace from its first start on")
     }
 
     /// The engine answers.
     pub async fn ping(&self) -> Result<(), AppError> {
-        Err(AppError::Stopping)
+        self.shared.running()?;
+        Ok(self.shared.engine.ping().await?)
     }
 
     /// Stops consumers, finishes what they hold, ends reads, closes the engine and lets go of the directory.
-    pub async fn close(&self) {}
+    pub async fn close(&self) {
+        self.leave().await;
+        self.shared.engine.close().await;
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Everything that [`App::close`] does but closing the engine, which others may share.
+    pub async fn leave(&self) {
+        self.shared.stopping.store(true, std::sync::atomic::Ordering::SeqCst);
+        for workspace in &*self.workspaces {
+            workspace.quiesce().await;
+        }
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl Shared {
+    /// Runs a call of the store where it may block.
+    async fn store<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, AppError> {
+        let store = self.store.clone();
+        let done = tokio::task::spawn_blocking(move || call(&store)).await;
+        Ok(done.map_err(|_| AppError::Stopping)??)
+    }
+
+    fn running(&self) -> Result<(), AppError> {
+        match self.stopping.load(std::sync::atomic::Ordering::SeqCst) {
+            true => Err(AppError::Stopping),
+            false => Ok(()),
+        }
+    }
+
+    fn warn(&self, message: String) {
+        self.sink.observe(Observation::Engine { level: Level::Warning, message });
+    }
+}
+
+/// Runs to its end even when the caller goes away in the middle: a client that closes its connection must not
+/// leave a change half done.
+async fn whole<T: Send + 'static>(
+    work: impl Future<Output = Result<T, AppError>> + Send + 'static,
+) -> Result<T, AppError> {
+    tokio::spawn(work).await.map_err(|_| AppError::Stopping)?
 }

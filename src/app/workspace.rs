@@ -1,172 +1,117 @@
-//! One workspace: a project, its tables, its tokens and connections.
+//! One workspace: a project, its tables, its tokens and connections. How it comes back after a restart.
 
+use super::{AppError, Shared, consumers::Consumers, deploy, tokens::TokenTable};
 use crate::{
-    app::AppError,
-    auth::{Access, Scope},
-    engine::Rows,
-    name::{Namespace, ResourceName},
-    project::Project,
-    query::{CompiledQuery, Request},
-    store::{KafkaConnection, Secret, StoredToken},
+    auth::Access,
+    diagnostic::{Severity, has_errors},
+    engine::{EngineError, Rows},
+    name::Namespace,
+    project::{self, Project},
+    query::{self, CompiledQuery, Request},
+    sql::statement,
+    store::WorkspaceRecord,
 };
-use bytes::Bytes;
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync;
 
 #[derive(Debug)]
-pub struct Workspace {}
-
-/// What rows in a file look like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileFormat {
-    Csv,
-    Ndjson,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AppendMode {
-    Append,
-    /// The file's rows take the place of all that are there, at once. Views of the table do not see them.
-    Replace,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Appended {
-    pub rows: u64,
-    pub quarantined: u64,
-    /// Stands in the quarantine's `c__import_id`.
-    pub import_id: String,
-    /// The first few reasons for quarantine, in words.
-    pub errors: Vec<String>,
-}
-
-#[derive(Debug, Clone, Default)]
-pub struct NewToken {
-    pub name: String,
-    pub description: String,
-    pub scopes: Vec<Scope>,
-    /// `C` by a call, `DS` or `P` by a datafile.
-    pub origin: Option<String>,
-}
-
-#[derive(Debug, Clone)]
-pub struct NewConnection {
-    pub name: String,
-    pub bootstrap_servers: String,
-    pub security_protocol: String,
-    pub sasl_mechanism: String,
-    pub key: Option<String>,
-    pub secret: Option<Secret>,
-    pub ssl_ca_pem: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TableStatistics {
-    pub rows: u64,
-    pub bytes: u64,
-    pub quarantined: u64,
+pub struct Workspace {
+    pub(super) record: WorkspaceRecord,
+    pub(super) namespace: Namespace,
+    pub(super) shared: Arc<Shared>,
+    project: RwLock<Arc<Project>>,
+    pub(super) tokens: RwLock<TokenTable>,
+    /// Held by whoever changes the project: one deploy at a time.
+    pub(super) deploying: sync::Mutex<()>,
+    /// Held by whoever changes tokens.
+    pub(super) changing_tokens: sync::Mutex<()>,
+    /// Held by whoever changes connections.
+    pub(super) changing_connections: sync::Mutex<()>,
+    /// Shared by those who insert rows from files, held alone by a deploy while its statements run.
+    pub(super) inserting: sync::RwLock<()>,
+    /// Held by who replaces a table's rows.
+    pub(super) replacing: sync::Mutex<()>,
+    pub(super) consumers: sync::Mutex<Consumers>,
 }
 
 impl Workspace {
+    /// Brings a workspace back from the store: what a crash left half done is taken back first.
+    pub(super) async fn restore(shared: Arc<Shared>, record: WorkspaceRecord) -> Result<Arc<Workspace>, AppError> {
+        let namespace = Namespace::new(&record.database);
+        shared.engine.command(&statement::create_database(namespace.database())).await?;
+        let id = record.id.clone();
+        let (sources, pending, tokens) = shared
+            .store(move |store| Ok((store.sources(&id)?, store.pending_sources(&id)?, store.tokens(&id)?)))
+            .await?;
+        let (project, diagnostics) = project::resolve(&sources, &shared.settings.context);
+        if has_errors(&diagnostics) {
+            // Deployed files were right when they were deployed, so the rules have changed since.
+            for it in diagnostics.iter().filter(|it| it.severity == Severity::Error) {
+                let path = it.place.as_ref().map_or("project", |it| &*it.path);
+                shared.warn(format!("{path}: {} (deployed by an older birdhouse?)", it.message));
+            }
+        }
+        if let Some(pending) = pending {
+            let (wanted, _) = project::resolve(&pending, &shared.settings.context);
+            deploy::take_back_unfinished(&shared, &namespace, &project, &wanted).await;
+            let id = record.id.clone();
+            shared.store(move |store| store.abandon_deploy(&id)).await?;
+        }
+        let tokens = TokenTable::new(tokens, &shared.lookup);
+        let workspace = Arc::new(Workspace {
+            record,
+            namespace,
+            shared,
+            project: RwLock::new(Arc::new(project)),
+            tokens: RwLock::new(tokens),
+            deploying: sync::Mutex::default(),
+            changing_tokens: sync::Mutex::default(),
+            changing_connections: sync::Mutex::default(),
+            inserting: sync::RwLock::default(),
+            replacing: sync::Mutex::default(),
+            consumers: sync::Mutex::default(),
+        });
+        workspace.ensure_admin_token().await?;
+        Ok(workspace)
+    }
+
     pub fn id(&self) -> &str {
-        ""
+        &self.record.id
     }
 
     pub fn name(&self) -> &str {
-        ""
+        &self.record.name
     }
 
     pub fn namespace(&self) -> &Namespace {
-        todo!()
+        &self.namespace
     }
 
     /// The project as it is deployed now. A request keeps what it got until its end.
     pub fn project(&self) -> Arc<Project> {
-        Arc::default()
+        self.project.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn swap_project(&self, project: Arc<Project>) {
+        *self.project.write().unwrap_or_else(PoisonError::into_inner) = project;
     }
 
     /// Compiles a read under a token's access and begins to run it.
     pub async fn query(&self, access: &Access, request: &Request) -> Result<(Rows, CompiledQuery), AppError> {
-        let _ = (access, request);
-        Err(AppError::Stopping)
+        self.shared.running()?;
+        let compiled = query::compile(&self.project(), &self.namespace, access, request)?;
+        let rows = self.shared.engine.query(&compiled).await.map_err(|error| {
+            let message = compiled.names().public(&error.message);
+            EngineError { message, ..error }
+        })?;
+        Ok((rows, compiled))
     }
 
-    /// Rows from a file.
-    pub async fn append(
-        &self,
-        datasource: &ResourceName,
-        format: FileFormat,
-        body: Bytes,
-        mode: AppendMode,
-    ) -> Result<Appended, AppError> {
-        let _ = (datasource, format, body, mode);
-        Err(AppError::Stopping)
-    }
-
-    /// Rows and bytes of every data source.
-    pub async fn statistics(&self) -> Result<BTreeMap<ResourceName, TableStatistics>, AppError> {
-        Err(AppError::Stopping)
-    }
-
-    /// The value of the admin token, for whoever owns the data directory.
-    pub fn admin_token(&self) -> Secret {
-        Secret::new("")
-    }
-
-    /// Every token, in the order they were made.
-    pub fn tokens(&self) -> Vec<Arc<StoredToken>> {
-        vec![]
-    }
-
-    /// A token by its id, its name or its value.
-    pub fn token(&self, key: &str) -> Option<Arc<StoredToken>> {
-        let _ = key;
-        None
-    }
-
-    pub async fn create_token(&self, token: NewToken) -> Result<Arc<StoredToken>, AppError> {
-        let _ = token;
-        Err(AppError::Stopping)
-    }
-
-    /// Gives a token these scopes in place of those it has, and a description if there is one.
-    pub async fn change_token(
-        &self,
-        key: &str,
-        scopes: Vec<Scope>,
-        description: Option<String>,
-    ) -> Result<Arc<StoredToken>, AppError> {
-        let _ = (key, scopes, description);
-        Err(AppError::Stopping)
-    }
-
-    /// A new value for a token; the old one is nobody's from now on.
-    pub async fn refresh_token(&self, key: &str) -> Result<Arc<StoredToken>, AppError> {
-        let _ = key;
-        Err(AppError::Stopping)
-    }
-
-    pub async fn delete_token(&self, key: &str) -> Result<(), AppError> {
-        let _ = key;
-        Err(AppError::Stopping)
-    }
-
-    pub async fn connections(&self) -> Result<Vec<KafkaConnection>, AppError> {
-        Ok(vec![])
-    }
-
-    /// A connection by its id or name.
-    pub async fn connection(&self, key: &str) -> Result<Option<KafkaConnection>, AppError> {
-        let _ = key;
-        Ok(None)
-    }
-
-    pub async fn create_connection(&self, connection: NewConnection) -> Result<KafkaConnection, AppError> {
-        let _ = connection;
-        Err(AppError::Stopping)
-    }
-
-    pub async fn delete_connection(&self, key: &str) -> Result<(), AppError> {
-        let _ = key;
-        Err(AppError::Stopping)
+    /// Waits for what changes or inserts, then lets nothing more begin: the app is stopping.
+    pub(super) async fn quiesce(&self) {
+        let _deploying = self.deploying.lock().await;
+        self.stop_consumers().await;
+        let _inserting = self.inserting.write().await;
+        let _replacing = self.replacing.lock().await;
     }
 }

@@ -1,1 +1,117 @@
 //! A plan becomes SQL, each statement with the one that takes it back.
+//!
+//! In: a [`Plan`], the two projects it leads from and to, a namespace. Out: [`Ddl`]s in the order in which they
+//! run. Running them is not known here.
+
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use table::{
+    QUARANTINE_COLUMNS, create_quarantine, create_side_table, create_table, drop_database, drop_table, exchange,
+    statistics,
+};
+
+use crate::{
+    diagnostic::Place,
+    name::{Namespace, ResourceName},
+    plan::{Action, Plan},
+    project::{Pipe, Project},
+    query::{self, OwnerMode, QueryError},
+    sql::Sql,
+};
+
+/// One statement.
+#[derive(Debug, Clone)]
+pub struct Ddl {
+    pub sql: Sql,
+    /// Takes the statement back, and does no harm where it did not run: after a crash nobody knows how far a
+    /// deploy came.
+    pub undo: Sql,
+    pub place: Place,
+}
+
+/// A pipe that could not be compiled.
+#[derive(Debug, Clone)]
+pub struct LowerError {
+    pub place: Place,
+    pub error: QueryError,
+}
+
+/// The statements of a plan without refused steps.
+pub fn lower(plan: &Plan, current: &Project, wanted: &Project, namespace: &Namespace) -> Result<Vec<Ddl>, LowerError> {
+    let mut res = Vec::new();
+    for step in &plan.steps {
+        let mut push = |sql, undo| res.push(Ddl { sql, undo, place: step.place.clone() });
+        let select = |project: &Project, pipe: &Pipe| {
+            query::compile_for_owner(project, namespace, pipe, pipe.output_node(), OwnerMode::NoParameters)
+                .map_err(|error| LowerError { place: pipe.output_node().place.clone(), error })
+        };
+        match &step.action {
+            Action::CreateTable { datasource } => {
+                let table = namespace.table(&datasource.name);
+                let quarantine = namespace.table(&datasource.name.quarantine());
+                push(create_table(datasource, &table), drop_table(&table));
+                push(create_quarantine(datasource, &quarantine), drop_table(&quarantine));
+            }
+            Action::AddColumn { datasource, column, after } => {
+                let table = namespace.table(&datasource.name);
+                let quarantine = namespace.table(&datasource.name.quarantine());
+                push(table::add_column(&table, column, after.as_ref()), table::drop_column(&table, column));
+                if table::is_quarantined(column) {
+                    let add = table::add_quarantine_column(&quarantine, column, after.as_ref());
+                    push(add, table::drop_column(&quarantine, column));
+                }
+            }
+            Action::CreateView { pipe, target } => {
+                push(create_view(namespace, pipe, target, &select(wanted, pipe)?), drop_view(namespace, pipe));
+            }
+            // The engine replaces the query in one step: every insert goes through the old one or the new one,
+            // none through both or neither, whether or not the new one reads another table.
+            Action::ChangeView { pipe, previous, .. } => {
+                let change = change_view(namespace, pipe, &select(wanted, pipe)?);
+                push(change, change_view(namespace, previous, &select(current, previous)?));
+            }
+            // When a view moves to another target or node, the old one is dropped before the new one is made.
+            // Rows that came between would be missed, so nothing is inserted while a plan runs.
+            Action::DropView { pipe } => {
+                let Some(target) = target(pipe) else { continue };
+                push(drop_view(namespace, pipe), create_view(namespace, pipe, target, &select(current, pipe)?));
+            }
+            Action::ChangeDatasource { .. }
+            | Action::CreatePipe { .. }
+            | Action::ChangePipe { .. }
+            | Action::DropPipe { .. }
+            | Action::ChangeConnection { .. }
+            | Action::Describe { .. }
+            | Action::GrantToken { .. }
+            | Action::Refused { .. } => {}
+        }
+    }
+    Ok(res)
+}
+
+fn target(pipe: &Pipe) -> Option<&ResourceName> {
+    match &pipe.kind {
+        crate::project::PipeKind::Materialized { target } => Some(target),
+        _ => None,
+    }
+}
+
+/// `IF NOT EXISTS`, because it is also what takes a drop back.
+fn create_view(namespace: &Namespace, pipe: &Pipe, target: &ResourceName, select: &Sql) -> Sql {
+    let mut sql = Sql::new("CREATE MATERIALIZED VIEW IF NOT EXISTS ");
+    sql.table(&namespace.view(&pipe.name, &pipe.output_node().name));
+    sql.push(" TO ").table(&namespace.table(target)).push(" AS ").sql(select);
+    sql
+}
+
+fn change_view(namespace: &Namespace, pipe: &Pipe, select: &Sql) -> Sql {
+    let mut sql = Sql::new("ALTER TABLE ");
+    sql.table(&namespace.view(&pipe.name, &pipe.output_node().name)).push(" MODIFY QUERY ").sql(select);
+    sql
+}
+
+fn drop_view(namespace: &Namespace, pipe: &Pipe) -> Sql {
+    drop_table(&namespace.view(&pipe.name, &pipe.output_node().name))
+}

@@ -1,29 +1,11 @@
-//! Scopes as they are kept: a list of records, in words that stay the same whatever the code calls them.
+//! Scopes as they are kept: a list of records. A filter may hold any character, so they are not one text.
 
 use crate::auth::{Scope, ScopeKind};
 use serde_json::{Value, json};
 
-const KINDS: &[(ScopeKind, &str)] = &[
-    (ScopeKind::Admin, "ADMIN"),
-    (ScopeKind::AdminUser, "ADMIN_USER"),
-    (ScopeKind::Tokens, "TOKENS"),
-    (ScopeKind::DatasourcesCreate, "DATASOURCES:CREATE"),
-    (ScopeKind::DatasourcesAppend, "DATASOURCES:APPEND"),
-    (ScopeKind::DatasourcesDrop, "DATASOURCES:DROP"),
-    (ScopeKind::DatasourcesRead, "DATASOURCES:READ"),
-    (ScopeKind::PipesCreate, "PIPES:CREATE"),
-    (ScopeKind::PipesDrop, "PIPES:DROP"),
-    (ScopeKind::PipesRead, "PIPES:READ"),
-    (ScopeKind::WorkspaceReadAll, "WORKSPACE:READ_ALL"),
-    (ScopeKind::WorkspaceDeploy, "WORKSPACE:DEPLOY"),
-    (ScopeKind::OrgDatasourcesRead, "ORG_DATASOURCES:READ"),
-];
-
 pub(super) fn print(scopes: &[Scope]) -> String {
-    let scopes = scopes.iter().map(|it| {
-        let kind = KINDS.iter().find(|(kind, _)| *kind == it.kind).map(|(_, word)| *word);
-        json!({ "kind": kind, "resource": it.resource, "filter": it.filter })
-    });
+    let record = |it: &Scope| json!({ "kind": it.kind.name(), "resource": it.resource, "filter": it.filter });
+    let scopes = scopes.iter().map(record);
     Value::Array(scopes.collect()).to_string()
 }
 
@@ -38,7 +20,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Scope>, String> {
     };
     let scope = |record: &Value| {
         let word = text(record, "kind")?.ok_or_else(bad)?;
-        let kind = KINDS.iter().find(|(_, it)| *it == word).map(|(kind, _)| *kind).ok_or_else(bad)?;
+        let kind = ScopeKind::parse(&word).ok_or_else(bad)?;
         Ok(Scope { kind, resource: text(record, "resource")?, filter: text(record, "filter")? })
     };
     records.iter().map(scope).collect()
@@ -50,13 +32,9 @@ mod tests {
 
     #[test]
     fn every_kind_comes_back() {
-        let scopes: Vec<_> = KINDS
-            .iter()
-            .map(|(kind, _)| Scope {
-                kind: *kind,
-                resource: Some("x".to_owned()),
-                filter: Some("a = 'b:c'".to_owned()),
-            })
+        let scopes: Vec<_> = ScopeKind::ALL
+            .into_iter()
+            .map(|kind| Scope { kind, resource: Some("x".to_owned()), filter: Some("a = 'b:c'".to_owned()) })
             .chain([Scope { kind: ScopeKind::Admin, resource: None, filter: None }])
             .collect();
         assert_eq!(parse(&print(&scopes)).as_ref(), Ok(&scopes));

@@ -1,0 +1,107 @@
+//! Kafka connections of a workspace.
+
+use super::{AppError, Workspace, whole, words};
+use crate::{
+    ingest::kafka,
+    project::Project,
+    store::{KafkaConnection, Secret},
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+#[derive(Debug, Clone)]
+pub struct NewConnection {
+    pub name: String,
+    pub bootstrap_servers: String,
+    pub security_protocol: String,
+    pub sasl_mechanism: String,
+    pub key: Option<String>,
+    pub secret: Option<Secret>,
+    pub ssl_ca_pem: Option<String>,
+}
+
+impl Workspace {
+    pub async fn connections(&self) -> Result<Vec<KafkaConnection>, AppError> {
+        let id = self.record.id.clone();
+        self.shared.store(move |store| store.kafka_connections(&id)).await
+    }
+
+    /// A connection by its id or name.
+    pub async fn connection(&self, key: &str) -> Result<Option<KafkaConnection>, AppError> {
+        Ok(self.connections().await?.into_iter().find(|it| it.id == key || it.name == key))
+    }
+
+    pub async fn create_connection(self: &Arc<Self>, new: NewConnection) -> Result<KafkaConnection, AppError> {
+        let workspace = self.clone();
+        whole(async move {
+            let _changing = workspace.changing_connections.lock().await;
+            if workspace.connection(&new.name).await?.is_some() {
+                return Err(AppError::Exists { kind: "connection", name: new.name });
+            }
+            let connection = KafkaConnection {
+                id: words::random_id(),
+                name: new.name,
+                bootstrap_servers: new.bootstrap_servers,
+                security_protocol: new.security_protocol,
+                sasl_mechanism: new.sasl_mechanism,
+                key: new.key,
+                secret: new.secret,
+                ssl_ca_pem: new.ssl_ca_pem,
+                created_at: words::now(),
+            };
+            settings(&connection)?;
+            let (id, saved) = (workspace.record.id.clone(), connection.clone());
+            workspace.shared.store(move |store| store.put_kafka_connection(&id, &saved)).await?;
+            Ok(connection)
+        })
+        .await
+    }
+
+    pub async fn delete_connection(self: &Arc<Self>, key: &str) -> Result<(), AppError> {
+        let (workspace, key) = (self.clone(), key.to_owned());
+        whole(async move {
+            // A deploy must not find the connection and lose it before its consumers start.
+            let _deploying = workspace.deploying.lock().await;
+            let _changing = workspace.changing_connections.lock().await;
+            let Some(connection) = workspace.connection(&key).await? else {
+                return Err(AppError::NotFound { kind: "connection", name: key });
+            };
+            let project = workspace.project();
+            let used = |it: &crate::project::Datasource| {
+                it.kafka.as_ref().is_some_and(|it| it.connection.as_str() == connection.name)
+            };
+            if let Some(datasource) = project.datasources.values().find(|it| used(it)) {
+                let by = format!("the data source `{}`", datasource.name);
+                return Err(AppError::InUse { kind: "connection", name: connection.name, by });
+            }
+            let id = workspace.record.id.clone();
+            workspace.shared.store(move |store| store.delete_kafka_connection(&id, &connection.id)).await
+        })
+        .await
+    }
+
+    /// What consumers of a project connect with, by the connection's name: those that were created, then those
+    /// of the project's own files.
+    pub(super) async fn connection_settings(
+        &self,
+        project: &Project,
+    ) -> Result<BTreeMap<String, Result<kafka::Settings, kafka::BadSettings>>, AppError> {
+        let files = project.connections.values().filter(|it| it.kind.eq_ignore_ascii_case("kafka"));
+        let mut res: BTreeMap<_, _> =
+            files.map(|it| (it.name.to_string(), kafka::Settings::from_map(&it.settings))).collect();
+        res.extend(self.connections().await?.iter().map(|it| (it.name.clone(), settings(it))));
+        Ok(res)
+    }
+}
+
+fn settings(it: &KafkaConnection) -> Result<kafka::Settings, kafka::BadSettings> {
+    let mut map = BTreeMap::from([
+        ("bootstrap_servers".to_owned(), it.bootstrap_servers.clone()),
+        ("security_protocol".to_owned(), it.security_protocol.clone()),
+        ("sasl_mechanism".to_owned(), it.sasl_mechanism.clone()),
+    ]);
+    let mut add = |key: &str, value: Option<&str>| map.extend(value.map(|it| (key.to_owned(), it.to_owned())));
+    add("key", it.key.as_deref());
+    add("secret", it.secret.as_ref().map(Secret::reveal));
+    add("ssl_ca_pem", it.ssl_ca_pem.as_deref());
+    kafka::Settings::from_map(&map)
+}

@@ -1,0 +1,236 @@
+//! The Kafka consumers of a workspace: which ones should run, which ones do, and when they wait for fixtures.
+
+use super::{AppError, Workspace};
+use crate::{
+    ingest::{
+        Target,
+        kafka::{self, Consumer, Offsets, Position, Status},
+    },
+    name::ResourceName,
+    observe::{Level, Observation},
+    plan::{Action, Plan},
+    project::{Column, ColumnDefault, Datasource, JsonPath, KafkaMeta, KafkaSource, OffsetReset, Project},
+    store::{KafkaPosition, Store},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+};
+use tokio::time::Instant;
+
+#[derive(Debug, Default)]
+pub(super) struct Consumers {
+    running: BTreeMap<ResourceName, Running>,
+    /// Until then no consumer starts: a push has fixtures to bring first.
+    held_until: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Running {
+    feed: Feed,
+    consumer: Consumer,
+}
+
+/// What a consumer depends on: when it changes, the consumer starts anew.
+#[derive(Debug, Clone, PartialEq)]
+struct Feed {
+    connection: kafka::Settings,
+    topic: String,
+    group_id: String,
+    offset_reset: OffsetReset,
+    keeps: (bool, bool),
+    columns: Vec<ColumnShape>,
+}
+
+type ColumnShape = (String, String, Option<JsonPath>, Option<KafkaMeta>, Option<(bool, String)>);
+
+impl Workspace {
+    /// The consumers that run, by data source.
+    pub async fn kafka_status(&self) -> BTreeMap<ResourceName, Status> {
+        let consumers = self.consumers.lock().await;
+        consumers.running.iter().map(|(name, it)| (name.clone(), it.consumer.status())).collect()
+    }
+
+    /// The push that held consumers back has its fixtures in: they start now.
+    pub async fn release_consumers(&self) -> Result<(), AppError> {
+        self.consumers.lock().await.held_until = None;
+        self.start_consumers().await
+    }
+
+    /// Lets no consumer start until [`Workspace::release_consumers`], or until the time for it is over.
+    pub(super) async fn hold_consumers(self: &Arc<Self>) {
+        let at_most = self.shared.settings.hold_at_most;
+        let first = self.consumers.lock().await.held_until.replace(Instant::now() + at_most).is_none();
+        if first {
+            tokio::spawn(release_in_time(Arc::downgrade(self)));
+        }
+    }
+
+    /// A fixture came: the push is alive.
+    pub(super) async fn extend_hold(&self) {
+        let until = Instant::now() + self.shared.settings.hold_at_most;
+        if let Some(held_until) = &mut self.consumers.lock().await.held_until {
+            *held_until = until;
+        }
+    }
+
+    /// Brings the consumers in line with the project: stops those that are not wanted any more or not like
+    /// this, and starts what is missing, unless a push holds them back.
+    pub(super) async fn start_consumers(&self) -> Result<(), AppError> {
+        let mut consumers = self.consumers.lock().await;
+        let project = self.project();
+        let wanted = self.feeds(&project).await?;
+        stop_unlike(&mut consumers, &wanted).await;
+        if consumers.held_until.is_some() || self.shared.running().is_err() {
+            return Ok(());
+        }
+        for (name, feed) in wanted {
+            let Some(datasource) = project.datasource(name.as_str()) else { continue };
+            if consumers.running.contains_key(&name) {
+                continue;
+            }
+            let source = kafka::Source {
+                id: name.to_string(),
+                target: Target {
+                    datasource: datasource.clone(),
+                    table: self.namespace.table(&name),
+                    quarantine: self.namespace.table(&name.quarantine()),
+                },
+                connection: feed.connection.clone(),
+            };
+            match kafka::start(&self.kafka_context(), source) {
+                Ok(consumer) => _ = consumers.running.insert(name, Running { feed, consumer }),
+                // The others must not wait for it; it is tried again with the next deploy or start.
+                Err(error) => self.shared.sink.observe(Observation::Kafka {
+                    datasource: name.to_string(),
+                    topic: feed.topic,
+                    partition: None,
+                    level: Level::Error,
+                    message: format!("the consumer cannot start: {error}"),
+                }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops what must not run while a plan is carried out: consumers that the wanted project has not or has
+    /// otherwise, and all of them when a view is dropped and made again, or else it would miss rows.
+    pub(super) async fn stop_for(&self, plan: &Plan, wanted: &Project) -> Result<(), AppError> {
+        let mut consumers = self.consumers.lock().await;
+        let dropped = plan.steps.iter().any(|it| matches!(it.action, Action::DropView { .. }));
+        let feeds = if dropped { BTreeMap::new() } else { self.feeds(wanted).await? };
+        stop_unlike(&mut consumers, &feeds).await;
+        Ok(())
+    }
+
+    pub(super) async fn stop_consumers(&self) {
+        stop_unlike(&mut *self.consumers.lock().await, &BTreeMap::new()).await;
+    }
+
+    async fn feeds(&self, project: &Project) -> Result<BTreeMap<ResourceName, Feed>, AppError> {
+        let connections = self.connection_settings(project).await?;
+        let feed = |datasource: &Arc<Datasource>| {
+            let kafka = datasource.kafka.as_ref()?;
+            let connection = connections.get(kafka.connection.as_str())?.as_ref().ok()?;
+            Some((datasource.name.clone(), Feed::new(connection.clone(), kafka, &datasource.columns)))
+        };
+        Ok(project.datasources.values().filter_map(feed).collect())
+    }
+
+    fn kafka_context(&self) -> kafka::Context {
+        let store = self.shared.store.clone();
+        kafka::Context {
+            engine: self.shared.engine.clone(),
+            offsets: Arc::new(StoredOffsets { store, workspace: self.record.id.clone() }),
+            sink: self.shared.sink.clone(),
+            tuning: kafka::Tuning::default(),
+        }
+    }
+}
+
+impl Feed {
+    fn new(connection: kafka::Settings, kafka: &KafkaSource, columns: &[Column]) -> Feed {
+        let default = |it: &ColumnDefault| match it {
+            ColumnDefault::Default(expression) => (false, expression.text().to_owned()),
+            ColumnDefault::Materialized(expression) => (true, expression.text().to_owned()),
+        };
+        let shape = |it: &Column| {
+            let column_type = it.column_type.to_string();
+            (it.name.to_string(), column_type, it.jsonpath.clone(), it.kafka_meta, it.default.as_ref().map(default))
+        };
+        Feed {
+            connection,
+            topic: kafka.topic.clone(),
+            group_id: kafka.group_id.clone(),
+            offset_reset: kafka.offset_reset,
+            keeps: (kafka.store_raw_value, kafka.store_headers),
+            columns: columns.iter().map(shape).collect(),
+        }
+    }
+}
+
+async fn stop_unlike(consumers: &mut Consumers, wanted: &BTreeMap<ResourceName, Feed>) {
+    let running = std::mem::take(&mut consumers.running);
+    let (keep, stop): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        running.into_iter().partition(|(name, it)| wanted.get(name) == Some(&it.feed));
+    consumers.running = keep;
+    // All at once: each finishes the insert that it is at.
+    let mut stopping = tokio::task::JoinSet::new();
+    for running in stop.into_values() {
+        stopping.spawn(running.consumer.stop());
+    }
+    while stopping.join_next().await.is_some() {}
+}
+
+/// Ends a hold whose push never said that it was done.
+async fn release_in_time(workspace: Weak<Workspace>) {
+    loop {
+        let until = match workspace.upgrade() {
+            Some(workspace) => workspace.consumers.lock().await.held_until,
+            None => return,
+        };
+        let Some(until) = until else { return };
+        tokio::time::sleep_until(until).await;
+        let Some(workspace) = workspace.upgrade() else { return };
+        let over = workspace.consumers.lock().await.held_until.is_some_and(|it| it <= Instant::now());
+        if over {
+            workspace.shared.warn("a push did not say that its fixtures are in; its Kafka consumers start now".into());
+            if let Err(error) = workspace.release_consumers().await {
+                workspace.shared.warn(format!("consumers could not be started: {error}"));
+            }
+            return;
+        }
+    }
+}
+
+/// Kafka positions in the store. Both calls block, as their callers know.
+#[derive(Debug)]
+struct StoredOffsets {
+    store: Arc<Store>,
+    workspace: String,
+}
+
+impl Offsets for StoredOffsets {
+    fn load(&self, id: &str, topic: &str) -> Result<Vec<Position>, String> {
+        let positions = self.store.kafka_positions(&self.workspace, id, topic).map_err(|it| it.to_string())?;
+        let position = |it: KafkaPosition| Position {
+            partition: it.partition,
+            next_offset: it.next_offset,
+            epoch: it.ingest_epoch,
+        };
+        Ok(positions.into_iter().map(position).collect())
+    }
+
+    fn save(&self, id: &str, topic: &str, positions: &[Position]) -> Result<(), String> {
+        let position = |it: &Position| KafkaPosition {
+            datasource: id.to_owned(),
+            topic: topic.to_owned(),
+            partition: it.partition,
+            next_offset: it.next_offset,
+            ingest_epoch: it.epoch,
+            intent: None,
+        };
+        let positions: Vec<_> = positions.iter().map(position).collect();
+        self.store.save_kafka_positions(&self.workspace, &positions).map_err(|it| it.to_string())
+    }
+}

@@ -1,0 +1,177 @@
+//! Tables: a data source's own, the one for what it refuses, and the one a file is loaded into before it
+//! takes the place of the rows that are there.
+
+use crate::{
+    name::{ColumnName, Namespace, Physical},
+    project::{Column, ColumnDefault, Datasource, EngineFamily, TableEngine},
+    sql::{Sql, UserSql},
+};
+
+/// What a quarantine has besides the columns of its data source.
+pub const QUARANTINE_COLUMNS: [(&str, &str); 6] = [
+    ("c__error_column", "Array(String)"),
+    ("c__error", "Array(String)"),
+    ("c__import_id", "Nullable(String)"),
+    ("c__raw", "String"),
+    ("c__source", "String"),
+    ("insertion_date", "DateTime"),
+];
+
+/// How many inserts a table remembers. It makes an insert that is tried again count once; whoever inserts must
+/// send a token of its own or switch this off, or else two equal blocks would be one.
+const WINDOW: &str = "non_replicated_deduplication_window";
+
+pub fn drop_database(namespace: &Namespace) -> Sql {
+    let mut sql = Sql::new("DROP DATABASE IF EXISTS ");
+    sql.ident(namespace.database()).push(" SYNC");
+    sql
+}
+
+pub fn drop_table(table: &Physical) -> Sql {
+    let mut sql = Sql::new("DROP TABLE IF EXISTS ");
+    sql.table(table).push(" SYNC");
+    sql
+}
+
+/// The table of a data source, with everything its file says.
+pub fn create_table(datasource: &Datasource, table: &Physical) -> Sql {
+    let mut sql = Sql::new("CREATE TABLE ");
+    sql.table(table).push(" (").join(&datasource.columns, ", ", column);
+    for index in &datasource.indexes {
+        sql.push(", INDEX ").ident(&index.name).push(" ").user(&index.expression);
+        sql.push(" TYPE ").user(&index.kind).push(" GRANULARITY ").number(index.granularity);
+    }
+    sql.push(") ENGINE = ");
+    engine(&mut sql, &datasource.engine);
+    sql
+}
+
+/// Every column as the text that came, and why it was refused. What is in it is gone after 30 days.
+pub fn create_quarantine(datasource: &Datasource, table: &Physical) -> Sql {
+    let mut sql = Sql::new("CREATE TABLE ");
+    sql.table(table).push(" (");
+    for column in datasource.columns.iter().filter(|it| is_quarantined(it)) {
+        sql.column(&column.name).push(" Nullable(String), ");
+    }
+    sql.join(QUARANTINE_COLUMNS, ", ", |sql, (name, column_type)| {
+        sql.ident(name).push(" ").push(column_type);
+    });
+    sql.push(") ENGINE = MergeTree PARTITION BY toYYYYMM(`insertion_date`) ORDER BY (`insertion_date`) ");
+    sql.push("TTL `insertion_date` + INTERVAL 30 DAY SETTINGS ").push(WINDOW).push(" = 1000");
+    sql
+}
+
+/// A column called like one of the quarantine's own is not kept there twice.
+pub(super) fn is_quarantined(column: &Column) -> bool {
+    !QUARANTINE_COLUMNS.iter().any(|(name, _)| *name == column.name.as_str())
+}
+
+pub(super) fn add_column(table: &Physical, added: &Column, after: Option<&ColumnName>) -> Sql {
+    let mut sql = Sql::new("ALTER TABLE ");
+    sql.table(table).push(" ADD COLUMN ");
+    column(&mut sql, added);
+    place(&mut sql, after);
+    sql
+}
+
+pub(super) fn add_quarantine_column(table: &Physical, added: &Column, after: Option<&ColumnName>) -> Sql {
+    let mut sql = Sql::new("ALTER TABLE ");
+    sql.table(table).push(" ADD COLUMN ").column(&added.name).push(" Nullable(String)");
+    let after = after.filter(|it| !QUARANTINE_COLUMNS.iter().any(|(name, _)| *name == it.as_str()));
+    place(&mut sql, after);
+    sql
+}
+
+pub(super) fn drop_column(table: &Physical, column: &Column) -> Sql {
+    let mut sql = Sql::new("ALTER TABLE ");
+    sql.table(table).push(" DROP COLUMN IF EXISTS ").column(&column.name);
+    sql
+}
+
+fn place(sql: &mut Sql, after: Option<&ColumnName>) {
+    match after {
+        Some(after) => sql.push(" AFTER ").column(after),
+        None => sql.push(" FIRST"),
+    };
+}
+
+/// An empty table like another one.
+pub fn create_side_table(side: &Physical, like: &Physical) -> Sql {
+    let mut sql = Sql::new("CREATE TABLE ");
+    sql.table(side).push(" AS ").table(like);
+    sql
+}
+
+/// Two tables change places at once. Views follow the names, so they go on reading and feeding what is called
+/// as before.
+pub fn exchange(one: &Physical, other: &Physical) -> Sql {
+    let mut sql = Sql::new("EXCHANGE TABLES ");
+    sql.table(one).push(" AND ").table(other);
+    sql
+}
+
+/// `name`, `rows` and `bytes` of every table.
+pub fn statistics(namespace: &Namespace) -> Sql {
+    let mut sql = Sql::new("SELECT name, ifNull(total_rows, 0) AS rows, ifNull(total_bytes, 0) AS bytes ");
+    sql.push("FROM system.tables WHERE database = ").string(namespace.database());
+    sql
+}
+
+fn column(sql: &mut Sql, column: &Column) {
+    sql.column(&column.name).push(" ").column_type(&column.column_type);
+    match &column.default {
+        Some(ColumnDefault::Default(expression)) => _ = sql.push(" DEFAULT ").user(expression),
+        Some(ColumnDefault::Materialized(expression)) => _ = sql.push(" MATERIALIZED ").user(expression),
+        None => {}
+    }
+    if let Some(codec) = &column.codec {
+        sql.push(" ").user(codec);
+    }
+}
+
+fn engine(sql: &mut Sql, engine: &TableEngine) {
+    let family = match engine.family {
+        EngineFamily::MergeTree => "MergeTree",
+        EngineFamily::ReplacingMergeTree => "ReplacingMergeTree",
+        EngineFamily::SummingMergeTree => "SummingMergeTree",
+        EngineFamily::AggregatingMergeTree => "AggregatingMergeTree",
+        EngineFamily::CollapsingMergeTree => "CollapsingMergeTree",
+        EngineFamily::VersionedCollapsingMergeTree => "VersionedCollapsingMergeTree",
+        EngineFamily::Null => {
+            sql.push("Null");
+            return;
+        }
+    };
+    sql.push(family);
+    if !engine.parameters.is_empty() {
+        // Summed columns are one parameter, a tuple.
+        let (open, close) = match engine.family {
+            EngineFamily::SummingMergeTree => ("((", "))"),
+            _ => ("(", ")"),
+        };
+        sql.push(open).join(&engine.parameters, ", ", |sql, it| _ = sql.user(it)).push(close);
+    }
+    key(sql, " PARTITION BY (", engine.partition_key.as_ref());
+    match &engine.sorting_key {
+        Some(sorting_key) => key(sql, " ORDER BY (", Some(sorting_key)),
+        None => _ = sql.push(" ORDER BY tuple()"),
+    }
+    key(sql, " PRIMARY KEY (", engine.primary_key.as_ref());
+    key(sql, " SAMPLE BY (", engine.sampling_key.as_ref());
+    // Not in brackets: a TTL may be a list, with DELETE WHERE in it.
+    if let Some(ttl) = &engine.ttl {
+        sql.push(" TTL ").user(ttl);
+    }
+    sql.push(" SETTINGS ");
+    match &engine.settings {
+        Some(settings) if settings.text().contains(WINDOW) => _ = sql.user(settings),
+        Some(settings) => _ = sql.user(settings).push(", ").push(WINDOW).push(" = 1000"),
+        None => _ = sql.push(WINDOW).push(" = 1000"),
+    }
+}
+
+fn key(sql: &mut Sql, words: &'static str, expression: Option<&UserSql>) {
+    if let Some(expression) = expression {
+        sql.push(words).user(expression).push(")");
+    }
+}
