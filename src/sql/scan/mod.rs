@@ -3,7 +3,23 @@
 //! In: a rendered text. Out: a [`Scan`] with every table reference and the clauses a splice must know of, or
 //! the reason why the text is refused. What the names mean is not known here.
 
+mod clauses;
+mod expression;
+mod functions;
+mod lexer;
+mod tables;
+mod walk;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use expression::check_expression;
+pub use functions::{Judged, function};
+
 use crate::diagnostic::Span;
+use lexer::Kind;
+use walk::{Walker, Whole};
 
 /// What a text names, if it is one read that holds nothing forbidden.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -82,23 +98,57 @@ pub fn scan(text: &str) -> Result<Scan, ScanError> {
 
 /// Scans a text in which the `{name: String}` of these secrets may stand.
 pub fn scan_with(text: &str, secrets: &[String]) -> Result<Scan, ScanError> {
-    let _ = (text, secrets);
-    Ok(Scan::default())
+    let mut tokens = lexer::lex(text)?;
+    // A query may end with `;`.
+    while tokens.len() > 1 && tokens.last().is_some_and(|it| it.kind == Kind::Semicolon) {
+        tokens.pop();
+    }
+    Walker::new(text, &tokens, secrets).walk(Whole::Query)
 }
 
 /// Scans a row filter: a lone expression, subqueries allowed.
 pub fn scan_filter(text: &str) -> Result<Scan, ScanError> {
-    let _ = text;
-    Ok(Scan::default())
+    let tokens = lexer::lex(text)?;
+    Walker::new(text, &tokens, &[]).walk(Whole::Filter)
 }
 
-/// Takes a trailing top-level `FORMAT name` off a text.
+/// Takes a trailing top-level `FORMAT name` off a text, and the `;` that may follow it.
 pub fn cut_format(text: &str) -> (&str, Option<String>) {
-    (text, None)
+    let Ok(mut tokens) = lexer::lex(text) else { return (text, None) };
+    while tokens.last().is_some_and(|it| it.kind == Kind::Semicolon) {
+        tokens.pop();
+    }
+    let [.., before, format, name] = tokens.as_slice() else { return (text, None) };
+    let raw = |token: &lexer::Token| &text[token.span.start..token.span.end];
+    if format.kind != Kind::Word || !raw(format).eq_ignore_ascii_case("FORMAT") {
+        return (text, None);
+    }
+    let name = match name.kind {
+        Kind::Word => Some(raw(name).to_owned()),
+        Kind::Quoted => lexer::unquote(raw(name)).map(Into::into),
+        _ => None,
+    };
+    // After BY, a comma or an operator `format` is a column.
+    let ends_value = match before.kind {
+        Kind::Word => words::ends_value(raw(before)),
+        Kind::Quoted | Kind::String | Kind::Number | Kind::Close(_) | Kind::Star => true,
+        _ => false,
+    };
+    match name {
+        Some(name) if ends_value => (&text[..before.span.end], Some(name)),
+        _ => (text, None),
+    }
 }
 
-/// A lone expression or a comma list: brackets balance, no `;`, no unclosed quote or comment.
-pub fn check_expression(text: &str) -> Result<(), ScanError> {
-    let _ = text;
-    Ok(())
+/// Whether a name stands anywhere in a text, quoted or not.
+pub fn mentions(text: &str, name: &str) -> bool {
+    let Ok(tokens) = lexer::lex(text) else { return true };
+    tokens.iter().any(|it| {
+        let raw = &text[it.span.start..it.span.end];
+        match it.kind {
+            Kind::Word => raw == name,
+            Kind::Quoted => lexer::unquote(raw).is_some_and(|it| it == name),
+            _ => false,
+        }
+    })
 }
