@@ -11,14 +11,7 @@ use crate::{
 };
 
 /// The columns that follow the data source's own, which are all `Nullable(String)`.
-pub const EXTRA: [(&str, &str); 6] = [
-    ("c__error_column", "Array(String)"),
-    ("c__error", "Array(String)"),
-    ("c__import_id", "Nullable(String)"),
-    ("c__raw", "String"),
-    ("c__source", "String"),
-    ("insertion_date", "DateTime"),
-];
+pub use crate::ddl::QUARANTINE_COLUMNS as EXTRA;
 
 /// One block of everything that was refused. `now` is in seconds since 1970: of the batch, not of the row,
 /// so that a batch that is inserted again is the same.
@@ -29,6 +22,10 @@ pub fn block(schema: &Schema, rejected: &[Rejected], import_id: Option<&str>, no
     let date_time = ColumnType::DateTime { zone: None };
     let mut columns: Vec<(ColumnName, &ColumnType, Buffer)> = Vec::new();
     for (at, name) in schema.columns().enumerate() {
+        // A column called like one of the quarantine's own is not kept there twice.
+        if EXTRA.iter().any(|(extra, _)| *extra == name.as_str()) {
+            continue;
+        }
         let mut buffer = Buffer::new(&nullable);
         for row in rejected {
             match row.values.get(at).and_then(Option::as_ref) {
