@@ -8,12 +8,14 @@ mod client;
 mod commands;
 mod discover;
 mod fault;
+mod logs;
 mod port;
 mod printer;
 mod pushing;
 mod serving;
 mod settings;
 mod tinyb;
+mod watch;
 
 pub use fault::report;
 

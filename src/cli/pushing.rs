@@ -227,6 +227,17 @@ pub(super) async fn spare_rows(client: &Client, fixtures: &[Fixture], overwrite:
     Ok(())
 }
 
+/// The fixtures whose data sources are empty.
+pub(super) async fn without_rows(client: &Client, fixtures: Vec<Fixture>) -> anyhow::Result<Vec<Fixture>> {
+    let reply = client.get("/v0/datasources").await?;
+    let known = reply["datasources"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let has_rows = |fixture: &Fixture| {
+        let mut known = known.iter().filter(|it| it["name"] == fixture.datasource.as_str());
+        known.any(|it| it["statistics"]["row_count"].as_u64().unwrap_or(0) > 0)
+    };
+    Ok(fixtures.into_iter().filter(|it| !has_rows(it)).collect())
+}
+
 /// Loads fixtures, each in place of the rows that are there.
 pub(super) async fn load(client: &Client, fixtures: &[Fixture], root: &Path, printer: &Printer) -> anyhow::Result<()> {
     let progress =
