@@ -76,7 +76,7 @@ impl Serving {
     }
 
     pub(super) fn admin_token(&self) -> String {
-        self.app.workspace().admin_token().expose().to_owned()
+        self.app.workspace().admin_token().reveal().to_owned()
     }
 
     /// Puts the admin token where the owner finds it; a token from the environment is known to them already.
