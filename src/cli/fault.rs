@@ -29,8 +29,10 @@ pub fn report(error: &anyhow::Error) -> u8 {
         return 0;
     }
     let printer = Printer::new(&Environment::of_variables());
-    let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
-    printer.error(&error.to_string(), &causes);
+    // Errors that are shown as their cause say the same thing twice.
+    let mut words: Vec<String> = error.chain().map(ToString::to_string).collect();
+    words.dedup();
+    printer.error(&words[0], &words[1..]);
     if is_users(error) { 1 } else { 2 }
 }
 

@@ -91,10 +91,6 @@ impl Reply {
         format!("{number} error{}", if number == 1 { "" } else { "s" })
     }
 
-    pub(super) fn has_error(&self, code: &str) -> bool {
-        self.diagnostics.iter().any(|it| it.severity == "error" && it.code == code)
-    }
-
     /// Prints every diagnostic with the lines of our own files.
     pub(super) fn print_diagnostics(&self, sources: &[Source], printer: &Printer) {
         for diagnostic in &self.diagnostics {
