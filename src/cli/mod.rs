@@ -6,7 +6,7 @@
 mod args;
 mod client;
 mod commands;
-mod discover;
+pub mod discover;
 mod fault;
 mod logs;
 mod port;
