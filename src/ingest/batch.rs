@@ -94,12 +94,9 @@ impl Writer {
         (self.trouble.attempts.load(Ordering::Relaxed), message)
     }
 
-    /// Inserts once; every insert counts, identical or not.
+    /// Inserts once; every insert counts, identical or not. The caller observes.
     pub async fn append(&self, decoded: &Decoded, import_id: Option<&str>) -> Result<Written, EngineError> {
-        let started = Instant::now();
-        let written = self.write(decoded, None, import_id, now()).await?;
-        self.observe(written, started, "file");
-        Ok(written)
+        self.write(decoded, None, import_id, now()).await
     }
 
     /// Inserts exactly these rows, however often it takes. `decoded` is what all of them became.
@@ -130,7 +127,13 @@ impl Writer {
                 todo.push((range, Decoded { rejected, ..Decoded::default() }));
             }
         }
-        self.observe(total, started, "kafka");
+        self.sink.observe(Observation::Inserted {
+            datasource: self.target.datasource.name.to_string(),
+            rows: total.rows,
+            quarantined: total.quarantined,
+            elapsed: started.elapsed(),
+            source: "kafka",
+        });
         Ok(total)
     }
 
@@ -193,16 +196,6 @@ impl Writer {
         let head = statement::insert_native(table, block.columns.iter().map(|(name, _)| name));
         let deduplication = token.map_or(Deduplication::Off, Deduplication::Token);
         self.engine.insert(&head, block, deduplication).await.map(|_| ())
-    }
-
-    fn observe(&self, written: Written, started: Instant, source: &'static str) {
-        self.sink.observe(Observation::Inserted {
-            datasource: self.target.datasource.name.to_string(),
-            rows: written.rows,
-            quarantined: written.quarantined,
-            elapsed: started.elapsed(),
-            source,
-        });
     }
 }
 

@@ -59,14 +59,13 @@ const ERRORS_SHOWN: usize = 10;
 /// table: load into a side table where that matters.
 pub async fn load(
     engine: &Engine,
-    sink: &Sink,
     target: &Target,
     format: FileFormat,
     reader: impl Read + Send + 'static,
     origin: Origin,
 ) -> Result<LoadReport, LoadError> {
     let schema = Arc::new(Schema::compile(&target.datasource)?);
-    let writer = Writer::new(engine, target, &schema, sink);
+    let writer = Writer::new(engine, target, &schema, &Sink::default());
     // One block is decoded while the one before it is inserted.
     let (blocks, mut received) = mpsc::channel(1);
     let import_id = origin.import_id.clone();
