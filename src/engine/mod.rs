@@ -5,6 +5,7 @@
 mod chdb;
 mod error;
 mod frame;
+pub mod install;
 pub mod library;
 mod settings;
 

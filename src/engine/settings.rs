@@ -47,7 +47,7 @@ impl EngineSettings {
             max_memory_usage: (memory / 4).clamp(256 * MIB, 1024 * MIB),
             max_result_bytes: 100_000_000,
             max_query_size: 256 * 1024,
-            max_server_memory_usage: memory / 10 * 6,
+            max_server_memory_usage: memory / 2,
         }
     }
 }
