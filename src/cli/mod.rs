@@ -6,16 +6,12 @@
 mod args;
 mod client;
 mod commands;
-pub mod discover;
+mod discover;
 mod fault;
-mod logs;
-mod port;
 mod printer;
-mod pushing;
 mod serving;
 mod settings;
 mod tinyb;
-mod watch;
 
 pub use fault::report;
 

@@ -2,10 +2,18 @@
 //!
 //! In: the files of a project. Out: a [`Project`] and diagnostics. The engine's present state is not known here.
 
+mod datasource;
 mod fit;
 mod jsonpath;
+mod pipe;
+mod references;
+mod resolve;
+
+#[cfg(test)]
+mod tests;
 
 pub use fit::fits;
+pub use resolve::resolve;
 
 use crate::{
     datafile::{Context, Datafile},
@@ -230,17 +238,9 @@ pub struct Connection {
     pub place: Place,
 }
 
-/// Parses and resolves the files of a project. What is wrong with one file does not hide what is wrong with
-/// another; a resource with errors is left out of the [`Project`].
-pub fn resolve(sources: &[Source], context: &Context) -> (Project, Vec<Diagnostic>) {
-    let _ = context;
-    (Project { sources: sources.to_vec(), ..Project::default() }, Vec::new())
-}
-
 /// What is wrong with the templates of a pipe's nodes.
 pub fn check_templates(datafile: &Datafile, context: &Context) -> Vec<Diagnostic> {
-    let _ = (datafile, context);
-    Vec::new()
+    pipe::templates(datafile, context)
 }
 
 impl Project {

@@ -2,7 +2,8 @@
 
 use birdhouse::{
     datafile::{Context, Dialect, Kind, parse},
-    diagnostic::{Diagnostic, Severity, Source},
+    diagnostic::{Diagnostic, Severity, Source, Style, render},
+    project::resolve,
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, fs};
@@ -97,4 +98,29 @@ fn vectors_of_datafiles() {
 
 fn means(diagnostic: &Diagnostic, code: &str) -> bool {
     diagnostic.code == code || CODES.iter().any(|(ours, theirs)| *ours == diagnostic.code && theirs.contains(&code))
+}
+
+/// The project in this repository is clean, in the dialect that it is written in.
+#[test]
+fn the_projects_own_files_are_clean() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = Vec::new();
+    for folder in ["datasources", "pipes", "endpoints"] {
+        for entry in fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let relative = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            if Kind::of(&relative).is_some() {
+                sources.push(Source::new(relative, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    sources.sort_by(|a, b| a.path.cmp(&b.path));
+    for dialect in [Dialect::Auto, Dialect::Classic] {
+        let context = Context { dialect, ..Context::default() };
+        let (project, diagnostics) = resolve(&sources, &context);
+        let printed: Vec<_> = diagnostics.iter().map(|it| render(it, &sources, Style::Plain)).collect();
+        assert!(printed.is_empty(), "{}", printed.join("\n\n"));
+        assert_eq!((project.datasources.len(), project.pipes.len()), (4, 7));
+        assert_eq!(project.pipes.values().filter(|it| it.is_endpoint()).count(), 5);
+    }
 }

@@ -1,0 +1,173 @@
+//! A `.pipe` file becomes a [`Pipe`]: its nodes read, its kind and its output known. What the names in its SQL
+//! mean comes later, in `references`.
+
+use super::{Node, NodeSql, Pipe, PipeKind, datasource::Reporter, datasource::tokens};
+use crate::{
+    datafile::{Context, Datafile, Dialect, NodeLines},
+    diagnostic::{Diagnostic, Mapped, Span, has_errors},
+    name::ResourceName,
+    template::{Params, RenderOptions, Template, TemplateError},
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Whether the template language is there to be asked.
+const TEMPLATES_RENDER: bool = false;
+
+/// The pipe, unless something in its file is wrong.
+pub(super) fn pipe(name: ResourceName, reporter: &mut Reporter<'_>, context: &Context) -> Option<Pipe> {
+    let before = reporter.diagnostics.len();
+    let file = reporter.file;
+    let mut nodes: Vec<Node> = Vec::new();
+    let mut first: BTreeMap<&str, Span> = BTreeMap::new();
+    for lines in &file.nodes {
+        if let Some(span) = first.insert(lines.name.as_str(), lines.name.span) {
+            let place = file.place(span);
+            let message = format!("two nodes of this pipe are called `{}`", lines.name);
+            reporter
+                .report(lines.name.span, Diagnostic::error("duplicate_node", message).related(place, "the first one"));
+            continue;
+        }
+        if lines.name.is_empty() {
+            continue;
+        }
+        let node_name = reporter.name(&lines.name, "the name of a node");
+        let sql = node_sql(reporter, lines, context);
+        if let (Some(name), Some(sql)) = (node_name, sql) {
+            nodes.push(Node {
+                name,
+                description: lines.description.as_ref().map(|it| it.as_str().to_owned()),
+                sql,
+                reads: Vec::new(),
+                place: file.place(lines.name.span),
+            });
+        }
+    }
+    let (kind, output) = kind(reporter, context)?;
+    if has_errors(&reporter.diagnostics[before..]) || nodes.len() != file.nodes.len() {
+        return None;
+    }
+    Some(Pipe {
+        name,
+        description: file.description.as_ref().map(|it| it.as_str().to_owned()),
+        nodes,
+        kind,
+        output,
+        tokens: tokens(file),
+        tags: file.tags.clone(),
+        place: file.place(Span::default()),
+    })
+}
+
+/// What is wrong with the templates of a file's nodes.
+pub(super) fn templates(file: &Datafile, context: &Context) -> Vec<Diagnostic> {
+    let mut diagnostics = Vec::new();
+    let mut reporter = Reporter { file, diagnostics: &mut diagnostics };
+    for sql in file.nodes.iter().filter_map(|it| it.sql.as_ref()) {
+        if let Some(text) = template_text(sql)
+            && let Some(template) = parse_template(&mut reporter, &text)
+        {
+            rendered(&mut reporter, &text, &template, context);
+        }
+    }
+    diagnostics
+}
+
+/// The text after the `%` that makes a template.
+fn template_text(sql: &Mapped) -> Option<Mapped> {
+    let whole = sql.text();
+    whole.starts_with('%').then(|| sql.slice(Span::new(1, whole.len())))
+}
+
+fn node_sql(reporter: &mut Reporter<'_>, lines: &NodeLines, context: &Context) -> Option<NodeSql> {
+    // A node without SQL was reported by the parser.
+    let sql = lines.sql.as_ref()?;
+    if let Some(text) = template_text(sql) {
+        let template = parse_template(reporter, &text)?;
+        rendered(reporter, &text, &template, context)?;
+        return Some(NodeSql::Template { text, template: Arc::new(template) });
+    }
+    let tag = |open: &str, close: &str| {
+        let at = sql.text().find(open)?;
+        sql.text()[at..].find(close).map(|length| Span::new(at, at + length + close.len()))
+    };
+    if let Some(tag) = tag("{{", "}}").or_else(|| tag("{%", "%}")) {
+        let diagnostic =
+            Diagnostic::error("template_without_percent", "this SQL has template tags, but is no template")
+                .hint("begin the SQL block with a line that holds % alone");
+        reporter.report(sql.span(tag), diagnostic);
+        return None;
+    }
+    Some(NodeSql::Plain(sql.clone()))
+}
+
+fn parse_template(reporter: &mut Reporter<'_>, text: &Mapped) -> Option<Template> {
+    Template::parse(text.text()).map_err(|error| template_error(reporter, text, error)).ok()
+}
+
+/// Renders a template without parameters, as the original's check does.
+fn rendered(reporter: &mut Reporter<'_>, text: &Mapped, template: &Template, context: &Context) -> Option<String> {
+    match template.render(&Params::default(), &render_options(context)) {
+        Ok(rendered) if rendered.sql.trim().is_empty() && TEMPLATES_RENDER => {
+            let diagnostic = Diagnostic::error("template_renders_empty", "without parameters this template is empty")
+                .hint("keep a query outside of the conditions");
+            let whole = Span::new(0, text.text().len());
+            reporter.report(text.span(whole), diagnostic);
+            None
+        }
+        Ok(rendered) => Some(rendered.sql),
+        Err(error) => {
+            template_error(reporter, text, error);
+            None
+        }
+    }
+}
+
+pub(super) fn render_options(context: &Context) -> RenderOptions {
+    RenderOptions { test_mode: true, secrets: context.secrets.keys().cloned().collect() }
+}
+
+fn template_error(reporter: &mut Reporter<'_>, text: &Mapped, error: TemplateError) {
+    let code = match error.category {
+        "parse" => "template_syntax",
+        _ => "template_error",
+    };
+    let end = text.text().len();
+    let span = Span::new(error.span.start.min(end), error.span.end.min(end));
+    let diagnostic = Diagnostic { hint: error.hint, ..Diagnostic::error(code, error.message) };
+    reporter.report(text.span(span), diagnostic);
+}
+
+/// What the pipe is, and which node is its output.
+fn kind(reporter: &mut Reporter<'_>, context: &Context) -> Option<(PipeKind, usize)> {
+    let file = reporter.file;
+    let kind_of =
+        |node: &NodeLines| node.node_type.as_ref().map(|it| it.as_str().to_ascii_lowercase()).unwrap_or_default();
+    let special = file.nodes.iter().position(|it| !matches!(kind_of(it).as_str(), "" | "standard"));
+    let Some(output) = special else {
+        let last = file.nodes.len().checked_sub(1)?;
+        let kind = match context.dialect {
+            Dialect::Forward => PipeKind::Internal,
+            Dialect::Classic | Dialect::Auto => PipeKind::Endpoint,
+        };
+        return Some((kind, last));
+    };
+    let node = &file.nodes[output];
+    let kind = match kind_of(node).as_str() {
+        "endpoint" => PipeKind::Endpoint,
+        "materialized" => {
+            let target = reporter.name(node.settings.get("datasource")?, "the name of a data source")?;
+            PipeKind::Materialized { target }
+        }
+        "copy" => {
+            let target = reporter.name(node.settings.get("target_datasource")?, "the name of a data source")?;
+            let schedule = node.settings.get("copy_schedule").map(|it| it.as_str().to_owned());
+            PipeKind::Copy {
+                target,
+                schedule: schedule.filter(|it| it != "@on-demand"),
+                replace: node.settings.get("mode").is_some_and(|it| it.as_str().eq_ignore_ascii_case("replace")),
+            }
+        }
+        _ => PipeKind::Sink,
+    };
+    Some((kind, output))
+}

@@ -1,0 +1,248 @@
+//! What the nodes of a project read: every name in their SQL is a node, a data source or a pipe, or wrong.
+//!
+//! Also what must not be: pipes that read each other in a circle, views into nothing.
+
+use super::{Datasource, Node, NodeSql, Pipe, PipeKind, Reference, ReferenceTarget, pipe::render_options};
+use crate::{
+    datafile::Context,
+    diagnostic::{Diagnostic, Mapped, Place, Span, nearest},
+    name::ResourceName,
+    sql::scan::{self, Position, Refused, ScanError},
+    template::Params,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// The names of a project, those of files that are wrong included.
+#[derive(Default)]
+pub(super) struct Names {
+    pub(super) datasources: BTreeSet<String>,
+    pub(super) pipes: BTreeSet<String>,
+}
+
+/// A name as it stands in a node.
+struct Found {
+    name: String,
+    position: Position,
+    span: Span,
+}
+
+/// Resolves what the nodes of a pipe read. Whether all of it is known.
+pub(super) fn resolve(
+    pipe: &mut Pipe,
+    names: &Names,
+    context: &Context,
+    place: &dyn Fn(Span) -> Place,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> bool {
+    let nodes: BTreeSet<String> = pipe.nodes.iter().map(|it| it.name.as_str().to_owned()).collect();
+    let before = diagnostics.len();
+    for node in &mut pipe.nodes {
+        let found = match tables(node, context) {
+            Ok(found) => found,
+            Err((span, error)) => {
+                diagnostics.push(Diagnostic::error(code(error.category), error.message).at(place(span)));
+                continue;
+            }
+        };
+        for found in found {
+            let target = if nodes.contains(&found.name) {
+                Some((found.name.as_str(), ReferenceTarget::Node))
+            } else if names.datasources.contains(&found.name) {
+                Some((found.name.as_str(), ReferenceTarget::Datasource))
+            } else if names.pipes.contains(&found.name) {
+                Some((found.name.as_str(), ReferenceTarget::Pipe))
+            } else {
+                // What a data source refused is read like a data source of its own.
+                let quarantined = found.name.strip_suffix("_quarantine").filter(|it| names.datasources.contains(*it));
+                quarantined.map(|it| (it, ReferenceTarget::Datasource))
+            };
+            match target.and_then(|(name, target)| Some((ResourceName::new(name).ok()?, target))) {
+                Some((name, target)) => node.reads.push(Reference { name, target, place: place(found.span) }),
+                // After IN it may be a column.
+                None if found.position == Position::In || found.name.starts_with("tinybird.") => (),
+                None => {
+                    let message = format!("there is no node, data source or pipe called `{}`", found.name);
+                    let diagnostic = Diagnostic::error("unknown_table", message).at(place(found.span));
+                    let all = nodes.iter().chain(&names.datasources).chain(&names.pipes);
+                    diagnostics.push(match nearest(&found.name, all.map(String::as_str)) {
+                        Some(meant) => diagnostic.hint(format!("did you mean `{meant}`?")),
+                        None => diagnostic,
+                    });
+                }
+            }
+        }
+    }
+    diagnostics.len() == before
+}
+
+/// The tables that a node's text names, with their places in the file.
+fn tables(node: &Node, context: &Context) -> Result<Vec<Found>, (Span, ScanError)> {
+    match &node.sql {
+        NodeSql::Plain(text) => {
+            let scan = scan::scan(text.text()).map_err(|error| (inside(text, error.span), error))?;
+            let found = scan.tables.into_iter();
+            Ok(found.map(|it| Found { name: it.name, position: it.position, span: text.span(it.span) }).collect())
+        }
+        NodeSql::Template { text, template } => {
+            // The template rendered when the pipe was read; a failure was reported then.
+            let Ok(rendered) = template.render(&Params::default(), &render_options(context)) else {
+                return Ok(Vec::new());
+            };
+            if rendered.sql.trim().is_empty() {
+                return Ok(Vec::new());
+            }
+            let whole = Span::new(0, text.text().len());
+            let scan = scan::scan_with(&rendered.sql, &rendered.secrets).map_err(|error| {
+                let words = rendered.sql.get(error.span.start..error.span.end).unwrap_or_default();
+                (origin(text, words).unwrap_or_else(|| text.span(whole)), error)
+            })?;
+            let found = scan.tables.into_iter();
+            Ok(found
+                .map(|it| {
+                    let span = origin(text, &it.name).unwrap_or_else(|| text.span(whole));
+                    Found { name: it.name, position: it.position, span }
+                })
+                .collect())
+        }
+    }
+}
+
+/// Where a word of rendered text probably stands in the template.
+fn origin(text: &Mapped, word: &str) -> Option<Span> {
+    let whole = text.text();
+    let is_part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let at = whole.match_indices(word).map(|(at, _)| at).find(|at| {
+        !word.is_empty()
+            && !is_part(whole[..*at].chars().next_back())
+            && !is_part(whole[at + word.len()..].chars().next())
+    })?;
+    Some(text.span(Span::new(at, at + word.len())))
+}
+
+fn inside(text: &Mapped, span: Span) -> Span {
+    let end = text.text().len();
+    text.span(Span::new(span.start.min(end), span.end.min(end)))
+}
+
+fn code(category: Refused) -> &'static str {
+    match category {
+        Refused::Syntax => "sql_syntax",
+        Refused::NotSelect => "sql_not_select",
+        Refused::MultiStatement => "sql_multi_statement",
+        Refused::UnknownTable => "unknown_table",
+        Refused::SystemTable => "sql_system_table",
+        Refused::DatabasePrefix => "sql_database_prefix",
+        Refused::TableFunction => "sql_table_function",
+        Refused::Function => "sql_function",
+        Refused::Settings => "sql_settings",
+        Refused::Outfile => "sql_outfile",
+        Refused::Format => "sql_format",
+        Refused::Cycle => "cycle",
+    }
+}
+
+/// Whether the data source that a pipe writes to is there.
+pub(super) fn target(pipe: &Pipe, place: &Place, names: &Names, diagnostics: &mut Vec<Diagnostic>) -> bool {
+    let (PipeKind::Materialized { target } | PipeKind::Copy { target, .. }) = &pipe.kind else { return true };
+    if names.datasources.contains(target.as_str()) {
+        return true;
+    }
+    let message = match names.pipes.contains(target.as_str()) {
+        true => format!("`{target}` is a pipe: only a data source can be written to"),
+        false => format!("there is no data source called `{target}`"),
+    };
+    let hint = match nearest(target.as_str(), names.datasources.iter().map(String::as_str)) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("write a file {target}.datasource with the columns that this pipe gives"),
+    };
+    diagnostics.push(Diagnostic::error("target_missing", message).hint(hint).at(place.clone()));
+    false
+}
+
+/// Finds circles among nodes, through all pipes, and gives the pipes that stand in one.
+pub(super) fn circles(
+    pipes: &BTreeMap<ResourceName, Arc<Pipe>>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> BTreeSet<ResourceName> {
+    type Key<'a> = (&'a str, &'a str);
+    let mut bad = BTreeSet::new();
+    let mut done: BTreeSet<Key<'_>> = BTreeSet::new();
+    for pipe in pipes.values() {
+        for node in &pipe.nodes {
+            // Each step of the way: where it stands, and how many of its references were followed.
+            let mut way: Vec<(&Pipe, &Node, usize)> = vec![(pipe, node, 0)];
+            while let Some((pipe, node, next)) = way.last_mut() {
+                let (here_pipe, here) = (*pipe, *node);
+                let key = (here_pipe.name.as_str(), here.name.as_str());
+                let Some(reference) = here.reads.get(*next).filter(|_| !done.contains(&key)) else {
+                    done.insert(key);
+                    way.pop();
+                    continue;
+                };
+                *next += 1;
+                let step = match reference.target {
+                    ReferenceTarget::Node => here_pipe.node(reference.name.as_str()).map(|it| (here_pipe, it)),
+                    ReferenceTarget::Pipe => pipes.get(&reference.name).map(|it| (&**it, it.output_node())),
+                    ReferenceTarget::Datasource => None,
+                };
+                let Some((to_pipe, to)) = step else { continue };
+                let same = |(pipe, node, _): &(&Pipe, &Node, usize)| pipe.name == to_pipe.name && node.name == to.name;
+                if let Some(start) = way.iter().position(same) {
+                    let names: Vec<&str> = way[start..].iter().map(|(_, node, _)| node.name.as_str()).collect();
+                    let message = format!("these read each other in a circle: {} → {}", names.join(" → "), to.name);
+                    let mut diagnostic = Diagnostic::error("cycle", message).at(reference.place.clone());
+                    for (_, node, next) in &way[start..way.len() - 1] {
+                        if let Some(reference) = node.reads.get(next - 1) {
+                            diagnostic = diagnostic.related(reference.place.clone(), "and here");
+                        }
+                    }
+                    bad.extend(way[start..].iter().map(|(pipe, _, _)| pipe.name.clone()));
+                    diagnostics.push(diagnostic);
+                } else {
+                    way.push((to_pipe, to, 0));
+                }
+            }
+        }
+    }
+    bad
+}
+
+/// The pipes so that each comes after those it reads and after those that fill what it reads.
+pub(super) fn order(
+    pipes: &BTreeMap<ResourceName, Arc<Pipe>>,
+    datasources: &BTreeMap<ResourceName, Arc<Datasource>>,
+) -> Vec<ResourceName> {
+    let mut writers: BTreeMap<&ResourceName, Vec<&ResourceName>> = BTreeMap::new();
+    for (name, pipe) in pipes {
+        if let PipeKind::Materialized { target } | PipeKind::Copy { target, .. } = &pipe.kind
+            && datasources.contains_key(target)
+        {
+            writers.entry(target).or_default().push(name);
+        }
+    }
+    let mut order = Vec::new();
+    let mut seen: BTreeSet<&ResourceName> = BTreeSet::new();
+    // Each pipe with whether those before it are in place already.
+    let mut todo: Vec<(&ResourceName, bool)> = pipes.keys().rev().map(|it| (it, false)).collect();
+    while let Some((name, ready)) = todo.pop() {
+        if ready {
+            order.push(name.clone());
+            continue;
+        }
+        let Some(pipe) = pipes.get(name).filter(|_| seen.insert(name)) else { continue };
+        todo.push((name, true));
+        for reference in pipe.nodes.iter().flat_map(|it| &it.reads) {
+            match reference.target {
+                ReferenceTarget::Pipe => todo.push((&reference.name, false)),
+                ReferenceTarget::Datasource => {
+                    todo.extend(writers.get(&reference.name).into_iter().flatten().map(|it| (*it, false)));
+                }
+                ReferenceTarget::Node => (),
+            }
+        }
+    }
+    order
+}
