@@ -8,6 +8,7 @@ use super::{
     error::{ApiError, Fault, Logged},
     gate::Gate,
     params::Fields,
+    upload,
 };
 use crate::{app::Caller, observe::Observation};
 use axum::{
@@ -119,6 +120,10 @@ pub(super) async fn admit(State(entry): State<Entry>, request: Request, next: Ne
         _ => None,
     };
     let bytes = match read(&parts.headers, body, limit, settings.client_patience).await {
+        Ok(bytes) => bytes,
+        Err(fault) => return ApiError::from(fault).into_response(),
+    };
+    let bytes = match upload::decoded(&parts.headers, bytes, limit).await {
         Ok(bytes) => bytes,
         Err(fault) => return ApiError::from(fault).into_response(),
     };

@@ -1,6 +1,6 @@
-//! Files in a request: the parts of a multipart body, or the body itself.
+//! Files in a request: the parts of a multipart body, or the body itself, packed or not.
 //!
-//! In: headers and bytes. Out: [`Part`]s. What is in the files is not known here.
+//! In: headers and bytes. Out: plain bytes, [`Part`]s. What is in the files is not known here.
 
 use super::error::Fault;
 use axum::{
@@ -8,6 +8,8 @@ use axum::{
     extract::{FromRequest, Multipart, Request},
     http::{HeaderMap, header},
 };
+use flate2::read::MultiGzDecoder;
+use std::io::Read;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part {
@@ -15,6 +17,29 @@ pub(super) struct Part {
     pub(super) field: String,
     pub(super) file_name: Option<String>,
     pub(super) bytes: Bytes,
+}
+
+/// The body without its `Content-Encoding`. What it unpacks to is held to the same limit.
+pub(super) async fn decoded(headers: &HeaderMap, bytes: Bytes, limit: usize) -> Result<Bytes, Fault> {
+    let encoding = headers.get(header::CONTENT_ENCODING).and_then(|it| it.to_str().ok()).unwrap_or_default();
+    match encoding.trim().to_ascii_lowercase().as_str() {
+        "" | "identity" => Ok(bytes),
+        "gzip" | "x-gzip" => {
+            let unpacked = tokio::task::spawn_blocking(move || unpack(&bytes, limit)).await;
+            unpacked.map_err(|error| Fault::Internal(error.to_string()))?
+        }
+        other => Err(Fault::BadBody(format!("the content encoding `{other}` is not known: gzip is"))),
+    }
+}
+
+fn unpack(bytes: &[u8], limit: usize) -> Result<Bytes, Fault> {
+    let mut res = Vec::new();
+    let read = MultiGzDecoder::new(bytes).take(limit as u64 + 1).read_to_end(&mut res);
+    read.map_err(|error| Fault::BadBody(format!("as gzip: {error}")))?;
+    if res.len() > limit {
+        return Err(Fault::TooLarge { limit });
+    }
+    Ok(res.into())
 }
 
 pub(super) fn is_multipart(headers: &HeaderMap) -> bool {
@@ -59,6 +84,21 @@ mod tests {
         assert_eq!(parts[0].file_name.as_deref(), Some("datasources/a.datasource"));
         assert_eq!(parts[0].bytes, "SCHEMA >\n  a Int8");
         assert_eq!((parts[1].field.as_str(), &parts[1].file_name), ("note", &None));
+    }
+
+    #[tokio::test]
+    async fn a_packed_body_is_unpacked_within_its_limit() {
+        use std::io::Write;
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        packer.write_all(&[b'x'; 1000]).unwrap();
+        let packed = Bytes::from(packer.finish().unwrap());
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
+        assert_eq!(decoded(&headers, packed.clone(), 1000).await.unwrap(), vec![b'x'; 1000]);
+        assert_eq!(decoded(&headers, packed.clone(), 999).await, Err(Fault::TooLarge { limit: 999 }));
+        assert!(matches!(decoded(&headers, packed.slice(..9), 1000).await, Err(Fault::BadBody(_))));
+        headers.insert(header::CONTENT_ENCODING, "br".parse().unwrap());
+        assert!(matches!(decoded(&headers, packed, 1000).await, Err(Fault::BadBody(_))));
     }
 
     #[tokio::test]

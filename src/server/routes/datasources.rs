@@ -1,6 +1,6 @@
 //! `/v0/datasources`: what there is, and rows from files.
 
-use super::pipes::restricted;
+use super::pipes::{datafile, restricted};
 use crate::{
     app::{AppendMode, FileFormat, TableStatistics},
     name::ResourceName,
@@ -17,6 +17,7 @@ use axum::{
     Json,
     body::Bytes,
     http::{HeaderMap, Uri},
+    response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -142,12 +143,20 @@ pub(super) async fn list(who: Who, uri: Uri) -> Result<Json<Value>, ApiError> {
     Ok(Json(json!({ "datasources": datasources.collect::<Vec<_>>() })))
 }
 
-pub(super) async fn show(who: Who, Name(name): Name, uri: Uri) -> Result<Json<Value>, ApiError> {
-    let attrs = Fields::of_query(uri.query()).text("attrs");
-    let datasource = who.datasource(&name).filter(|it| may_see(&who, &it.name));
-    let datasource = datasource.ok_or_else(|| who.missing("data source", &name))?;
+pub(super) async fn show(who: Who, Name(name): Name, uri: Uri) -> Result<Response, ApiError> {
+    let fields = Fields::of_query(uri.query());
+    let (name, as_file) = match name.strip_suffix(".datasource") {
+        Some(name) => (name, true),
+        None => (name.as_str(), fields.text("format").as_deref() == Some("datasource")),
+    };
+    let datasource = who.datasource(name).filter(|it| may_see(&who, &it.name));
+    let datasource = datasource.ok_or_else(|| who.missing("data source", name))?;
+    if as_file {
+        return Ok(datafile(&who, &datasource.place)?);
+    }
     let statistics = statistics(&who).await?;
-    Ok(Json(restricted(json!(wire(&who, &datasource, &statistics)), attrs.as_deref(), ALWAYS)))
+    let wire = json!(wire(&who, &datasource, &statistics));
+    Ok(Json(restricted(wire, fields.text("attrs").as_deref(), ALWAYS)).into_response())
 }
 
 /// `mode=append|replace` with the file as the first part of a multipart body, whatever that part is called,

@@ -42,6 +42,7 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/connectors/{name}", get(connectors::show).delete(connectors::remove))
         .route("/v0/pipes", get(pipes::list))
         .route("/v0/pipes/{name}", get(pipes::show_or_ask).post(pipes::ask))
+        .route("/v1/pipes/{name}", get(pipes::show_or_ask))
         .route("/v0/sql", get(sql::ask).post(sql::ask))
         .route("/v0/tokens", get(tokens::list).post(tokens::create))
         .route("/v0/tokens/{name}", get(tokens::show).put(tokens::change).delete(tokens::remove))

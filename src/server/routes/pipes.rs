@@ -1,6 +1,7 @@
 //! `/v0/pipes`: what there is, and endpoints' answers as `{name}.json`, `.csv`, `.csvwithnames`, `.ndjson`.
 
 use crate::{
+    diagnostic::Place,
     project::{NodeSql, Pipe, PipeKind},
     query::{Format, Request},
     server::{
@@ -17,7 +18,7 @@ use axum::{
     Json,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, Uri},
+    http::{HeaderMap, Uri, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -85,6 +86,11 @@ pub(super) async fn show_or_ask(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
+    if let Some(name) = name.strip_suffix(".pipe") {
+        let pipe = who.pipe(name).filter(|it| who.access.enter(&it.name).is_ok());
+        let pipe = pipe.ok_or_else(|| who.missing("pipe", name))?;
+        return Ok(datafile(&who, &pipe.place)?);
+    }
     if name.contains('.') {
         return ask(State(context), request_id, who, Name(name), uri, headers, body).await;
     }
@@ -127,6 +133,14 @@ pub(super) async fn ask(
     let over = fields.text("q").or(over).filter(|it| !it.trim().is_empty());
     let request = Request { over, format, ..Request::pipe(pipe.name.clone(), fields.template_params()) };
     read::ask(&context, request_id, &who, Asking { pipe: Some(name.to_owned()), request }).await
+}
+
+/// A datafile as it was deployed. Clients compare the type to the letter.
+pub(super) fn datafile(who: &Who, place: &Place) -> Result<Response, Fault> {
+    let project = who.workspace.project();
+    let source = project.sources.iter().find(|it| it.path == place.path);
+    let text = source.ok_or_else(|| Fault::Internal(format!("{} is deployed and not kept", place.path)))?;
+    Ok(([(header::CONTENT_TYPE, "text/plain")], text.text.to_string()).into_response())
 }
 
 fn wire(who: &Who, pipe: &Pipe) -> PipeWire {
