@@ -1,0 +1,378 @@
+//! What a template says about itself without running: the parameters it declares, the tables it names, the
+//! reserved names it uses.
+//!
+//! In: a tree. Out: [`ParamDecl`]s in the order found, with repeats. No branch is executed, so dead ones count.
+
+use super::{
+    ParamDecl, TemplateError,
+    ast::{Body, Call, Const, Expr, Keyword, Kind, Node, Piece, SetKind, Unary},
+    check,
+    error::problem,
+    functions,
+    parser::Parser,
+    statement,
+    token::tokenize,
+};
+use crate::diagnostic::Span;
+use indexmap::IndexMap;
+use serde_json::{Value, json};
+use std::collections::{HashSet, VecDeque};
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Facts {
+    pub(super) params: Vec<ParamDecl>,
+    /// Bare uses in `{{ }}` say nothing about a type; the array pre-pass does not count them.
+    pub(super) bare: Vec<bool>,
+    pub(super) tables: Vec<String>,
+    pub(super) doubtful: Vec<(String, Span)>,
+    /// A use of a name that requests may not have.
+    pub(super) reserved: Option<TemplateError>,
+    /// A declaration that cannot be put in words, as of a list.
+    pub(super) unusable: Option<TemplateError>,
+}
+
+pub(super) fn extract(template: &str, nodes: &Body) -> Facts {
+    let mut walk = Walk { template, facts: Facts::default(), in_expressions: HashSet::new() };
+    walk.body(nodes);
+    walk.facts
+}
+
+struct Walk<'a> {
+    template: &'a str,
+    facts: Facts,
+    in_expressions: HashSet<String>,
+}
+
+#[derive(Debug)]
+struct Found {
+    decl: ParamDecl,
+    bare: bool,
+}
+
+impl Walk<'_> {
+    fn body(&mut self, nodes: &Body) {
+        for node in nodes {
+            self.node(node);
+        }
+    }
+
+    fn node(&mut self, node: &Node) {
+        match node {
+            Node::Text(_) | Node::Break | Node::Continue => {}
+            Node::Print(exprs, _) => {
+                exprs.iter().for_each(|it| self.names(it));
+                self.expression(exprs);
+            }
+            Node::Set(set) => {
+                let mut roots: Vec<&Expr> = match &set.kind {
+                    SetKind::Expression => vec![],
+                    SetKind::Assign(targets) => targets.iter().collect(),
+                    SetKind::Augmented(target, _) => vec![target],
+                };
+                roots.push(&set.value);
+                roots.iter().for_each(|it| self.names(it));
+                if !set.has_braces {
+                    self.statement(&roots);
+                }
+            }
+            Node::If(arms, otherwise) => {
+                // The first body, then the later arms as Python nests them, then the first condition.
+                arms.iter().for_each(|(test, _)| self.names(test));
+                if let Some((test, body)) = arms.first() {
+                    self.body(body);
+                    for (test, body) in &arms[1..] {
+                        self.condition(&[test], test.span);
+                        self.body(body);
+                    }
+                    otherwise.iter().for_each(|it| self.body(it));
+                    self.condition(&[test], test.span);
+                }
+            }
+            Node::For(it) => {
+                self.names(&it.target);
+                self.names(&it.iter);
+                self.body(&it.body);
+                it.otherwise.iter().for_each(|it| self.body(it));
+                self.condition(&[&it.target, &it.iter], it.iter.span);
+            }
+            Node::While(test, body, otherwise) => {
+                self.names(test);
+                self.body(body);
+                otherwise.iter().for_each(|it| self.body(it));
+                self.condition(&[test], test.span);
+            }
+            Node::Try(it) => {
+                self.body(&it.body);
+                for handler in &it.handlers {
+                    if let Some(class) = &handler.class {
+                        self.names(class);
+                        self.condition(&[class], class.span);
+                    }
+                    self.body(&handler.body);
+                }
+                it.otherwise.iter().for_each(|it| self.body(it));
+                it.finally.iter().for_each(|it| self.body(it));
+            }
+        }
+    }
+
+    /// Reserved names and tables, wherever they stand.
+    fn names(&mut self, expr: &Expr) {
+        if let Some(name) = expr.as_name() {
+            if check::RESERVED.contains(&&**name) && self.facts.reserved.is_none() {
+                let message = format!("`{name}` means something to the server and cannot be a parameter");
+                self.facts.reserved = Some(problem("reserved_name", expr.span, message));
+            }
+            if check::DOUBTFUL.contains(&&**name) {
+                self.facts.doubtful.push((name.to_string(), expr.span));
+            }
+        }
+        let mut inner = Vec::new();
+        super::ast::children(&expr.kind, &mut |it| inner.push(it));
+        inner.into_iter().for_each(|it| self.names(it));
+    }
+
+    fn expression(&mut self, roots: &[Expr]) {
+        let roots: Vec<&Expr> = roots.iter().collect();
+        let found = self.scan(&roots);
+        self.tables(&roots);
+        for (name, found) in found {
+            self.in_expressions.insert(name);
+            self.push(found);
+        }
+    }
+
+    /// A tag's expressions; `{{ }}` inside a tag is scanned as an expression.
+    fn condition(&mut self, roots: &[&Expr], span: Span) {
+        let text = &self.template[span.start..span.end];
+        let inner = text.find("{{").zip(text.rfind("}}")).filter(|(open, close)| open + 2 <= *close);
+        if let Some((open, close)) = inner {
+            let span = super::scan::trim(self.template, Span::new(span.start + open + 2, span.start + close));
+            if let Ok(printed) = statement::print(self.template, span) {
+                self.expression(&printed.exprs);
+            } else if let Ok(tokens) = tokenize(self.template, span)
+                && let Ok(expr) = Parser::new(self.template, tokens.list).list()
+            {
+                self.expression(&[expr]);
+            }
+            return;
+        }
+        self.statement(roots);
+    }
+
+    fn statement(&mut self, roots: &[&Expr]) {
+        for (name, found) in self.scan(roots) {
+            if !self.in_expressions.contains(&name) {
+                self.push(Found { bare: false, ..found });
+            }
+        }
+    }
+
+    fn push(&mut self, found: Found) {
+        self.facts.bare.push(found.bare);
+        self.facts.params.push(found.decl);
+    }
+
+    /// The parameters of one expression, breadth first; a later find replaces an earlier one in its place.
+    fn scan(&mut self, roots: &[&Expr]) -> IndexMap<String, Found> {
+        let mut found: IndexMap<String, Found> = IndexMap::new();
+        let mut queue: VecDeque<Item<'_>> = roots.iter().map(|it| Item::Expr(it, false)).collect();
+        while let Some(item) = queue.pop_front() {
+            match item {
+                Item::Keyword(keyword) => queue.push_back(Item::Expr(&keyword.value, false)),
+                Item::Loop(each) => {
+                    queue.push_back(Item::Expr(&each.target, false));
+                    queue.push_back(Item::Expr(&each.iter, false));
+                    queue.extend(each.conditions.iter().map(|it| Item::Expr(it, false)));
+                }
+                Item::Piece(Piece::Text(_)) => {}
+                Item::Piece(Piece::Field { value, spec, .. }) => {
+                    queue.push_back(Item::Expr(value, false));
+                    queue.extend(spec.iter().map(Item::Piece));
+                }
+                Item::Expr(expr, in_call) => {
+                    self.visit(expr, in_call, &mut found);
+                    enqueue(expr, &mut queue);
+                }
+            }
+        }
+        found
+    }
+
+    fn visit(&mut self, expr: &Expr, in_call: bool, found: &mut IndexMap<String, Found>) {
+        match &expr.kind {
+            Kind::Name(name) if !in_call && functions::find(&name.text).is_none() => {
+                let decl =
+                    ParamDecl { name: name.text.to_string(), type_name: "String".to_owned(), ..Default::default() };
+                found.insert(name.text.to_string(), Found { decl, bare: true });
+            }
+            Kind::Call(call) => {
+                let Some(function) = call.function.as_name() else { return };
+                let args = arguments(call);
+                let Some(Some(first)) = args.first() else { return };
+                if functions::declares_type(function) {
+                    let decl = declaration(function, first, &args, &call.keywords);
+                    found.insert(key(first), Found { decl, bare: false });
+                } else if functions::looks_at(function) && is_some(first) {
+                    if first.is_array() {
+                        let message = "a list cannot be the name of a parameter";
+                        self.facts.unusable = Some(problem("reserved_name", expr.span, message));
+                        return;
+                    }
+                    found.entry(key(first)).or_insert_with(|| Found {
+                        decl: ParamDecl {
+                            used_in: Some("function_call".to_owned()),
+                            type_name: "String".to_owned(),
+                            ..named(first)
+                        },
+                        bare: false,
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn tables(&mut self, roots: &[&Expr]) {
+        let mut queue: VecDeque<&Expr> = roots.iter().copied().collect();
+        while let Some(expr) = queue.pop_front() {
+            if let Kind::Call(call) = &expr.kind
+                && call.function.as_name().is_some_and(|it| matches!(&**it, "table" | "TABLE"))
+                && let Some(name) = call.args.first().and_then(constant_text)
+            {
+                self.facts.tables.push(name);
+            }
+            super::ast::children(&expr.kind, &mut |it| queue.push_back(it));
+        }
+    }
+}
+
+enum Item<'a> {
+    /// Whether it stands directly in a call.
+    Expr(&'a Expr, bool),
+    Keyword(&'a Keyword),
+    Loop(&'a super::ast::CompFor),
+    Piece(&'a Piece),
+}
+
+fn enqueue<'a>(expr: &'a Expr, queue: &mut VecDeque<Item<'a>>) {
+    match &expr.kind {
+        Kind::Call(call) => {
+            queue.push_back(Item::Expr(&call.function, true));
+            queue.extend(call.args.iter().map(|it| Item::Expr(it, true)));
+            queue.extend(call.keywords.iter().map(Item::Keyword));
+        }
+        Kind::Comprehension(it) => {
+            queue.push_back(Item::Expr(&it.item, false));
+            queue.extend(it.value.iter().map(|it| Item::Expr(it, false)));
+            queue.extend(it.loops.iter().map(Item::Loop));
+        }
+        Kind::FString(pieces) => queue.extend(pieces.iter().map(Item::Piece)),
+        kind => super::ast::children(kind, &mut |it| queue.push_back(Item::Expr(it, false))),
+    }
+}
+
+/// The arguments as constants: calls are left out, what is no constant is nothing.
+fn arguments(call: &Call) -> Vec<Option<Value>> {
+    call.args.iter().filter(|it| !matches!(it.kind, Kind::Call(_))).map(constant).collect()
+}
+
+fn constant(expr: &Expr) -> Option<Value> {
+    match &expr.kind {
+        Kind::Const(constant) => match constant {
+            Const::None => Some(Value::Null),
+            Const::Bool(it) => Some(json!(it)),
+            Const::Int(it) => Some(json!(it)),
+            Const::Big(it) => Some(json!(it.to_string())),
+            Const::Float(it) => Some(json!(it)),
+            Const::Str(it) => Some(json!(&**it)),
+            Const::Bytes(_) | Const::Imaginary | Const::Ellipsis => None,
+        },
+        Kind::Name(name) => Some(json!(&*name.text)),
+        Kind::Unary(operator, it) => {
+            let value = constant(it)?;
+            if *operator != Unary::Minus {
+                return Some(value);
+            }
+            match (value.as_i64(), value.as_f64()) {
+                (Some(it), _) => Some(json!(it.checked_neg()?)),
+                (None, Some(it)) => Some(json!(-it)),
+                (None, None) => Some(value),
+            }
+        }
+        Kind::Binary(_, left, right) => constant(left).filter(|it| !it.is_null()).or_else(|| constant(right)),
+        Kind::List(items) => Some(Value::Array(items.iter().map(|it| constant(it).unwrap_or_default()).collect())),
+        _ => None,
+    }
+}
+
+fn constant_text(expr: &Expr) -> Option<String> {
+    match &expr.kind {
+        Kind::Const(Const::Str(it)) => Some(it.to_string()),
+        Kind::Const(Const::Int(it)) => Some(it.to_string()),
+        Kind::Const(Const::Big(it)) => Some(it.to_string()),
+        Kind::Const(Const::Float(it)) => Some(super::text::float(*it)),
+        Kind::Binary(super::ast::Binary::Add, left, right) => Some(constant_text(left)? + &constant_text(right)?),
+        _ => None,
+    }
+}
+
+/// Python's truth of a constant.
+fn is_some(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(it) => *it,
+        Value::Number(it) => it.as_f64() != Some(0.0),
+        Value::String(it) => !it.is_empty(),
+        Value::Array(it) => !it.is_empty(),
+        Value::Object(it) => !it.is_empty(),
+    }
+}
+
+fn key(name: &Value) -> String {
+    name.as_str().map_or_else(|| name.to_string(), str::to_owned)
+}
+
+fn named(name: &Value) -> ParamDecl {
+    let literal = (!name.is_string() || name == "").then(|| name.clone());
+    ParamDecl { name: key(name), literal_name: literal, ..Default::default() }
+}
+
+const BIGGEST_SAFE: i64 = (1 << 53) - 1;
+
+fn safe(value: Value) -> Value {
+    match value.as_i64() {
+        Some(it) if it > BIGGEST_SAFE => json!(it.to_string()),
+        _ => value,
+    }
+}
+
+fn declaration(function: &str, name: &Value, args: &[Option<Value>], keywords: &[Keyword]) -> ParamDecl {
+    let mut decl = named(name);
+    let is_array = function == "Array";
+    decl.type_name = match args.get(1) {
+        Some(Some(item)) if is_array => format!("Array({})", key(item)),
+        _ if is_array => "Array(String)".to_owned(),
+        _ => function.to_owned(),
+    };
+    let mut default = args.get(if is_array { 2 } else { 1 }).cloned().flatten();
+    for keyword in keywords {
+        let Some(keyword_name) = &keyword.name else { continue };
+        let value = constant(&keyword.value).unwrap_or_default();
+        match (&**keyword_name, &value) {
+            ("default", _) => {
+                default = Some(value);
+                continue;
+            }
+            ("description", Value::String(it)) => decl.description = Some(it.clone()),
+            ("required", Value::Bool(it)) => decl.required = Some(*it),
+            ("enum", Value::Array(it)) => decl.enumeration = Some(it.clone()),
+            ("example", _) => decl.example = Some(value.clone()),
+            ("format", Value::String(it)) => decl.format = Some(it.clone()),
+            _ => {}
+        }
+        decl.keywords.insert(keyword_name.to_string(), value);
+    }
+    decl.default = default.filter(|it| !it.is_null() && (!is_array || is_some(it))).map(safe);
+    decl
+}
