@@ -123,7 +123,7 @@ fn rendered(reporter: &mut Reporter<'_>, text: &Mapped, template: &Template, con
 }
 
 pub(super) fn render_options(context: &Context) -> RenderOptions {
-    RenderOptions { test_mode: true, secrets: context.secrets.keys().cloned().collect() }
+    RenderOptions { test_mode: true, secrets: context.secrets.keys().cloned().collect(), ..RenderOptions::default() }
 }
 
 fn template_error(reporter: &mut Reporter<'_>, text: &Mapped, error: TemplateError) {

@@ -181,7 +181,7 @@ fn node_wire(who: &Who, pipe: &Pipe, index: usize, id: String) -> NodeWire {
     dependencies.sort();
     dependencies.dedup();
     let mut declared: Vec<ParamWire> = Vec::new();
-    for ParamDecl { name, type_name, default, required, description } in params {
+    for ParamDecl { name, type_name, default, required, description, .. } in params {
         if !declared.iter().any(|it| it.name == name) {
             declared.push(ParamWire { name, kind: type_name, default, required, description });
         }
