@@ -115,7 +115,7 @@ impl Environment {
 fn without_value(error: &dotenvy::Error) -> String {
     match error {
         dotenvy::Error::LineParse(line, at) => {
-            let name = line.split('=').next().unwrap_or_default().trim();
+            let name = line.split(|it: char| it == '=' || it.is_whitespace()).next().unwrap_or_default();
             format!("the line that begins with `{name}` is not NAME=value (character {at})")
         }
         error => error.to_string(),
