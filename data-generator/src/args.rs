@@ -64,6 +64,9 @@ pub struct Args {
     /// Makes the topic first, if it is not there.
     #[arg(long, alias = "create_topic")]
     pub create_topic: bool,
+    /// Prints, before anything is sent, the end of each partition: {"0": 17, ...}.
+    #[arg(long)]
+    pub positions: bool,
     /// How many partitions a topic that is made has.
     #[arg(long, default_value_t = 4)]
     pub partitions: i32,

@@ -13,6 +13,7 @@ use rdkafka::{
     producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer},
 };
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -100,6 +101,18 @@ impl Delivery {
             bail!("no broker answers at {} by {}: {reason}", args.bootstrap_servers, args.security_protocol);
         }
         Ok(Delivery { producer, counter, topic: args.topic.clone() })
+    }
+
+    /// The end of each partition: where the next message will stand.
+    pub fn positions(&self) -> anyhow::Result<BTreeMap<i32, i64>> {
+        let client = self.producer.client();
+        let metadata = client.fetch_metadata(Some(&self.topic), FIRST_ANSWER)?;
+        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        let end = |partition: i32| -> anyhow::Result<(i32, i64)> {
+            let (_, end) = client.fetch_watermarks(&self.topic, partition, FIRST_ANSWER)?;
+            Ok((partition, end))
+        };
+        partitions.map(|it| end(it.id())).collect()
     }
 
     /// Hands a message over; waits when too many are on their way.

@@ -37,6 +37,9 @@ fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     let delivery = Delivery::open(args)?;
+    if args.positions {
+        println!("{}", serde_json::to_string(&delivery.positions()?)?);
+    }
     let mut generator = Generator::new(args.seed);
     let mut pace = Pace::new(args.mps);
     let mut round = 0;

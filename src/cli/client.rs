@@ -27,10 +27,10 @@ pub(super) enum ClientError {
     Denied { message: String },
     /// Another 4xx.
     #[error("{message}")]
-    Refused { status: u16, message: String, body: Box<Value> },
+    Refused { status: u16, message: String },
     /// 5xx, or an answer that makes no sense.
     #[error("the server failed: {message}")]
-    Server { message: String, body: Box<Value> },
+    Server { message: String },
     /// The answer stopped before its end.
     #[error("the server cut its answer off; its log says why")]
     Cut,
@@ -43,14 +43,6 @@ impl ClientError {
     /// The user can do something about it.
     pub(super) fn is_users(&self) -> bool {
         !matches!(self, ClientError::Server { .. } | ClientError::Cut)
-    }
-
-    /// What the server replied with.
-    pub(super) fn body(&self) -> Option<&Value> {
-        match self {
-            ClientError::Refused { body, .. } | ClientError::Server { body, .. } => Some(body),
-            _ => None,
-        }
     }
 }
 
@@ -142,15 +134,14 @@ impl Client {
             Some(error) => error.to_owned(),
             None => format!("{status} {}", text.trim().chars().take(200).collect::<String>()).trim_end().to_owned(),
         };
-        let body = Box::new(body);
         Err(match status {
             StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => ClientError::Denied { message },
-            status if status.is_client_error() => ClientError::Refused { status: status.as_u16(), message, body },
+            status if status.is_client_error() => ClientError::Refused { status: status.as_u16(), message },
             _ => {
                 if let Some(id) = request_id {
                     message = format!("{message} (request {id})");
                 }
-                ClientError::Server { message, body }
+                ClientError::Server { message }
             }
         }
         .into())
@@ -185,7 +176,7 @@ async fn json(response: Response) -> anyhow::Result<Value> {
     }
     serde_json::from_slice(&bytes).map_err(|_| {
         let message = "its answer is not JSON; is it a birdhouse?".to_owned();
-        ClientError::Server { message, body: Box::new(Value::Null) }.into()
+        ClientError::Server { message }.into()
     })
 }
 

@@ -7,7 +7,11 @@ use super::{
     printer::{PrintError, Printer},
     settings::Environment,
 };
-use crate::engine::{EngineError, EngineErrorKind};
+use crate::{
+    app::AppError,
+    engine::{EngineError, EngineErrorKind},
+    store::StoreError,
+};
 
 /// The user can do something about it, and the words say what: exit code 1. Everything else is ours: 2.
 #[derive(Debug, thiserror::Error)]
@@ -25,17 +29,30 @@ pub fn report(error: &anyhow::Error) -> u8 {
         return 0;
     }
     let printer = Printer::new(&Environment::of_variables());
-    let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
-    printer.error(&error.to_string(), &causes);
+    // Errors that are shown as their cause say the same thing twice.
+    let mut words: Vec<String> = error.chain().map(ToString::to_string).collect();
+    words.dedup();
+    printer.error(&words[0], &words[1..]);
     if is_users(error) { 1 } else { 2 }
 }
 
 fn is_users(error: &anyhow::Error) -> bool {
     error.downcast_ref::<UserError>().is_some()
         || error.downcast_ref::<ClientError>().is_some_and(ClientError::is_users)
-        || error.downcast_ref::<EngineError>().is_some_and(|it| {
-            matches!(it.kind, EngineErrorKind::Missing | EngineErrorKind::Locked | EngineErrorKind::Query)
-        })
+        || error.downcast_ref::<AppError>().is_some_and(apps_are_users)
+        || error.downcast_ref::<EngineError>().is_some_and(engines_are_users)
+}
+
+fn apps_are_users(error: &AppError) -> bool {
+    match error {
+        AppError::Store(error) => !matches!(error, StoreError::Database(_) | StoreError::Damaged(_)),
+        AppError::Engine(error) => engines_are_users(error),
+        _ => false,
+    }
+}
+
+fn engines_are_users(error: &EngineError) -> bool {
+    matches!(error.kind, EngineErrorKind::Missing | EngineErrorKind::Locked | EngineErrorKind::Query)
 }
 
 #[cfg(test)]

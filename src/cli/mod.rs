@@ -6,12 +6,16 @@
 mod args;
 mod client;
 mod commands;
-mod discover;
+pub mod discover;
 mod fault;
+mod logs;
+mod port;
 mod printer;
+mod pushing;
 mod serving;
 mod settings;
 mod tinyb;
+mod watch;
 
 pub use fault::report;
 

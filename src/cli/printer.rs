@@ -34,7 +34,6 @@ pub(super) enum Colour {
     Green,
     Yellow,
     Bold,
-    Dim,
 }
 
 /// What a progress bar counts.
@@ -205,7 +204,6 @@ fn paint(wanted: bool, colour: Colour, text: &str) -> String {
         Colour::Green => "32",
         Colour::Yellow => "33;1",
         Colour::Bold => "1",
-        Colour::Dim => "2",
     };
     if wanted { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }

@@ -145,6 +145,11 @@ impl Settings {
         self.environment.get(name)
     }
 
+    /// A path as one would type it here.
+    pub(super) fn shown(&self, path: &Path) -> String {
+        path.strip_prefix(&self.folder).unwrap_or(path).display().to_string()
+    }
+
     pub(super) fn tinyb_path(&self) -> PathBuf {
         self.folder.join(".tinyb")
     }

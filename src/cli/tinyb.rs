@@ -17,16 +17,15 @@ pub(super) struct Tinyb(Map<String, Value>);
 
 impl Host {
     pub(super) fn new(text: &str) -> Result<Host, String> {
-        let text = text.trim().trim_end_matches('/');
-        let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-        let address = text.split_once("://").map_or("", |(_, address)| address);
-        if !text.starts_with("http://") && !text.starts_with("https://") || address.is_empty() {
+        let (scheme, address) = text.trim().split_once("://").unwrap_or(("http", text.trim()));
+        let address = address.trim_end_matches('/');
+        if !["http", "https"].contains(&scheme) || address.is_empty() {
             return Err(format!("`{text}` is no address of a server, like http://localhost:7181"));
         }
         if address.contains('@') {
             return Err("an address must not hold a name and password; give the token by --token".to_owned());
         }
-        Ok(Host(text))
+        Ok(Host(format!("{scheme}://{address}")))
     }
 
     pub(super) fn local(port: u16) -> Host {

@@ -1,17 +1,15 @@
 //! Refused rows on their way into `<data source>_quarantine`.
 //!
 //! In: [`Rejected`] rows. Out: a [`Block`] with every column of the data source as text and the reasons.
-//! The table itself is made elsewhere: [`EXTRA`] is what it has besides the data source's columns.
+//! The table itself is made elsewhere, with [`QUARANTINE_COLUMNS`] besides the data source's columns.
 
 use super::decode::{Problem, Rejected, Schema};
 use crate::{
+    ddl::QUARANTINE_COLUMNS,
     name::ColumnName,
     native::{Block, Buffer},
     sql::ColumnType,
 };
-
-/// The columns that follow the data source's own, which are all `Nullable(String)`.
-pub use crate::ddl::QUARANTINE_COLUMNS as EXTRA;
 
 /// One block of everything that was refused. `now` is in seconds since 1970: of the batch, not of the row,
 /// so that a batch that is inserted again is the same.
@@ -22,8 +20,7 @@ pub fn block(schema: &Schema, rejected: &[Rejected], import_id: Option<&str>, no
     let date_time = ColumnType::DateTime { zone: None };
     let mut columns: Vec<(ColumnName, &ColumnType, Buffer)> = Vec::new();
     for (at, name) in schema.columns().enumerate() {
-        // A column called like one of the quarantine's own is not kept there twice.
-        if EXTRA.iter().any(|(extra, _)| *extra == name.as_str()) {
+        if QUARANTINE_COLUMNS.iter().any(|(extra, _)| *extra == name.as_str()) {
             continue;
         }
         let mut buffer = Buffer::new(&nullable);
@@ -66,7 +63,7 @@ mod tests {
         let row = Rejected { raw: b"{".to_vec(), ..Rejected::default() };
         let block = block(&schema, &[row], None, 0);
         let columns = block.columns.iter().map(|(name, it)| (name.as_str().to_owned(), it.to_string()));
-        let wanted = EXTRA.map(|(name, it)| (name.to_owned(), it.to_owned()));
+        let wanted = QUARANTINE_COLUMNS.map(|(name, it)| (name.to_owned(), it.to_owned()));
         assert_eq!(columns.collect::<Vec<_>>(), wanted);
         assert_eq!(block.rows, 1);
     }

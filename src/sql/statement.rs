@@ -16,7 +16,7 @@ pub fn insert_settings(head: &Sql, token: Option<&str>) -> Sql {
     let mut sql = head.clone();
     sql.push(
         " SETTINGS async_insert = 0, input_format_skip_unknown_fields = 0, max_insert_block_size = 1000000000, \
-         min_insert_block_size_rows = 0, min_insert_block_size_bytes = 0, \
+         min_insert_block_size_rows = 0, min_insert_block_size_bytes = 0, max_partitions_per_insert_block = 0, \
          deduplicate_insert_select = 'enable_when_possible', \
          deduplicate_blocks_in_dependent_materialized_views = 1, ",
     );

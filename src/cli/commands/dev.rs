@@ -1,12 +1,227 @@
-//! `birdhouse dev`.
+//! `birdhouse dev`: a server for this folder's project that follows every change.
 
-use crate::cli::{fault::user, printer::Printer, settings::Settings};
+use crate::{
+    cli::{
+        args::ServerArgs,
+        client::Client,
+        discover::{self, Fixture, ProjectFiles},
+        fault::user,
+        logs,
+        printer::{Colour, Printer},
+        pushing::{self, Wish},
+        serving::Serving,
+        settings::{LogLevel, Settings, Target},
+        tinyb::{Host, Tinyb},
+        watch::Watch,
+    },
+    datafile,
+    diagnostic::Source,
+};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant, SystemTime},
+};
 
-/// Serve this folder and push every change.
+/// Serve this folder's project and push every change
+///
+/// Starts a server, deploys the project with its fixtures (where a data source has no rows yet), and deploys
+/// again whenever a file of it is saved. A mistake shows where it is; the last good project keeps answering.
+/// What would lose or rewrite stored rows is refused, as by `birdhouse push`.
+///
+/// Host and admin token are written to .tinyb, so that other commands and curl find them:
+///   birdhouse dev
+///   birdhouse sql 'select count() from events'
+///   curl "http://localhost:7181/v0/pipes/my_endpoint.json?token=$(jq -r .token .tinyb)"
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// Let .tinyb forget the other server that it is about
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What is known of the project that was sent last.
+#[derive(Default)]
+struct Last {
+    sources: Vec<Source>,
+    failed: bool,
+    /// When each fixture was saved that has been loaded, or that found rows in its place.
+    fixtures: BTreeMap<PathBuf, Option<SystemTime>>,
+    /// The server's connections at that time: a new one may be what was missing.
+    connections: Vec<String>,
+}
+
+/// How often a project that failed looks for a connection that somebody made meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
-    let _ = (args, settings, printer);
-    Err(user("`birdhouse dev` is not there yet"))
+    let server = settings.server(&args.server)?;
+    logs::begin(&settings.log, LogLevel::Warn);
+    let files = discover::project(&settings.folder).map_err(|error| user(format!("the project: {error}")))?;
+    if files.sources.is_empty() {
+        return Err(user(format!(
+            "there is no project in {}: no .datasource or .pipe file",
+            settings.folder.display()
+        )));
+    }
+    let context = datafile::Context { environment: files.environment, ..datafile::Context::default() };
+    let watch = Watch::new(&settings.folder, &server.data_dir)?;
+    let serving = Serving::open(&server, settings, context)?;
+    serving.hand_over_token(&server)?;
+    let host = Host::local(serving.port());
+    let token = serving.admin_token();
+    let remembered = remember(&host, &token, args.force, settings, printer)?;
+    serving.announce(settings, printer, &[remembered]);
+    let client = Client::new(&Target { host, token: Some(token), named: true })?;
+    serving.run(follow(watch, &client, settings, printer))
+}
+
+/// Makes this server the one of this folder, unless the folder belongs to another one.
+fn remember(host: &Host, token: &str, force: bool, settings: &Settings, printer: &Printer) -> anyhow::Result<String> {
+    let path = settings.tinyb_path();
+    let mut tinyb = Tinyb::read(&path)?;
+    if let Some(other) = tinyb.host().filter(|it| it != host && !force) {
+        printer.warning(format!(
+            ".tinyb is about {other} and stays so: other commands need --host {host}; `birdhouse dev --force` changes it"
+        ));
+        return Ok(format!("its data is in {}", settings.shown(&settings.data_dir(None))));
+    }
+    tinyb.set(host, token);
+    tinyb.write(&path)?;
+    let ignored = fs::read_to_string(settings.folder.join(".gitignore")).unwrap_or_default();
+    if settings.folder.join(".git").exists() && !ignored.contains(".tinyb") {
+        printer.warning(".tinyb holds a token: add it to .gitignore");
+    }
+    Ok("its host and admin token are in .tinyb".to_owned())
+}
+
+/// Pushes now and after every change, for ever.
+async fn follow(mut watch: Watch, client: &Client, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
+    let mut last = Last::default();
+    push(&mut last, client, settings, printer).await?;
+    loop {
+        if last.failed {
+            tokio::select! {
+                changed = watch.changed() => changed?,
+                () = connection_made(client, &last.connections) => last.sources.clear(),
+            }
+        } else {
+            watch.changed().await?;
+        }
+        push(&mut last, client, settings, printer).await?;
+    }
+}
+
+/// Waits until the server's connections are others than these.
+async fn connection_made(client: &Client, before: &[String]) {
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        if connections(client).await.is_some_and(|it| it != before) {
+            return;
+        }
+    }
+}
+
+async fn connections(client: &Client) -> Option<Vec<String>> {
+    let reply = client.get("/v0/connectors").await.ok()?;
+    let connectors = reply["connectors"].as_array()?;
+    Some(connectors.iter().map(|it| it["name"].as_str().unwrap_or_default().to_owned()).collect())
+}
+
+/// Sends the project if it has changed. What is wrong with it is printed; only the terminal's end is an error.
+async fn push(last: &mut Last, client: &Client, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    let files = match discover::project(&settings.folder) {
+        Ok(files) => files,
+        Err(error) => {
+            printer.warning(format!("the project cannot be read: {error}"));
+            return Ok(());
+        }
+    };
+    let fixtures = changed_fixtures(last, &files);
+    if files.sources == last.sources && fixtures.is_empty() {
+        return Ok(());
+    }
+    let first = last.fixtures.is_empty();
+    if files.sources != last.sources {
+        last.sources = files.sources.clone();
+        last.failed = true;
+        if pushing::readable(&files, printer).is_err() {
+            return keeps_serving(printer);
+        }
+        let wish = Wish { hold_consumers: !fixtures.is_empty(), ..Wish::default() };
+        last.connections = connections(client).await.unwrap_or_default();
+        let reply = match pushing::deploy(client, &files.sources, wish).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                printer.error(&format!("{error:#}"), &[]);
+                return keeps_serving(printer);
+            }
+        };
+        reply.print_diagnostics(&files.sources, printer);
+        reply.print_plan(printer)?;
+        if reply.is_failed() {
+            return keeps_serving(printer);
+        }
+        last.failed = false;
+        let took = begin.elapsed().as_millis();
+        match reply.is_unchanged() {
+            true => {
+                printer.line(format!("{} the project is unchanged ({took} ms)", printer.paint(Colour::Green, "ok")))?
+            }
+            false => printer.line(format!("{} deployed in {took} ms", printer.paint(Colour::Green, "ok")))?,
+        }
+    }
+    load(last, fixtures, first, &files, client, printer).await
+}
+
+/// Loads fixtures, and lets the rows go on that waited for them.
+async fn load(
+    last: &mut Last,
+    mut fixtures: Vec<Fixture>,
+    first: bool,
+    files: &ProjectFiles,
+    client: &Client,
+    printer: &Printer,
+) -> anyhow::Result<()> {
+    if fixtures.is_empty() {
+        return Ok(());
+    }
+    for fixture in &fixtures {
+        last.fixtures.insert(fixture.path.clone(), saved_at(fixture));
+    }
+    let loaded = async {
+        if first {
+            // What an earlier run has left is kept; a fixture that is saved from now on takes its place.
+            fixtures = pushing::without_rows(client, fixtures).await?;
+        }
+        pushing::load(client, &fixtures, &files.root, printer).await?;
+        pushing::release_consumers(client).await
+    };
+    if let Err(error) = loaded.await {
+        if error.is::<crate::cli::printer::PrintError>() {
+            return Err(error);
+        }
+        printer.error(&format!("{error:#}"), &[]);
+    }
+    Ok(())
+}
+
+fn keeps_serving(printer: &Printer) -> anyhow::Result<()> {
+    let head = printer.paint(Colour::Red, "not deployed;");
+    Ok(printer.line(format!("{head} the last good project keeps serving"))?)
+}
+
+/// The fixtures that were saved since they were last looked at.
+fn changed_fixtures(last: &Last, files: &ProjectFiles) -> Vec<Fixture> {
+    let changed = |fixture: &&Fixture| last.fixtures.get(&fixture.path) != Some(&saved_at(fixture));
+    files.fixtures.iter().filter(changed).cloned().collect()
+}
+
+fn saved_at(fixture: &Fixture) -> Option<SystemTime> {
+    fs::metadata(&fixture.path).and_then(|it| it.modified()).ok()
 }

@@ -1,12 +1,41 @@
-//! `birdhouse serve`.
+//! `birdhouse serve`: a server until somebody stops it.
 
-use crate::cli::{fault::user, printer::Printer, settings::Settings};
+use crate::{
+    cli::{
+        args::ServerArgs,
+        logs,
+        printer::Printer,
+        serving::Serving,
+        settings::{LogLevel, Settings},
+    },
+    datafile,
+};
 
-/// Serve.
+/// Run a server on this machine
+///
+/// Listens on 127.0.0.1 and ::1 only. Tables, tokens and the deployed project are in the data directory, which
+/// one server at a time can have; they are there again at the next start.
+///
+/// The first start makes the admin token and writes it to a file in the data directory, for your eyes only;
+/// `birdhouse auth` reads it. BIRDHOUSE_ADMIN_TOKEN sets its value instead. SIGTERM or Ctrl-C stop the server
+/// when running requests have their answers and rows on their way have arrived.
+///   birdhouse serve
+///   birdhouse serve --port 7182 --data-dir /var/lib/birdhouse --memory 4G --log-format json
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    server: ServerArgs,
+}
 
 pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
-    let _ = (args, settings, printer);
-    Err(user("`birdhouse serve` is not there yet"))
+    let server = settings.server(&args.server)?;
+    logs::begin(&settings.log, LogLevel::Info);
+    let serving = Serving::open(&server, settings, datafile::Context::default())?;
+    let mut lines = vec![format!("its data is in {}", settings.shown(&server.data_dir))];
+    if let Some(file) = serving.hand_over_token(&server)? {
+        lines.push(format!("its admin token is in {}; `birdhouse auth` remembers it", settings.shown(&file)));
+    }
+    serving.announce(settings, printer, &lines);
+    serving.run(std::future::pending())
 }

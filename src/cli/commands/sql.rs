@@ -1,13 +1,20 @@
 //! `birdhouse sql`: asks a running server, or an engine in this process.
 
 use super::wait;
-use crate::cli::{
-    args::TargetArgs,
-    client::{Client, ClientError},
-    fault::user,
-    printer::Printer,
-    settings::Settings,
+use crate::{
+    cli::{
+        args::{ServerArgs, TargetArgs},
+        client::{Client, ClientError},
+        fault::user,
+        logs,
+        printer::Printer,
+        serving::Serving,
+        settings::{LogLevel, ServerSettings, Settings, Target},
+        tinyb::Host,
+    },
+    datafile,
 };
+use anyhow::Context;
 use std::io::{IsTerminal, Read};
 
 /// Ask something in SQL
@@ -125,10 +132,21 @@ fn with_format(query: &str, format: OutputFormat) -> String {
     }
 }
 
-/// Runs a query on an engine of this process, over a folder that is thrown away.
+/// Runs a query on a server of this process's own, over a folder that is thrown away: the answer is the one that
+/// any server gives.
 fn local(query: &str, format: OutputFormat, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
-    let _ = (query, format, settings, printer);
-    Err(user("the engine of this process cannot be asked yet"))
+    let folder = tempfile::tempdir().context("there is no room for a temporary folder")?;
+    let server = ServerSettings {
+        port: 0,
+        data_dir: folder.path().join("data"),
+        admin_token: None,
+        ..settings.server(&ServerArgs::default())?
+    };
+    logs::begin(&settings.log, LogLevel::Error);
+    let serving = Serving::open(&server, settings, datafile::Context::default())?;
+    let target = Target { host: Host::local(serving.port()), token: Some(serving.admin_token()), named: true };
+    let client = Client::new(&target)?;
+    serving.run(ask(&client, &with_format(query, format), printer))
 }
 
 #[cfg(test)]

@@ -19,6 +19,9 @@ use schema::{Field, Origin};
 use std::sync::Arc;
 use take::{Taken, Taking};
 
+/// A JSON row that is larger is refused, as Kafka messages are.
+pub const MAX_ROW: usize = 10 << 20;
+
 /// A row that was not taken, with everything it was.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rejected {
@@ -58,6 +61,16 @@ pub struct Message<'a> {
     /// Milliseconds since 1970.
     pub timestamp: i64,
     pub headers: &'a [(String, Vec<u8>)],
+}
+
+/// A message that the engine did not take, for the reason that it gave.
+pub fn refuse(schema: &Schema, message: &Message<'_>, reason: &str) -> Rejected {
+    Rejected {
+        raw: message.value.unwrap_or_default().to_vec(),
+        values: extract::values(schema, Input::Message(message)),
+        errors: vec![Problem { column: String::new(), message: reason.to_owned() }],
+        source: message.source(),
+    }
 }
 
 /// Takes rows one by one; [`finish`](Decoder::finish) gives what they became.
@@ -109,6 +122,12 @@ enum Input<'a> {
     Fields(&'a [Option<&'a str>]),
 }
 
+impl Message<'_> {
+    fn source(&self) -> String {
+        format!("{}:{}:{}", self.topic, self.partition, self.offset)
+    }
+}
+
 impl Decoder {
     pub fn new(schema: Arc<Schema>) -> Decoder {
         let row = Row {
@@ -122,19 +141,17 @@ impl Decoder {
 
     /// A row of JSON. `source` is asked only if it is refused.
     pub fn json(&mut self, row: &[u8], source: impl FnOnce() -> String) {
-        self.take(Input::Json(row), row, source);
+        self.take(Input::Json(row), || row.to_vec(), source);
     }
 
     /// A Kafka message. One without a value is an object without fields.
     pub fn message(&mut self, message: &Message<'_>) {
-        let raw = message.value.unwrap_or_default();
-        self.take(Input::Message(message), raw, || {
-            format!("{}:{}:{}", message.topic, message.partition, message.offset)
-        });
+        let raw = || message.value.unwrap_or_default().to_vec();
+        self.take(Input::Message(message), raw, || message.source());
     }
 
     /// A CSV row's fields, by column as [`CsvLayout`] orders them.
-    pub fn fields(&mut self, fields: &[Option<&str>], raw: &[u8], source: impl FnOnce() -> String) {
+    pub fn fields(&mut self, fields: &[Option<&str>], raw: impl FnOnce() -> Vec<u8>, source: impl FnOnce() -> String) {
         self.take(Input::Fields(fields), raw, source);
     }
 
@@ -174,7 +191,7 @@ impl Decoder {
         Decoded { blocks, rows, rejected: std::mem::take(&mut self.rejected) }
     }
 
-    fn take(&mut self, input: Input<'_>, raw: &[u8], source: impl FnOnce() -> String) {
+    fn take(&mut self, input: Input<'_>, raw: impl FnOnce() -> Vec<u8>, source: impl FnOnce() -> String) {
         if self.groups.is_empty() {
             // Most rows have all that they can have; others make a group of their own.
             self.groups.push(Group::new(&self.schema, |_, field| field.origin == Origin::Nowhere));
@@ -189,7 +206,7 @@ impl Decoder {
                 Taken::Refused => {
                     let values = extract::values(&self.schema, input);
                     let errors = std::mem::take(&mut self.row.problems);
-                    self.rejected.push(Rejected { raw: raw.to_vec(), values, errors, source: source() });
+                    self.rejected.push(Rejected { raw: raw(), values, errors, source: source() });
                     return;
                 }
                 Taken::Elsewhere => {

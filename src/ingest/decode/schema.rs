@@ -148,6 +148,11 @@ impl Schema {
         })
     }
 
+    /// Whether a message's headers go into a column.
+    pub fn wants_headers(&self) -> bool {
+        self.store_headers && self.columns.iter().any(|it| it.origin == Origin::Meta(KafkaMeta::Headers))
+    }
+
     /// The columns that rows can have a value for, in the data source's order: all but the materialized ones
     /// and those whose type cannot be sent.
     pub fn columns(&self) -> impl ExactSizeIterator<Item = &ColumnName> {

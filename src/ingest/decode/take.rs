@@ -4,7 +4,7 @@
 //! another group. After anything but success the group is as it was.
 
 use super::{
-    Group, Input, Message, Problem, Row, Schema, Seen,
+    Group, Input, MAX_ROW, Message, Problem, Row, Schema, Seen,
     convert::{self, Bad, Kind},
     json,
     schema::{Fallback, Field, Origin},
@@ -12,9 +12,6 @@ use super::{
 };
 use crate::{native::Buffer, project::KafkaMeta};
 use std::cmp::Ordering;
-
-/// A JSON row that is larger is refused, as Kafka messages are.
-const MAX_ROW: usize = 10 << 20;
 
 /// Messages show this much of a value.
 const SHOWN: usize = 200;

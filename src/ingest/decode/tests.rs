@@ -399,10 +399,10 @@ fn csv_fields_go_by_header_or_by_place() {
     let mut decoder = Decoder::new(Arc::new(schema));
     let mut fields = Vec::new();
     header.arrange(&["x", "1"], &mut fields);
-    decoder.fields(&fields, b"x,1", String::new);
+    decoder.fields(&fields, || b"x,1".to_vec(), String::new);
     for record in [["2", "y", "z", "3"], ["3", "", "", ""], ["", "y", "\\N", "1"]] {
         place.arrange(&record, &mut fields);
-        decoder.fields(&fields, b"", String::new);
+        decoder.fields(&fields, Vec::new, String::new);
     }
     let decoded = decoder.finish();
     assert_eq!(rows(&decoded), ["1|x|NULL|9", "2|y|z|3", "3||NULL|9"]);

@@ -4,13 +4,26 @@
 //! In: a [`Source`]. Out: rows in its table and quarantine, offsets in [`Offsets`], observations. Projects
 //! and HTTP are not known here.
 
+mod check;
+mod pending;
+mod reader;
 mod settings;
+mod shared;
+mod writer;
 
+pub use check::{BrokerError, check_broker};
 pub use settings::{BadSettings, SaslMechanism, SecurityProtocol, Settings};
 
-use super::Target;
+use super::{Target, batch::Writer, decode::Schema};
 use crate::{engine::Engine, observe::Sink};
-use std::{fmt, sync::Arc, time::Duration};
+use pending::Stream;
+use rdkafka::{config::FromClientConfigAndContext, consumer::BaseConsumer};
+use reader::Reader;
+use shared::{Shared, Voice};
+use std::{collections::BTreeMap, fmt, sync::Arc, thread, time::Duration};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use writer::Task;
 
 /// A data source that is fed from a topic. `target.datasource.kafka` is set.
 #[derive(Debug, Clone)]
@@ -79,9 +92,15 @@ pub enum State {
     Stopped,
 }
 
-/// A running consumer.
+/// A running consumer. Dropping it stops it too, but nobody waits for the end.
 #[derive(Debug)]
-pub struct Consumer {}
+pub struct Consumer {
+    shared: Arc<Shared>,
+    writer: Writer,
+    stop: CancellationToken,
+    reading: Option<thread::JoinHandle<()>>,
+    writing: Option<tokio::task::JoinHandle<()>>,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -97,36 +116,110 @@ pub enum StartError {
     Client(String),
 }
 
+/// Batches that wait between reading and inserting.
+const WAITING_BATCHES: usize = 2;
+
+/// How long the end may take; then the process ends without it, and the next start reads again.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Failed inserts in a row after which a consumer is said to fail.
+const FAILING: u32 = 3;
+
 /// Starts reading. Returns at once: a broker or topic that is not there is observed and tried again.
-/// Must be called inside a tokio runtime.
+/// Must be called inside a tokio runtime. May block for a moment, to read the offsets.
 pub fn start(context: &Context, source: Source) -> Result<Consumer, StartError> {
-    let _ = (context, source);
-    Ok(Consumer {})
+    let datasource = source.target.datasource.clone();
+    let name = datasource.name.as_str();
+    let kafka = datasource.kafka.as_ref().ok_or_else(|| StartError::NotKafka(name.to_owned()))?;
+    let schema = Arc::new(Schema::compile(&datasource)?);
+    let saved = context.offsets.load(&source.id, &kafka.topic).map_err(StartError::Offsets)?;
+    let shared = Shared::new(name, &kafka.topic, &context.sink);
+    let client = client(&source.connection, name, &kafka.group_id, Voice(shared.clone()))?;
+    let (commands, received) = mpsc::channel(WAITING_BATCHES);
+    let stop = CancellationToken::new();
+    let writer = Writer::new(&context.engine, &source.target, &schema, &context.sink);
+    let task = Task {
+        id: source.id.clone(),
+        topic: kafka.topic.clone(),
+        offsets: context.offsets.clone(),
+        writer: writer.clone(),
+        shared: shared.clone(),
+        stop: stop.clone(),
+    };
+    let reader = Reader {
+        client,
+        stream: Arc::new(Stream { id: source.id, topic: kafka.topic.clone(), schema }),
+        reset: kafka.offset_reset,
+        tuning: context.tuning.clone(),
+        shared: shared.clone(),
+        commands,
+        stop: stop.clone(),
+        saved: saved.into_iter().map(|it| (it.partition, it)).collect(),
+        partitions: BTreeMap::new(),
+    };
+    let reading = thread::Builder::new().name(format!("kafka {name}")).spawn(|| reader.run());
+    let reading = reading.map_err(|error| StartError::Client(format!("no thread for `{name}`: {error}")))?;
+    let writing = tokio::spawn(task.run(received));
+    Ok(Consumer { shared, writer, stop, reading: Some(reading), writing: Some(writing) })
+}
+
+fn client(
+    connection: &Settings,
+    datasource: &str,
+    group_id: &str,
+    voice: Voice,
+) -> Result<BaseConsumer<Voice>, StartError> {
+    let mut config = connection.client_config();
+    config
+        .set("client.id", format!("birdhouse/{datasource}"))
+        .set("group.id", group_id)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "false")
+        .set("isolation.level", "read_committed")
+        .set("auto.offset.reset", "error")
+        .set("check.crcs", "true")
+        .set("fetch.wait.max.ms", "100")
+        .set("fetch.message.max.bytes", "16777216")
+        .set("queued.max.messages.kbytes", "16384")
+        // Without a subscription nobody waits for our polls.
+        .set("max.poll.interval.ms", "86400000")
+        .set("statistics.interval.ms", "5000");
+    BaseConsumer::from_config_and_context(&config, voice).map_err(|error| StartError::Client(reader::words(&error)))
 }
 
 impl Consumer {
-    /// Ends reading: an insert under way is finished, what was only read is read again at the next start.
-    pub async fn stop(self) {}
+    /// Ends reading: an insert under way is finished and its offset saved; what was only read is read again
+    /// at the next start.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        let (writing, reading) = (self.writing.take(), self.reading.take());
+        let end = async {
+            if let Some(writing) = writing {
+                _ = writing.await;
+            }
+            if let Some(reading) = reading {
+                _ = tokio::task::spawn_blocking(|| reading.join()).await;
+            }
+        };
+        _ = tokio::time::timeout(PATIENCE, end).await;
+    }
 
     pub fn status(&self) -> Status {
-        Status::default()
+        let mut status = self.shared.status();
+        let (attempts, message) = self.writer.trouble();
+        if attempts >= FAILING && status.state != State::Stopped {
+            status.state = State::Failing;
+            status.last_error = message;
+        }
+        status
     }
 }
 
-/// Asks a broker for its metadata. The error is fit for a user, and holds no secret. Blocks.
-pub fn check_broker(settings: &Settings, timeout: Duration) -> Result<(), BrokerError> {
-    let _ = (settings, timeout);
-    Ok(())
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BrokerError {
-    #[error(transparent)]
-    Settings(#[from] BadSettings),
-    #[error("no connection to {address}: {reason}")]
-    Unreachable { address: String, reason: String },
-    #[error("{0}")]
-    Refused(String),
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
 }
 
 impl Default for Tuning {

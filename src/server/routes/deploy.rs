@@ -8,7 +8,7 @@
 use crate::{
     app::{DeployOptions, DeployReport},
     diagnostic::{self, Diagnostic, Place, Severity},
-    plan::{Action, Step},
+    plan::{Action, Change, Step},
     server::{
         entry::RequestId,
         error::{ApiError, Fault},
@@ -235,8 +235,8 @@ fn wire(report: &DeployReport, check: bool, request_id: &RequestId) -> DeployWir
         }
     }
     let plan = report.plan.steps.iter().map(|step| StepWire {
-        kind: String::new(),
-        text: String::new(),
+        kind: step.sign().to_string(),
+        text: step.to_string(),
         path: step.place.path.to_string(),
         line: position(report, &step.place).map(|(start, _)| start.line),
     });
@@ -260,6 +260,15 @@ fn note(deployment: &mut Deployment, step: &Step) {
         Action::DropView { pipe } | Action::DropPipe { pipe } => {
             (&mut changes.deleted_pipe_names, pipe.name.to_string())
         }
+        Action::ChangeConnection { name, change } => {
+            let names = match change {
+                Change::Created => &mut changes.new_data_connector_names,
+                Change::Changed => &mut changes.changed_data_connector_names,
+                Change::Dropped => &mut changes.deleted_data_connector_names,
+            };
+            (names, name.to_string())
+        }
+        Action::Describe { .. } | Action::Refused { .. } => return,
         Action::GrantToken { token, scope } => {
             let kind = scope.kind.name();
             let (resource, permission) = kind.split_once(':').unwrap_or(("", kind));
@@ -277,7 +286,6 @@ fn note(deployment: &mut Deployment, step: &Step) {
             });
             return;
         }
-        _ => return,
     };
     names.insert(name);
 }

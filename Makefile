@@ -1,0 +1,42 @@
+# A newcomer types two of these: `make demo` and `make test`.
+
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-reset test lint bench torture setup setup-packages
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# Variables given to make (DEMO_EXIT=1, BIRDHOUSE_PORT=7182) are in the demo's environment too.
+demo: setup-packages ## the whole tour: server, Kafka, events, endpoints; DEMO_EXIT=1 ends by itself
+	@echo "Building the release binaries"
+	@$(CARGO) build --release --quiet --package birdhouse --package data-generator
+	@scripts/setup engine target/release/birdhouse
+	@scripts/setup broker
+	@python3 demo/demo.py
+
+demo-reset: ## forgets everything that the demo has stored
+	@python3 demo/demo.py --reset
+
+test: setup ## every test, on the real engine and a real broker
+	$(CARGO) test --workspace
+
+lint: setup-packages ## formatting and Clippy, without a warning
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+bench: setup ## measures against the raw engine; writes target/bench.json
+	$(CARGO) bench --bench bench
+
+ROUNDS ?= 10
+torture: setup ## the tests that stop, kill and restart things, ROUNDS=10 times over
+	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(CARGO) test --quiet --test it kafka || exit 1; done
+
+setup: setup-packages ## installs what building and testing need, and only what is missing
+	@$(CARGO) build --quiet --package birdhouse
+	@scripts/setup engine target/debug/birdhouse
+	@scripts/setup broker
+
+setup-packages:
+	@scripts/setup packages

@@ -1,0 +1,115 @@
+//! Messages of one partition that wait to be inserted together.
+//!
+//! In: messages as they are read. Out: a [`Batch`]: its rows, and the token that names exactly them.
+
+use crate::ingest::{
+    batch::Rows,
+    decode::{Decoded, Decoder, Message, Rejected, Schema, refuse},
+};
+use rdkafka::message::{BorrowedMessage, Headers, Message as _};
+use std::{ops::Range, sync::Arc, time::Instant};
+
+/// What the batches of one consumer have in common.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) id: String,
+    pub(super) topic: String,
+    pub(super) schema: Arc<Schema>,
+}
+
+/// Messages of one partition in the order of their offsets. Their bytes are copied into one piece of memory.
+#[derive(Debug)]
+pub(super) struct Batch {
+    stream: Arc<Stream>,
+    pub(super) partition: i32,
+    pub(super) epoch: u32,
+    pub(super) opened: Instant,
+    bytes: Vec<u8>,
+    messages: Vec<Stored>,
+}
+
+#[derive(Debug)]
+struct Stored {
+    offset: i64,
+    timestamp: i64,
+    key: Option<Range<usize>>,
+    value: Option<Range<usize>>,
+    headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Batch {
+    pub(super) fn new(stream: &Arc<Stream>, partition: i32, epoch: u32) -> Batch {
+        let stream = stream.clone();
+        Batch { stream, partition, epoch, opened: Instant::now(), bytes: Vec::new(), messages: Vec::new() }
+    }
+
+    /// Gives the bytes taken.
+    pub(super) fn push(&mut self, message: &BorrowedMessage<'_>) -> usize {
+        let before = self.bytes.len();
+        let mut keep = |bytes: Option<&[u8]>| {
+            let start = self.bytes.len();
+            bytes.map(|it| {
+                self.bytes.extend_from_slice(it);
+                start..self.bytes.len()
+            })
+        };
+        let (key, value) = (keep(message.key()), keep(message.payload()));
+        let headers = match message.headers() {
+            Some(headers) if self.stream.schema.wants_headers() => {
+                headers.iter().map(|it| (it.key.to_owned(), it.value.unwrap_or_default().to_vec())).collect()
+            }
+            _ => Vec::new(),
+        };
+        let timestamp = message.timestamp().to_millis().unwrap_or_default();
+        self.messages.push(Stored { offset: message.offset(), timestamp, key, value, headers });
+        self.bytes.len() - before + size_of::<Stored>()
+    }
+
+    /// The memory it holds, as [`push`](Batch::push) counted it.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len() + self.messages.len() * size_of::<Stored>()
+    }
+
+    /// The offset that follows its last message.
+    pub(super) fn next_offset(&self) -> i64 {
+        self.messages.last().map_or(0, |it| it.offset + 1)
+    }
+
+    fn message(&self, index: usize) -> Message<'_> {
+        let stored = &self.messages[index];
+        Message {
+            value: stored.value.clone().map(|it| &self.bytes[it]),
+            key: stored.key.clone().map(|it| &self.bytes[it]),
+            topic: &self.stream.topic,
+            partition: self.partition,
+            offset: stored.offset,
+            timestamp: stored.timestamp,
+            headers: &stored.headers,
+        }
+    }
+}
+
+impl Rows for Batch {
+    fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    fn decode(&self, range: Range<usize>) -> Decoded {
+        let mut decoder = Decoder::new(self.stream.schema.clone());
+        for index in range {
+            decoder.message(&self.message(index));
+        }
+        decoder.finish()
+    }
+
+    fn refuse(&self, index: usize, message: &str) -> Rejected {
+        refuse(&self.stream.schema, &self.message(index), message)
+    }
+
+    fn token(&self, range: Range<usize>) -> String {
+        let Stream { id, topic, .. } = &*self.stream;
+        let from = self.messages.get(range.start).map_or(0, |it| it.offset);
+        let to = range.end.checked_sub(1).and_then(|it| self.messages.get(it)).map_or(0, |it| it.offset + 1);
+        format!("k:{id}:{topic}:{}:{from}-{to}:e{}", self.partition, self.epoch)
+    }
+}

@@ -1,0 +1,334 @@
+//! The begin of a consumer's pipe: a thread that finds the topic's partitions, reads them from our own
+//! offsets and cuts batches.
+//!
+//! In: a client, our offsets. Out: commands for the writer. Nothing here inserts. Errors of the client are
+//! news, not reasons to end: the client connects again by itself.
+
+use super::{
+    Position, State, Tuning,
+    pending::{Batch, Stream},
+    shared::{Shared, Voice},
+    writer::Command,
+};
+use crate::{ingest::batch::Rows, observe::Level, project::OffsetReset};
+use rdkafka::{
+    Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+    message::BorrowedMessage,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub(super) struct Reader {
+    pub(super) client: BaseConsumer<Voice>,
+    pub(super) stream: Arc<Stream>,
+    pub(super) reset: OffsetReset,
+    pub(super) tuning: Tuning,
+    pub(super) shared: Arc<Shared>,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) stop: CancellationToken,
+    /// Our own offsets, of partitions that are not read yet.
+    pub(super) saved: BTreeMap<i32, Position>,
+    pub(super) partitions: BTreeMap<i32, Partition>,
+}
+
+/// A partition that is read.
+pub(super) struct Partition {
+    epoch: u32,
+    /// The offset that follows the last message that was read.
+    next_offset: i64,
+    open: Option<Batch>,
+}
+
+/// The writer is gone, or the server stops.
+struct Ended;
+
+/// Something that may be better later, said in words.
+struct NotNow(String);
+
+const ANSWER: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(100);
+const DISCOVERY: Duration = Duration::from_secs(30);
+const SOONEST_RETRY: Duration = Duration::from_millis(500);
+const LATEST_RETRY: Duration = Duration::from_secs(5);
+const COMMIT: Duration = Duration::from_secs(1);
+/// How long the last commit may take.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+impl Reader {
+    pub(super) fn run(mut self) {
+        let mut discovery = Instant::now();
+        let mut retry = SOONEST_RETRY;
+        let mut commit = Instant::now() + COMMIT;
+        while !self.stop.is_cancelled() {
+            let now = Instant::now();
+            if now >= discovery {
+                match self.discover() {
+                    Ok(()) => {
+                        discovery = Instant::now() + DISCOVERY;
+                        retry = SOONEST_RETRY;
+                    }
+                    Err(NotNow(message)) => {
+                        if self.partitions.is_empty() {
+                            self.shared.set_state(State::Waiting);
+                        }
+                        self.shared.complain(Level::Warning, None, "discovery", message);
+                        discovery = Instant::now() + retry;
+                        retry = (retry * 2).min(LATEST_RETRY);
+                    }
+                }
+            }
+            if now >= commit {
+                self.commit();
+                commit = now + COMMIT;
+            }
+            if self.read().is_err() {
+                break;
+            }
+        }
+        self.commit();
+        let until = Instant::now() + FAREWELL;
+        while Instant::now() < until && self.client.poll(Duration::from_millis(50)).is_some() {}
+        self.shared.set_state(State::Stopped);
+    }
+
+    /// Finds partitions that are not read yet and begins to read them.
+    fn discover(&mut self) -> Result<(), NotNow> {
+        let stream = self.stream.clone();
+        let topic = &stream.topic;
+        let metadata = self.client.fetch_metadata(Some(topic), ANSWER);
+        let metadata = metadata.map_err(|error| NotNow(format!("no broker answers: {}", words(&error))))?;
+        let found = metadata.topics().iter().find(|it| it.name() == topic);
+        let found = found.ok_or_else(|| NotNow(format!("the broker does not know the topic `{topic}`")))?;
+        if let Some(code) = found.error() {
+            let code = RDKafkaErrorCode::from(code);
+            return Err(NotNow(match code {
+                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
+                    format!("the topic `{topic}` does not exist; it is read as soon as it does")
+                }
+                code => format!("the topic `{topic}` cannot be read: {code}"),
+            }));
+        }
+        let fresh: Vec<_> = found.partitions().iter().map(|it| it.id()).collect();
+        let fresh = fresh.into_iter().filter(|it| !self.partitions.contains_key(it));
+        for partition in fresh.collect::<Vec<_>>() {
+            let saved = self.saved.get(&partition).cloned();
+            let position = self.settle(partition, saved)?;
+            self.assign(&position)?;
+            self.saved.remove(&partition);
+        }
+        if self.partitions.is_empty() {
+            return Err(NotNow(format!("the topic `{topic}` has no partitions")));
+        }
+        self.shared.well();
+        Ok(())
+    }
+
+    /// Where a partition is to be read on: our own offset, else the group's, else by the data source's
+    /// setting; never outside of what the broker has.
+    fn settle(&self, partition: i32, saved: Option<Position>) -> Result<Position, NotNow> {
+        let topic = &self.stream.topic;
+        let not_now = |error| NotNow(format!("partition {partition} does not answer: {}", words(&error)));
+        let (low, high) = self.client.fetch_watermarks(topic, partition, ANSWER).map_err(not_now)?;
+        let known = low..=high;
+        let position = match saved {
+            Some(it) if known.contains(&it.next_offset) => return Ok(it),
+            Some(it) if it.next_offset < low => {
+                let message = format!("offsets {} to {low} are no longer on the broker: lost", it.next_offset);
+                self.shared.say(Level::Error, Some(partition), message);
+                Position { next_offset: low, ..it }
+            }
+            Some(it) => {
+                let message = format!(
+                    "the topic ends at {high}, before {}: it was made anew and is read from its begin",
+                    it.next_offset
+                );
+                self.shared.say(Level::Error, Some(partition), message);
+                Position { partition, next_offset: low, epoch: it.epoch + 1 }
+            }
+            None => {
+                let mut asked = TopicPartitionList::new();
+                asked.add_partition(topic, partition);
+                let committed = self.client.committed_offsets(asked, ANSWER).map_err(not_now)?;
+                let committed = committed.elements().first().map(|it| it.offset());
+                let next_offset = match (committed, self.reset) {
+                    (Some(Offset::Offset(it)), _) if known.contains(&it) => it,
+                    (_, OffsetReset::Earliest) => low,
+                    (_, OffsetReset::Latest) => high,
+                };
+                Position { partition, next_offset, epoch: 0 }
+            }
+        };
+        // Saved now: a restart before the first message must not decide again, and differently.
+        self.send(Command::Save(position.clone())).map_err(|Ended| NotNow("stopping".to_owned()))?;
+        Ok(position)
+    }
+
+    fn assign(&mut self, position: &Position) -> Result<(), NotNow> {
+        let Position { partition, next_offset, epoch } = *position;
+        let mut list = TopicPartitionList::new();
+        let assigned = list
+            .add_partition_offset(&self.stream.topic, partition, Offset::Offset(next_offset))
+            .and_then(|()| self.client.incremental_assign(&list));
+        assigned.map_err(|error| NotNow(format!("partition {partition} is not assigned: {}", words(&error))))?;
+        self.shared.positioned(partition, next_offset);
+        self.partitions.insert(partition, Partition { epoch, next_offset, open: None });
+        Ok(())
+    }
+
+    /// Reads for a moment, and cuts what is full or old enough.
+    fn read(&mut self) -> Result<(), Ended> {
+        if self.shared.held.load(Ordering::Acquire) > self.tuning.held_bytes {
+            self.cut(|_| true)?;
+            while self.shared.held.load(Ordering::Acquire) > self.tuning.held_bytes {
+                if self.stop.is_cancelled() {
+                    return Err(Ended);
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        let age = self.tuning.batch_age;
+        let oldest = self.partitions.values().filter_map(|it| it.open.as_ref()).map(|it| it.opened).min();
+        let patience = oldest.map_or(POLL, |it| (it + age).saturating_duration_since(Instant::now()).min(POLL));
+        let mut out_of_range = false;
+        // The clock is looked at now and then only; a full batch is seen at once.
+        for index in 0..256 {
+            match self.client.poll(if index == 0 { patience } else { Duration::ZERO }) {
+                None => break,
+                Some(Ok(message)) => {
+                    if let Some(full) = take(&mut self.partitions, &self.stream, &self.shared, &self.tuning, &message) {
+                        drop(message);
+                        self.insert(full)?;
+                    }
+                }
+                Some(Err(error)) => out_of_range |= self.hear(&error),
+            }
+        }
+        if out_of_range {
+            self.look_again()?;
+        }
+        let now = Instant::now();
+        self.cut(|batch| now.duration_since(batch.opened) >= age)
+    }
+
+    /// Hands over the open batches that `wanted` says.
+    fn cut(&mut self, wanted: impl Fn(&Batch) -> bool) -> Result<(), Ended> {
+        let open = self.partitions.values_mut().filter(|it| it.open.as_ref().is_some_and(&wanted));
+        for batch in open.filter_map(|it| it.open.take()).collect::<Vec<_>>() {
+            self.insert(batch)?;
+        }
+        Ok(())
+    }
+
+    fn insert(&self, batch: Batch) -> Result<(), Ended> {
+        let decoded = batch.decode(0..batch.len());
+        self.send(Command::Insert(batch, decoded))
+    }
+
+    fn send(&self, command: Command) -> Result<(), Ended> {
+        self.commands.blocking_send(command).map_err(|_| Ended)
+    }
+
+    /// Notes what the client reports. True says that some offset is not on the broker.
+    fn hear(&self, error: &KafkaError) -> bool {
+        let code = error.rdkafka_error_code();
+        let out_of_range = matches!(code, Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange));
+        if !out_of_range {
+            let kind = code.map_or_else(String::new, |it| format!("{it:?}"));
+            let message = format!("the client reports: {}; it goes on trying", words(error));
+            self.shared.complain(Level::Warning, None, &kind, message);
+        }
+        out_of_range
+    }
+
+    /// Puts partitions whose next offset is not on the broker where there is one.
+    fn look_again(&mut self) -> Result<(), Ended> {
+        for partition in self.partitions.keys().copied().collect::<Vec<_>>() {
+            let Some(state) = self.partitions.get_mut(&partition) else { continue };
+            let saved = Position { partition, next_offset: state.next_offset, epoch: state.epoch };
+            if let Some(batch) = state.open.take() {
+                self.insert(batch)?;
+            }
+            let settled = self.settle(partition, Some(saved.clone())).and_then(|position| {
+                if position == saved {
+                    return Ok(());
+                }
+                self.unassign(partition)?;
+                self.assign(&position)
+            });
+            if let Err(NotNow(message)) = settled {
+                self.shared.complain(Level::Warning, Some(partition), "settle", message);
+                // Found again as a new partition, with the offset that is known.
+                if self.unassign(partition).is_ok() {
+                    self.saved.insert(partition, saved);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn unassign(&mut self, partition: i32) -> Result<(), NotNow> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.stream.topic, partition);
+        self.client.incremental_unassign(&list).map_err(|error| NotNow(words(&error)))?;
+        self.partitions.remove(&partition);
+        Ok(())
+    }
+
+    /// Mirrors our offsets into the group, for other tools.
+    fn commit(&self) {
+        if !self.shared.moved.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let mut list = TopicPartitionList::new();
+        for (partition, next_offset) in self.shared.next_offsets() {
+            if list.add_partition_offset(&self.stream.topic, partition, Offset::Offset(next_offset)).is_err() {
+                return;
+            }
+        }
+        if let Err(error) = self.client.commit(&list, CommitMode::Async) {
+            let message = format!("the group's offsets were not committed: {}", words(&error));
+            self.shared.complain(Level::Info, None, "commit", message);
+        }
+    }
+}
+
+/// Puts a message into its partition's batch, and gives the batch if that fills it.
+fn take(
+    partitions: &mut BTreeMap<i32, Partition>,
+    stream: &Arc<Stream>,
+    shared: &Shared,
+    tuning: &Tuning,
+    message: &BorrowedMessage<'_>,
+) -> Option<Batch> {
+    let number = message.partition();
+    let partition = partitions.get_mut(&number)?;
+    if message.offset() < partition.next_offset {
+        // Left over from before a partition was put elsewhere.
+        return None;
+    }
+    partition.next_offset = message.offset() + 1;
+    let epoch = partition.epoch;
+    let batch = partition.open.get_or_insert_with(|| {
+        shared.well();
+        Batch::new(stream, number, epoch)
+    });
+    let size = batch.push(message);
+    shared.held.fetch_add(size, Ordering::AcqRel);
+    let full = batch.len() >= tuning.batch_rows || batch.size() >= tuning.batch_bytes;
+    if full { partition.open.take() } else { None }
+}
+
+/// An error of the client in words, without the library's names for it.
+pub(super) fn words(error: &KafkaError) -> String {
+    match error.rdkafka_error_code() {
+        Some(code) => code.to_string(),
+        None => error.to_string(),
+    }
+}
