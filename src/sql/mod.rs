@@ -9,7 +9,7 @@ pub mod statement;
 mod user;
 
 pub use column_type::{ColumnType, TypeError};
-pub use user::{Fragment, UserSql};
+pub use user::{Fragment, Splice, UserSql};
 
 use crate::name::{ColumnName, Physical};
 

@@ -318,6 +318,9 @@ impl<'t> Walker<'t> {
             }
             return Ok(next + 1);
         }
+        if let Ok(name) = self.unquoted(next) {
+            self.scan.aliases.push(name.into_owned());
+        }
         if self.is(next + 1, Kind::Open(b'(')) {
             // `CAST(x AS Decimal(10, 2))`
             if self.kind(next) != Some(Kind::Word) || !functions::is_type(self.raw(next)) {

@@ -29,6 +29,8 @@ pub struct Scan {
     pub selects: Vec<Select>,
     /// Placeholders `{name: String}` of secrets.
     pub placeholders: Vec<(Span, String)>,
+    /// Names given to values by AS: a table must not be called so as well.
+    pub aliases: Vec<String>,
     /// Where the statement ends: what follows is a `;`, white space and comments.
     pub end: usize,
 }
@@ -138,6 +140,20 @@ pub fn cut_format(text: &str) -> (&str, Option<String>) {
         Some(name) if ends_value => (&text[..before.span.end], Some(name)),
         _ => (text, None),
     }
+}
+
+/// Whether a name stands before a dot anywhere in a text: `name.column`.
+pub fn qualifies(text: &str, name: &str) -> bool {
+    let Ok(tokens) = lexer::lex(text) else { return true };
+    tokens.windows(2).any(|pair| {
+        let raw = &text[pair[0].span.start..pair[0].span.end];
+        pair[1].kind == Kind::Dot
+            && match pair[0].kind {
+                Kind::Word => raw == name,
+                Kind::Quoted => lexer::unquote(raw).is_some_and(|it| it == name),
+                _ => false,
+            }
+    })
 }
 
 /// Whether a name stands anywhere in a text, quoted or not.

@@ -1,0 +1,374 @@
+//! The composition of a read: templates rendered, names resolved through grants, replacements spliced in.
+//!
+//! In: texts of nodes and requests. Out: [`Sql`] with physical names, filters in their places. Which text is
+//! asked for, and what becomes of the result, is not known here.
+
+use super::{OwnerMode, QueryError};
+use crate::{
+    auth::{Access, ReadGrant},
+    diagnostic::{Place, Span},
+    name::{Namespace, Physical, ResourceName},
+    project::{ColumnDefault, Datasource, EngineFamily, Node, NodeSql, Pipe, Project},
+    sql::{
+        Splice, Sql, UserSql,
+        scan::{self, Position, Refused, Scan, ScanError, TableRef},
+    },
+    template::{Params, RenderOptions, Rendered, Template},
+};
+use indexmap::IndexMap;
+use std::collections::HashMap;
+
+/// Nodes read nodes this deep at most, and the whole text is at most so long: a node that reads another twice
+/// doubles it.
+const MAX_DEPTH: usize = 64;
+const MAX_LENGTH: usize = 1 << 20;
+
+pub(super) struct Composer<'a> {
+    pub(super) options: RenderOptions,
+    /// Set when the project itself asks.
+    pub(super) owner: Option<OwnerMode>,
+    /// Whether some data source is read through a filter.
+    pub(super) filtered: bool,
+    /// The secrets that are used.
+    pub(super) secrets: Vec<String>,
+    pub(super) settings: IndexMap<String, serde_json::Value>,
+    project: &'a Project,
+    namespace: &'a Namespace,
+    params: &'a Params,
+    /// The nodes that are being composed, outermost first.
+    stack: Vec<(&'a ResourceName, &'a ResourceName)>,
+    composed: HashMap<(&'a ResourceName, &'a ResourceName), Sql>,
+}
+
+/// Where a text stands, which decides what names mean in it.
+#[derive(Clone, Copy)]
+struct Context<'a, 'o> {
+    pipe: Option<(&'a Pipe, &'a Node)>,
+    /// The result that `q=` is over, and its name.
+    over: Option<(&'o ResourceName, &'o Sql)>,
+}
+
+/// What a name in a text stands for.
+enum Meaning {
+    Table(Physical),
+    Subquery(Sql),
+    Filtered {
+        grant: ReadGrant,
+        table: Physical,
+    },
+    /// A column, as far as is known: the engine decides.
+    Column,
+}
+
+impl<'a> Composer<'a> {
+    pub(super) fn new(project: &'a Project, namespace: &'a Namespace, params: &'a Params) -> Composer<'a> {
+        Composer {
+            options: RenderOptions::default(),
+            owner: None,
+            filtered: false,
+            secrets: Vec::new(),
+            settings: IndexMap::new(),
+            project,
+            namespace,
+            params,
+            stack: Vec::new(),
+            composed: HashMap::new(),
+        }
+    }
+
+    /// A node of a pipe; `access` is the one inside the pipe.
+    pub(super) fn node(&mut self, pipe: &'a Pipe, node: &'a Node, access: &Access) -> Result<Sql, QueryError> {
+        let key = (&pipe.name, &node.name);
+        if let Some(sql) = self.composed.get(&key) {
+            return Ok(sql.clone());
+        }
+        if self.stack.contains(&key) || self.stack.len() == MAX_DEPTH {
+            let message = format!("the node `{}` reads itself, through others", node.name);
+            let error = ScanError { category: Refused::Cycle, span: Span::default(), message };
+            return Err(QueryError::Refused { error, place: Some(node.place.clone()) });
+        }
+        self.stack.push(key);
+        let context = Context { pipe: Some((pipe, node)), over: None };
+        let sql = match &node.sql {
+            NodeSql::Plain(mapped) => {
+                let place = |span| Place { path: node.place.path.clone(), span: mapped.span(span) };
+                self.text(mapped.text(), context, access, &[]).map_err(|error| placed(error, place))?
+            }
+            NodeSql::Template { text, template } => {
+                let rendered = self.render(template, |span| {
+                    Some(Place { path: node.place.path.clone(), span: text.span(span) })
+                })?;
+                // A place in a rendered text is nowhere in the file.
+                let place = |_| node.place.clone();
+                let secrets = &rendered.secrets;
+                self.text(&rendered.sql, context, access, secrets).map_err(|error| placed(error, place))?
+            }
+        };
+        self.stack.pop();
+        self.composed.insert(key, sql.clone());
+        Ok(sql)
+    }
+
+    /// A text that came with the request, which may begin with `%`.
+    pub(super) fn query(
+        &mut self,
+        text: &str,
+        access: &Access,
+        over: Option<(&ResourceName, &Sql)>,
+    ) -> Result<Sql, QueryError> {
+        let context = Context { pipe: None, over };
+        match text.trim_start().strip_prefix('%') {
+            Some(text) => {
+                let template = Template::parse(text).map_err(|error| QueryError::Template { error, place: None })?;
+                let rendered = self.render(&template, |_| None)?;
+                self.text(&rendered.sql, context, access, &rendered.secrets)
+            }
+            None => self.text(text, context, access, &[]),
+        }
+    }
+
+    fn render(
+        &mut self,
+        template: &Template,
+        place: impl Fn(Span) -> Option<Place>,
+    ) -> Result<Rendered, QueryError> {
+        let rendered = template.render(self.params, &self.options).map_err(|error| {
+            let place = place(error.span);
+            QueryError::Template { error, place }
+        })?;
+        for secret in &rendered.secrets {
+            if !self.secrets.contains(secret) {
+                self.secrets.push(secret.clone());
+            }
+        }
+        // What the outer node sets counts: it is rendered first.
+        for (name, value) in &rendered.settings {
+            self.settings.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        Ok(rendered)
+    }
+
+    fn text(
+        &mut self,
+        text: &str,
+        context: Context<'a, '_>,
+        access: &Access,
+        secrets: &[String],
+    ) -> Result<Sql, QueryError> {
+        let refused = |error| QueryError::Refused { error, place: None };
+        let scan = scan::scan_with(text, secrets).map_err(refused)?;
+        let mut splices = Vec::with_capacity(scan.tables.len());
+        let mut replaced = vec![false; scan.selects.len()];
+        for (index, table) in scan.tables.iter().enumerate() {
+            let meaning = self.meaning(table, context, access)?;
+            let is_query = matches!(meaning, Meaning::Subquery(_) | Meaning::Filtered { .. });
+            if is_query && table.position == Position::From {
+                replaced[table.select] = true;
+            }
+            let sql = match meaning {
+                Meaning::Column => continue,
+                Meaning::Table(physical) => {
+                    let mut sql = Sql::default();
+                    sql.table(&physical);
+                    sql
+                }
+                Meaning::Subquery(inner) => {
+                    let mut sql = Sql::new("(");
+                    sql.sql(&inner).push(")");
+                    sql
+                }
+                Meaning::Filtered { grant, table: physical } => {
+                    self.filtered = true;
+                    for span in [table.final_, table.sample].into_iter().flatten() {
+                        splices.push(Splice { span, sql: Sql::default() });
+                    }
+                    self.filtered_table(&grant, &physical, text, &scan, index)?
+                }
+            };
+            splices.push(Splice { span: table.span, sql: named(sql, table, text, &scan, is_query) });
+        }
+        move_prewhere(&scan, &replaced, &mut splices);
+        self.placeholders(&scan, &mut splices).map_err(refused)?;
+        let user = match context.pipe {
+            Some(_) => UserSql::node(text, &scan, splices),
+            None => UserSql::query(text, &scan, splices),
+        };
+        let mut sql = Sql::default();
+        sql.user(&user);
+        if sql.as_str().len() > MAX_LENGTH {
+            let message = "the query is too long with its nodes written out".to_owned();
+            return Err(refused(ScanError { category: Refused::Syntax, span: Span::default(), message }));
+        }
+        Ok(sql)
+    }
+
+    /// What a name means: nodes of the pipe are nearest, then data sources, then pipes.
+    fn meaning(
+        &mut self,
+        table: &TableRef,
+        context: Context<'a, '_>,
+        access: &Access,
+    ) -> Result<Meaning, QueryError> {
+        let name = table.name.as_str();
+        if let Some((pipe, sql)) = context.over
+            && (name == "_" || name == pipe.as_str())
+        {
+            return Ok(Meaning::Subquery(sql.clone()));
+        }
+        if let Some((pipe, this)) = context.pipe
+            && let Some(node) = pipe.node(name)
+        {
+            // A node that is called like the data source it reads.
+            let itself = node.name == this.name && self.project.datasource(name).is_some();
+            if !itself {
+                return self.node(pipe, node, access).map(Meaning::Subquery);
+            }
+        }
+        let denied = || match table.position {
+            Position::From => Err(QueryError::Denied(name.to_owned())),
+            Position::In => Ok(Meaning::Column),
+        };
+        if let Some(datasource) = self.project.datasource(name) {
+            return match access.read(&datasource.name) {
+                Ok(grant) => Ok(self.granted(grant, self.namespace.table(&datasource.name))),
+                Err(_) => denied(),
+            };
+        }
+        let quarantined = name.strip_suffix("_quarantine").and_then(|it| self.project.datasource(it));
+        if let Some(datasource) = quarantined {
+            return match access.read_quarantine(&datasource.name) {
+                Ok(grant) => Ok(self.granted(grant, self.namespace.table(&datasource.name.quarantine()))),
+                Err(_) => denied(),
+            };
+        }
+        if let Some(pipe) = self.project.pipe(name) {
+            return match access.enter(&pipe.name) {
+                Ok(inside) => self.node(pipe, pipe.output_node(), &inside).map(Meaning::Subquery),
+                Err(_) => denied(),
+            };
+        }
+        denied()
+    }
+
+    fn granted(&self, grant: ReadGrant, table: Physical) -> Meaning {
+        if grant.filters().is_empty() { Meaning::Table(table) } else { Meaning::Filtered { grant, table } }
+    }
+
+    /// `(SELECT * FROM physical AS name FINAL SAMPLE .. PREWHERE (filter))`. With WHERE the engine may try the
+    /// caller's conditions on hidden rows first and quote them in an error.
+    fn filtered_table(
+        &self,
+        grant: &ReadGrant,
+        physical: &Physical,
+        text: &str,
+        scan: &Scan,
+        index: usize,
+    ) -> Result<Sql, QueryError> {
+        let table = &scan.tables[index];
+        let name = grant.table().as_str();
+        let datasource = self.project.datasource(name).ok_or_else(|| QueryError::Denied(name.to_owned()))?;
+        let mut sql = Sql::new("(SELECT *");
+        for column in materialized(datasource).filter(|it| scan::mentions(text, it)) {
+            sql.push(", ").ident(column);
+        }
+        sql.push(" FROM ").table(physical).push(" AS ").ident(name);
+        if table.final_.is_some() {
+            sql.push(" FINAL");
+        }
+        if let Some(sample) = UserSql::sample(text, scan, index) {
+            sql.push(" ").user(&sample);
+        }
+        let has_prewhere = datasource.engine.family != EngineFamily::Null;
+        sql.push(if has_prewhere { " PREWHERE " } else { " WHERE " });
+        for (index, filter) in grant.filters().iter().enumerate() {
+            sql.push(if index > 0 { " AND (" } else { "(" }).sql(&self.filter(filter, name)?).push(")");
+        }
+        sql.push(if has_prewhere { ")" } else { " LIMIT 18446744073709551615)" });
+        Ok(sql)
+    }
+
+    /// A filter with the data sources in it named physically, so that nothing around it can take their names.
+    fn filter(&self, filter: &str, datasource: &str) -> Result<Sql, QueryError> {
+        let denied = || QueryError::Denied(datasource.to_owned());
+        let scan = scan::scan_filter(filter).map_err(|_| denied())?;
+        let mut splices = Vec::new();
+        for table in &scan.tables {
+            match (self.project.datasource(&table.name), table.position) {
+                (Some(read), _) => {
+                    let mut sql = Sql::default();
+                    sql.table(&self.namespace.table(&read.name));
+                    splices.push(Splice { span: table.span, sql: named(sql, table, filter, &scan, false) });
+                }
+                (None, Position::In) => (),
+                (None, Position::From) => return Err(denied()),
+            }
+        }
+        let mut sql = Sql::default();
+        sql.user(&UserSql::filter(filter, &scan, splices));
+        Ok(sql)
+    }
+
+    /// Secrets have no value when the project checks itself, and none at all in a view.
+    fn placeholders(&self, scan: &Scan, splices: &mut Vec<Splice>) -> Result<(), ScanError> {
+        for (span, name) in &scan.placeholders {
+            match self.owner {
+                None => (),
+                Some(OwnerMode::Check) => splices.push(Splice { span: *span, sql: Sql::new("''") }),
+                Some(OwnerMode::NoParameters) => {
+                    let message = format!("the secret `{name}` cannot be used in a view");
+                    return Err(ScanError { category: Refused::Syntax, span: *span, message });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gives a replacement the name that the text calls the table by, unless the text does so itself.
+fn named(mut sql: Sql, table: &TableRef, text: &str, scan: &Scan, is_query: bool) -> Sql {
+    if table.position == Position::In || table.alias.is_some() {
+        return sql;
+    }
+    // The engine takes no table's alias that a value has too. A table keeps its own name without one; a
+    // subquery needs none if nothing is called by it.
+    let taken = scan.aliases.contains(&table.name);
+    if taken && (!is_query || !scan::qualifies(text, &table.name)) {
+        return sql;
+    }
+    sql.push(" AS ").ident(&table.name);
+    sql
+}
+
+/// PREWHERE works on tables only: where one of its select became a subquery it turns into WHERE, together with
+/// the one that is there.
+fn move_prewhere(scan: &Scan, replaced: &[bool], splices: &mut Vec<Splice>) {
+    for (select, _) in scan.selects.iter().zip(replaced).filter(|(_, replaced)| **replaced) {
+        let Some((prewhere, _)) = select.prewhere else { continue };
+        let mut splice = |span, text| splices.push(Splice { span, sql: Sql::new(text) });
+        match select.where_ {
+            None => splice(prewhere, "WHERE"),
+            Some((keyword, end)) => {
+                splice(prewhere, "WHERE (");
+                splice(keyword, "\n) AND (");
+                splice(Span::at(end), "\n)");
+            }
+        }
+    }
+}
+
+/// The columns that `*` leaves out.
+fn materialized(datasource: &Datasource) -> impl Iterator<Item = &str> {
+    let is_materialized = |default: &Option<ColumnDefault>| matches!(default, Some(ColumnDefault::Materialized(_)));
+    datasource.columns.iter().filter(move |it| is_materialized(&it.default)).map(|it| it.name.as_str())
+}
+
+/// Gives a refusal its place in the file, if it has none from further inside.
+fn placed(error: QueryError, place: impl Fn(Span) -> Place) -> QueryError {
+    match error {
+        QueryError::Refused { error, place: None } => {
+            let place = place(error.span);
+            QueryError::Refused { error, place: Some(place) }
+        }
+        other => other,
+    }
+}
