@@ -95,9 +95,8 @@ impl<'a> Composer<'a> {
                 self.text(mapped.text(), context, access, &[]).map_err(|error| placed(error, place))?
             }
             NodeSql::Template { text, template } => {
-                let rendered = self.render(template, |span| {
-                    Some(Place { path: node.place.path.clone(), span: text.span(span) })
-                })?;
+                let rendered =
+                    self.render(template, |span| Some(Place { path: node.place.path.clone(), span: text.span(span) }))?;
                 // A place in a rendered text is nowhere in the file.
                 let place = |_| node.place.clone();
                 let secrets = &rendered.secrets;
@@ -127,11 +126,7 @@ impl<'a> Composer<'a> {
         }
     }
 
-    fn render(
-        &mut self,
-        template: &Template,
-        place: impl Fn(Span) -> Option<Place>,
-    ) -> Result<Rendered, QueryError> {
+    fn render(&mut self, template: &Template, place: impl Fn(Span) -> Option<Place>) -> Result<Rendered, QueryError> {
         let rendered = template.render(self.params, &self.options).map_err(|error| {
             let place = place(error.span);
             QueryError::Template { error, place }
@@ -203,12 +198,7 @@ impl<'a> Composer<'a> {
     }
 
     /// What a name means: nodes of the pipe are nearest, then data sources, then pipes.
-    fn meaning(
-        &mut self,
-        table: &TableRef,
-        context: Context<'a, '_>,
-        access: &Access,
-    ) -> Result<Meaning, QueryError> {
+    fn meaning(&mut self, table: &TableRef, context: Context<'a, '_>, access: &Access) -> Result<Meaning, QueryError> {
         let name = table.name.as_str();
         if let Some((pipe, sql)) = context.over
             && (name == "_" || name == pipe.as_str())
