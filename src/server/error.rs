@@ -97,7 +97,7 @@ impl ApiError {
         ApiError { log: Some(message.into()), ..self }
     }
 
-    /// The same error, which says where in the project it is. The words of an author stay alone.
+    /// The same error, which says where in the project it is.
     pub(super) fn at(mut self, position: Option<String>) -> ApiError {
         if let (Some(position), Some(text)) = (position, self.body["error"].as_str()) {
             self.body = json!({ "error": format!("{text} ({position})") });

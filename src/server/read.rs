@@ -62,6 +62,8 @@ fn described(who: &Who, error: AppError) -> ApiError {
     let AppError::Query(error) = error else { return error.into() };
     let admin = who.access.is_admin();
     let place = match &error {
+        // The words of a pipe's author stay alone.
+        QueryError::Template { error, .. } if matches!(error.category, "error" | "custom_error") => None,
         QueryError::Template { place, .. } | QueryError::Refused { place, .. } => place.clone(),
         QueryError::NoSuchPipe(name) => return no_such_endpoint(who, name).into(),
         // An administrator may read everything: what is denied to one does not exist.

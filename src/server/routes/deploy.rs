@@ -22,6 +22,7 @@ use axum::{
     body::Bytes,
     http::{HeaderMap, Uri},
 };
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -134,6 +135,12 @@ struct RelatedWire {
 /// What the fields of a file's part are called.
 const FILE: &str = "data_project://";
 
+/// The same from HTTP libraries that encode the names in a form; then the path is encoded too.
+const ENCODED_FILE: &str = "data_project:%2F%2F";
+
+/// Some clients say in such a part which version they have.
+const CONTEXT: &str = "context:";
+
 pub(super) async fn deploy(
     request_id: RequestId,
     who: Who,
@@ -173,11 +180,16 @@ async fn files(headers: &HeaderMap, body: Bytes) -> Result<Vec<diagnostic::Sourc
     }
     let mut res: Vec<diagnostic::Source> = Vec::new();
     for part in upload::parts(headers, body).await? {
-        if part.field != FILE {
-            continue;
-        }
-        let path = part.file_name.ok_or_else(|| Fault::BadBody("a file without a name".to_owned()))?;
-        let path = project_path(&path)?;
+        let path = part.file_name.unwrap_or_default();
+        let path = match part.field.as_str() {
+            FILE => project_path(&path)?,
+            ENCODED_FILE => project_path(&percent_decode_str(&path).decode_utf8_lossy())?,
+            field if field.starts_with(CONTEXT) => continue,
+            field => {
+                let field = field.escape_default();
+                return Err(Fault::BadBody(format!("the part `{field}` is not known: files are called `{FILE}`")));
+            }
+        };
         if res.iter().any(|it| *it.path == *path) {
             return Err(Fault::BadBody(format!("the file `{path}` stands twice")));
         }
@@ -351,6 +363,26 @@ mod tests {
         for path in ["", "/etc/passwd", "../a.pipe", "a/../b.pipe", "a//b.pipe", "a\nb.pipe", "./"] {
             assert!(project_path(path).is_err(), "{path:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn files_are_known_by_their_parts() {
+        let read = async |parts: &[(&str, &str)]| {
+            let part = |(field, path): &(&str, &str)| {
+                format!("--x\r\nContent-Disposition: form-data; name=\"{field}\"; filename=\"{path}\"\r\n\r\nhi\r\n")
+            };
+            let body: String = parts.iter().map(part).chain(["--x--\r\n".to_owned()]).collect();
+            let mut headers = HeaderMap::new();
+            headers.insert("content-type", "multipart/form-data; boundary=x".parse().unwrap());
+            let files = files(&headers, body.into()).await?;
+            Ok::<_, Fault>(files.iter().map(|it| it.path.to_string()).collect::<Vec<_>>())
+        };
+        let plain = [("data_project://", "pipes/a.pipe"), ("context://", "cli-version")];
+        assert_eq!(read(&plain).await.unwrap(), ["pipes/a.pipe"]);
+        assert_eq!(read(&[("data_project:%2F%2F", "pipes%2Fa.pipe")]).await.unwrap(), ["pipes/a.pipe"]);
+        assert!(read(&[("file", "pipes/a.pipe")]).await.is_err());
+        assert!(read(&[("data_project://", "a.pipe"), ("data_project://", "./a.pipe")]).await.is_err());
+        assert!(read(&[("data_project:%2F%2F", "%2E%2E%2Fa.pipe")]).await.is_err());
     }
 
     #[test]
