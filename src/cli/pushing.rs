@@ -172,7 +172,8 @@ fn interned(code: &str) -> &'static str {
 
 /// Sends files to a server and gives its reply, good or bad.
 pub(super) async fn deploy(client: &Client, sources: &[Source], wish: Wish) -> anyhow::Result<Reply> {
-    let mut form = Form::new();
+    // Names go as they are: encoded, `data_project://` would be another one.
+    let mut form = Form::new().percent_encode_noop();
     for source in sources {
         let part = Part::text(source.text.to_string()).file_name(source.path.to_string()).mime_str("text/plain")?;
         form = form.part("data_project://", part);
@@ -244,7 +245,7 @@ pub(super) async fn load(client: &Client, fixtures: &[Fixture], root: &Path, pri
         let bytes = fs::read(&fixture.path).map_err(|error| user(format!("{shown} cannot be read: {error}")))?;
         let name = escape(&fixture.datasource);
         let path = format!("/v0/datasources?mode=replace&name={name}&format={format}");
-        let form = Form::new().part(format, Part::bytes(bytes).file_name(shown.clone()));
+        let form = Form::new().percent_encode_noop().part(format, Part::bytes(bytes).file_name(shown.clone()));
         let reply = client.post_files(&path, form).await.with_context(|| format!("fixture {shown} was not loaded"))?;
         let rows = reply["blocks"][0]["process_return"][0]["lines"].as_u64();
         let quarantined = reply["quarantine_rows"].as_u64().unwrap_or(0);
