@@ -21,7 +21,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -218,8 +218,7 @@ fn pause(attempts: u32, retryable: bool) -> Duration {
 }
 
 fn now() -> u32 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+    u32::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::{
     observe::Sink,
 };
 use std::{
+    collections::VecDeque,
     io::{self, BufRead, BufReader, Read},
     sync::Arc,
 };
@@ -101,11 +102,12 @@ struct Decoding {
 impl Decoding {
     /// Gives the bytes read. Ends early where nobody takes blocks any more.
     fn csv(&mut self, reader: impl Read) -> io::Result<u64> {
-        let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(reader);
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(Lines::new(reader));
         let mut record = csv::ByteRecord::new();
         let mut layout = None;
         while reader.read_byte_record(&mut record).map_err(io::Error::other)? {
-            let line = record.position().map_or(0, csv::Position::line);
+            let end = reader.position().byte();
+            let line = reader.get_mut().line(end) - record.as_slice().iter().filter(|it| **it == b'\n').count() as u64;
             let source = format!("{}:{line}", self.origin.name);
             let texts: Result<Vec<&str>, _> = record.iter().map(std::str::from_utf8).collect();
             let Ok(texts) = texts else {
@@ -174,6 +176,41 @@ impl Decoding {
             return true;
         }
         self.blocks.blocking_send(self.decoder.finish()).is_ok()
+    }
+}
+
+/// Knows on which line of the file a byte stands. (The CSV reader counts the second half of `\r\n` with the
+/// record that follows.)
+struct Lines<R> {
+    inner: R,
+    read: u64,
+    /// Where line breaks are that were not asked for yet, and how many were before them.
+    breaks: VecDeque<u64>,
+    passed: u64,
+}
+
+impl<R> Lines<R> {
+    fn new(inner: R) -> Lines<R> {
+        Lines { inner, read: 0, breaks: VecDeque::new(), passed: 0 }
+    }
+
+    /// The line of the record that ends at `end`, its line break or the first half of that included.
+    fn line(&mut self, end: u64) -> u64 {
+        while self.breaks.front().is_some_and(|it| it + 1 < end) {
+            self.breaks.pop_front();
+            self.passed += 1;
+        }
+        self.passed + 1
+    }
+}
+
+impl<R: Read> Read for Lines<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        let breaks = buffer[..count].iter().enumerate().filter(|(_, it)| **it == b'\n');
+        self.breaks.extend(breaks.map(|(at, _)| self.read + at as u64));
+        self.read += count as u64;
+        Ok(count)
     }
 }
 

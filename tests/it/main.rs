@@ -4,6 +4,7 @@
 mod cli;
 mod datafile;
 mod engine;
+mod ingest;
 mod sql;
 mod tidy;
 mod vectors;
