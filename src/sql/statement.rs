@@ -70,3 +70,39 @@ pub fn ping() -> Sql {
 pub fn version() -> Sql {
     Sql::new("SELECT version() AS version")
 }
+
+/// Whether a text ends in `LIMIT 100` with at most so many rows, brackets and `OFFSET` aside. It looks at words
+/// alone, so it may be wrong: only for choices that change no answer.
+pub fn ends_in_limit(sql: &str, at_most: u64) -> bool {
+    let mut words = sql.rsplit(|it: char| it.is_whitespace() || it == ')').filter(|it| !it.is_empty());
+    let mut last = words.next();
+    let mut before = words.next();
+    if before.is_some_and(|it| it.eq_ignore_ascii_case("offset")) {
+        last = words.next();
+        before = words.next();
+    }
+    let small = last.and_then(|it| it.parse::<u64>().ok()).is_some_and(|it| it <= at_most);
+    small && before.is_some_and(|it| it.eq_ignore_ascii_case("limit"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_limits_are_seen() {
+        for sql in ["SELECT 1 LIMIT 5", "select 1\nlimit 100 ", "(SELECT 1 LIMIT 5)\n", "SELECT 1 LIMIT 5 OFFSET 10"] {
+            assert!(ends_in_limit(sql, 100), "{sql}");
+        }
+        for sql in ["SELECT 1", "SELECT 1 LIMIT 101", "LIMIT", "SELECT 5", ""] {
+            assert!(!ends_in_limit(sql, 100), "{sql}");
+        }
+    }
+
+    #[test]
+    fn inserts_are_whole_and_say_how_they_repeat() {
+        let head = Sql::new("INSERT INTO t (a)");
+        assert!(insert_settings(&head, Some("it's")).as_str().ends_with("insert_deduplication_token = 'it\\'s'"));
+        assert!(insert_settings(&head, None).as_str().ends_with("deduplicate_insert = 'disable'"));
+    }
+}

@@ -376,3 +376,73 @@ async fn work_is_limited_and_waiting_is_not() {
     assert_eq!((error.kind, error.code), (EngineErrorKind::TooMuchMemory, 241), "{error}");
     assert!(!error.message.contains("Stack trace"));
 }
+
+#[tokio::test]
+async fn a_limit_tells_what_it_cut() {
+    let engine = engine().await;
+    let sql = Sql::new("SELECT number FROM (SELECT number FROM numbers(1000) ORDER BY number DESC) LIMIT 3");
+    let (text, rows) = all(engine.read_as_user(&sql, Format::Json).await.unwrap()).await.unwrap();
+    assert!(text.contains("\"number\": 997"), "{text}");
+    assert_eq!(rows.rows_before_limit(), Some(1000));
+    let sql = Sql::new("SELECT number % 2 AS k, count() AS n FROM numbers(10) GROUP BY k WITH TOTALS ORDER BY k");
+    let (_, rows) = all(engine.read_as_user(&sql, Format::Json).await.unwrap()).await.unwrap();
+    assert_eq!(rows.tail(), "\"totals\":\n\t{\n\t\t\"k\": 0,\n\t\t\"n\": 10\n\t}");
+}
+
+/// The names of this process's threads.
+fn threads() -> Vec<String> {
+    let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+    tasks.filter_map(|it| fs::read_to_string(it.path().join("comm")).ok()).map(|it| it.trim().to_owned()).collect()
+}
+
+/// In a process of its own, since it closes the engine: run twice, as parent and as child.
+#[tokio::test]
+async fn closing_ends_everything() {
+    const CHILD: &str = "BIRDHOUSE_TEST_CLOSING";
+    if env::var_os(CHILD).is_none() {
+        let status = std::process::Command::new(env::current_exe().unwrap())
+            .args(["engine::closing_ends_everything", "--exact"])
+            .env(CHILD, "1")
+            .status();
+        assert!(status.unwrap().success());
+        return;
+    }
+    let engine = engine().await;
+    let endless = Sql::new("SELECT count() FROM system.numbers WHERE NOT ignore(number)");
+    let working = tokio::spawn(async move { engine.read_as_user(&endless, Format::Json).await.map(drop) });
+    let endless = Sql::new("SELECT number, 'mark-closing' FROM system.numbers");
+    let mut waiting = engine.read_as_user(&endless, Format::Json).await.unwrap();
+    until("both run", async || running(engine, "system.numbers").await >= 2).await;
+    let start = Instant::now();
+    engine.close().await;
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert_eq!(working.await.unwrap().unwrap_err().kind, EngineErrorKind::Closed);
+    while let Some(Ok(_)) = waiting.next().await {}
+    assert_eq!(engine.ping().await.unwrap_err().kind, EngineErrorKind::Closed);
+    assert!(!threads().iter().any(|it| it.starts_with("birdhouse-")), "{:?}", threads());
+    // It can be opened again.
+    let again = Engine::open(engine.settings().clone(), Sink::default()).await.unwrap();
+    again.ping().await.unwrap();
+    // The second directory lock is another process's business: this one has it.
+    assert!(fs::exists(engine.settings().directory.join("data/status")).unwrap());
+}
+
+/// Again twice, as parent and as child: the child tries the parent's directory.
+#[tokio::test]
+async fn a_directory_has_one_process() {
+    const CHILD: &str = "BIRDHOUSE_TEST_LOCKED";
+    if let Some(taken) = env::var_os(CHILD) {
+        let error = Engine::open(EngineSettings::new(taken, library_path()), Sink::default()).await.map(drop);
+        let error = error.unwrap_err();
+        assert_eq!(error.kind, EngineErrorKind::Locked, "{error}");
+        let parent = std::os::unix::process::parent_id();
+        assert!(error.message.ends_with(&format!("is in use by process {parent}")), "{error}");
+        return;
+    }
+    let engine = engine().await;
+    let status = std::process::Command::new(env::current_exe().unwrap())
+        .args(["engine::a_directory_has_one_process", "--exact"])
+        .env(CHILD, &engine.settings().directory)
+        .status();
+    assert!(status.unwrap().success());
+}

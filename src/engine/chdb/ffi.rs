@@ -11,14 +11,14 @@ use std::{
     marker::PhantomData,
     path::Path,
     ptr::NonNull,
-    sync::OnceLock,
+    sync::{Mutex, PoisonError},
 };
 
 macro_rules! library {
-    ($($field:ident: $name:literal fn($($argument:ty),*) $(-> $result:ty)?;)*) => {
+    ($($field:ident: $type:ty = $name:literal;)*) => {
         /// The opened library. It is never closed again: its threads may outlive every connection.
         pub(super) struct Library {
-            $($field: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
+            $($field: $type,)*
         }
 
         impl Library {
@@ -34,29 +34,27 @@ macro_rules! library {
 }
 
 library! {
-    signal_handlers: "chdb_set_signal_handlers_enabled" fn(c_int);
-    connect: "chdb_connect" fn(c_int, *mut *mut c_char) -> *mut Handle;
-    close: "chdb_close_conn" fn(*mut Handle);
-    query: "chdb_query_with_params_n"
-        fn(Handle, Text, usize, Text, usize, Texts, Lengths, Texts, Lengths, usize) -> *mut c_void;
-    stream: "chdb_stream_query_with_params_n"
-        fn(Handle, Text, usize, Text, usize, Texts, Lengths, Texts, Lengths, usize) -> *mut c_void;
-    fetch: "chdb_stream_fetch_result" fn(Handle, *mut c_void) -> *mut c_void;
-    cancel: "chdb_stream_cancel_query" fn(Handle, *mut c_void);
-    destroy: "chdb_destroy_query_result" fn(*mut c_void);
-    buffer: "chdb_result_buffer" fn(*mut c_void) -> Text;
-    length: "chdb_result_length" fn(*mut c_void) -> usize;
-    error: "chdb_result_error" fn(*mut c_void) -> *const c_char;
-    result_rows: "chdb_result_rows_read" fn(*mut c_void) -> u64;
-    storage_rows: "chdb_result_storage_rows_read" fn(*mut c_void) -> u64;
-    storage_bytes: "chdb_result_storage_bytes_read" fn(*mut c_void) -> u64;
-    rows_written: "chdb_result_rows_written" fn(*mut c_void) -> u64;
-    insert: "chdb_stream_insert_n" fn(Handle, Text, usize, Text, usize) -> *mut c_void;
-    append: "chdb_stream_append" fn(*mut c_void, Text, usize) -> c_int;
-    done: "chdb_stream_done" fn(*mut c_void) -> *mut c_void;
-    insert_error: "chdb_stream_insert_error" fn(*mut c_void) -> *const c_char;
-    destroy_insert: "chdb_destroy_insert_stream" fn(*mut c_void);
-    classify: "chdb_classify_query_n" fn(Handle, Text, usize, Text, usize, *mut Analysis) -> c_int;
+    signal_handlers: unsafe extern "C" fn(c_int) = "chdb_set_signal_handlers_enabled";
+    connect: unsafe extern "C" fn(c_int, *mut *mut c_char) -> *mut Handle = "chdb_connect";
+    close: unsafe extern "C" fn(*mut Handle) = "chdb_close_conn";
+    query: QueryFn = "chdb_query_with_params_n";
+    stream: QueryFn = "chdb_stream_query_with_params_n";
+    fetch: unsafe extern "C" fn(Handle, *mut c_void) -> *mut c_void = "chdb_stream_fetch_result";
+    cancel: unsafe extern "C" fn(Handle, *mut c_void) = "chdb_stream_cancel_query";
+    destroy: unsafe extern "C" fn(*mut c_void) = "chdb_destroy_query_result";
+    buffer: unsafe extern "C" fn(*mut c_void) -> Text = "chdb_result_buffer";
+    length: unsafe extern "C" fn(*mut c_void) -> usize = "chdb_result_length";
+    error: unsafe extern "C" fn(*mut c_void) -> *const c_char = "chdb_result_error";
+    result_rows: unsafe extern "C" fn(*mut c_void) -> u64 = "chdb_result_rows_read";
+    storage_rows: unsafe extern "C" fn(*mut c_void) -> u64 = "chdb_result_storage_rows_read";
+    storage_bytes: unsafe extern "C" fn(*mut c_void) -> u64 = "chdb_result_storage_bytes_read";
+    rows_written: unsafe extern "C" fn(*mut c_void) -> u64 = "chdb_result_rows_written";
+    insert: unsafe extern "C" fn(Handle, Text, usize, Text, usize) -> *mut c_void = "chdb_stream_insert_n";
+    append: unsafe extern "C" fn(*mut c_void, Text, usize) -> c_int = "chdb_stream_append";
+    done: unsafe extern "C" fn(*mut c_void) -> *mut c_void = "chdb_stream_done";
+    insert_error: unsafe extern "C" fn(*mut c_void) -> *const c_char = "chdb_stream_insert_error";
+    destroy_insert: unsafe extern "C" fn(*mut c_void) = "chdb_destroy_insert_stream";
+    classify: unsafe extern "C" fn(Handle, Text, usize, Text, usize, *mut Analysis) -> c_int = "chdb_classify_query_n";
 }
 
 /// `chdb_connection` of the header.
@@ -95,16 +93,13 @@ pub(super) struct Answer<'c> {
     connection: PhantomData<&'c mut Connection>,
 }
 
+/// Names and values of a statement's parameters.
+type Parameters = [(String, String)];
+
 /// A running read. Dropping it ends the query.
 pub(super) struct Stream<'c> {
     connection: &'c mut Connection,
-    result: Option<*mut c_void>,
-}
-
-/// An insert that takes bytes. Dropping it unfinished inserts nothing.
-pub(super) struct Insert<'c> {
-    connection: &'c mut Connection,
-    stream: *mut c_void,
+    result: *mut c_void,
 }
 
 /// The engine takes its time zone from the process, so it is set here, at the start of `main`. Once there are
@@ -120,17 +115,16 @@ pub(super) fn set_time_zone() {
 impl Library {
     /// Opens the library, once for the process: a second call gives the first one's.
     pub(super) fn open(path: &Path) -> Result<&'static Library, String> {
-        static OPENED: OnceLock<Library> = OnceLock::new();
-        static OPENING: std::sync::Mutex<()> = std::sync::Mutex::new(());
-        let _guard = OPENING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(library) = OPENED.get() {
+        static OPENED: Mutex<Option<&'static Library>> = Mutex::new(None);
+        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(library) = *opened {
             return Ok(library);
         }
-        let library = Library::load(path).map_err(|error| error.to_string())?;
+        let library = Box::leak(Box::new(Library::load(path).map_err(|error| error.to_string())?));
         // SAFETY: takes any integer, and is called before the first connect, as the header asks: the engine's
         // handlers would keep a crashed process hanging.
         unsafe { (library.signal_handlers)(0) };
-        Ok(OPENED.get_or_init(|| library))
+        Ok(opened.insert(library))
     }
 
     /// Opens a connection; the library tells the reason of a failure to stderr alone.
@@ -147,35 +141,43 @@ impl Library {
 
 impl Connection {
     /// Runs one statement and waits for its whole answer.
-    pub(super) fn query(&mut self, sql: &str, format: &str, parameters: &[(String, String)]) -> Answer<'_> {
+    pub(super) fn query(&mut self, sql: &str, format: &str, parameters: &Parameters) -> Answer<'_> {
         let result = self.run(self.library.query, sql, format, parameters);
         Answer { library: self.library, result, connection: PhantomData }
     }
 
     /// Starts a read whose answer is fetched in chunks.
-    pub(super) fn stream(
-        &mut self,
-        sql: &str,
-        format: &str,
-        parameters: &[(String, String)],
-    ) -> Result<Stream<'_>, String> {
+    pub(super) fn stream(&mut self, sql: &str, format: &str, parameters: &Parameters) -> Result<Stream<'_>, String> {
         let result = self.run(self.library.stream, sql, format, parameters);
         let answer = Answer { library: self.library, result, connection: PhantomData };
         if let Some(error) = answer.error() {
             return Err(error);
         }
         std::mem::forget(answer);
-        Ok(Stream { connection: self, result: Some(result) })
+        Ok(Stream { connection: self, result })
     }
 
-    /// Starts an insert of data in Native format.
-    pub(super) fn insert(&mut self, head: &str) -> Result<Insert<'_>, String> {
+    /// Inserts bytes in Native format, all or none of them; gives the rows written, views included.
+    pub(super) fn insert(&mut self, head: &str, bytes: &[u8]) -> Result<u64, String> {
         const FORMAT: &str = "Native";
-        // SAFETY: an open connection; two texts with their lengths, which are copied.
-        let stream =
-            unsafe { (self.library.insert)(self.raw(), head.as_ptr(), head.len(), FORMAT.as_ptr(), FORMAT.len()) };
-        let insert = Insert { connection: self, stream };
-        insert.error().map_or(Ok(insert), Err)
+        let it = self.library;
+        // SAFETY: an open connection; two texts with their lengths, which are copied. It gives a stream always.
+        let stream = unsafe { (it.insert)(self.raw(), head.as_ptr(), head.len(), FORMAT.as_ptr(), FORMAT.len()) };
+        // SAFETY: a live stream, whose text lives as long as it.
+        let error = || unsafe { text((it.insert_error)(stream)) };
+        // SAFETY: a live stream; the bytes are copied.
+        let append = || unsafe { (it.append)(stream, bytes.as_ptr(), bytes.len()) };
+        let written = if error().is_some() || append() != 0 {
+            Err(error().unwrap_or_else(|| "the insert has failed".to_owned()))
+        } else {
+            // SAFETY: a live stream, finished once.
+            let result = unsafe { (it.done)(stream) };
+            let answer = Answer { library: it, result, connection: PhantomData };
+            answer.error().or_else(error).map_or_else(|| Ok(answer.counts()[3]), Err)
+        };
+        // SAFETY: destroyed once; an unfinished stream is cancelled by it.
+        unsafe { (it.destroy_insert)(stream) };
+        written
     }
 
     /// Asks the engine's parser what a text is; nothing is run.
@@ -188,7 +190,7 @@ impl Connection {
         analysis
     }
 
-    fn run(&mut self, function: QueryFn, sql: &str, format: &str, parameters: &[(String, String)]) -> *mut c_void {
+    fn run(&mut self, function: QueryFn, sql: &str, format: &str, parameters: &Parameters) -> *mut c_void {
         let names: Vec<_> = parameters.iter().map(|(name, _)| name.as_ptr()).collect();
         let name_lengths: Vec<_> = parameters.iter().map(|(name, _)| name.len()).collect();
         let values: Vec<_> = parameters.iter().map(|(_, value)| value.as_ptr()).collect();
@@ -234,10 +236,7 @@ impl Answer<'_> {
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        if self.result.is_null() {
-            return &[];
-        }
-        // SAFETY: a live result, whose buffer has this length and lives as long as it.
+        // SAFETY: a live result, whose buffer has this length and lives as long as it, or null, which has none.
         unsafe {
             let (buffer, length) = ((self.library.buffer)(self.result), (self.library.length)(self.result));
             if buffer.is_null() { &[] } else { std::slice::from_raw_parts(buffer, length) }
@@ -246,11 +245,8 @@ impl Answer<'_> {
 
     /// Rows of the answer, rows and bytes read from storage, rows written.
     pub(super) fn counts(&self) -> [u64; 4] {
-        if self.result.is_null() {
-            return [0; 4];
-        }
         let it = self.library;
-        // SAFETY: a live result.
+        // SAFETY: a live result, or null, which counts nothing.
         [it.result_rows, it.storage_rows, it.storage_bytes, it.rows_written].map(|count| unsafe { count(self.result) })
     }
 }
@@ -266,51 +262,20 @@ impl Stream<'_> {
     /// The next chunk: empty at the end, an error once the query has failed.
     pub(super) fn fetch(&mut self) -> Answer<'_> {
         let library = self.connection.library;
-        let stream = self.result.unwrap_or(std::ptr::null_mut());
         // SAFETY: an open connection and its live stream.
-        let result = unsafe { (library.fetch)(self.connection.raw(), stream) };
+        let result = unsafe { (library.fetch)(self.connection.raw(), self.result) };
         Answer { library, result, connection: PhantomData }
     }
 }
 
 impl Drop for Stream<'_> {
     fn drop(&mut self) {
-        let Some(stream) = self.result.take() else { return };
         // SAFETY: the owning thread, between fetches: cancelling an ended stream does nothing, and the handle
         // is destroyed once.
         unsafe {
-            (self.connection.library.cancel)(self.connection.raw(), stream);
-            (self.connection.library.destroy)(stream);
+            (self.connection.library.cancel)(self.connection.raw(), self.result);
+            (self.connection.library.destroy)(self.result);
         }
-    }
-}
-
-impl Insert<'_> {
-    /// Gives bytes in the input format; may wait for the engine.
-    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), String> {
-        // SAFETY: a live stream; the bytes are copied.
-        let state = unsafe { (self.connection.library.append)(self.stream, bytes.as_ptr(), bytes.len()) };
-        if state == 0 { Ok(()) } else { Err(self.error().unwrap_or_else(|| "the insert has failed".to_owned())) }
-    }
-
-    /// Commits; gives the rows written, views included.
-    pub(super) fn finish(self) -> Result<u64, String> {
-        // SAFETY: a live stream, finished once, because `self` is consumed.
-        let result = unsafe { (self.connection.library.done)(self.stream) };
-        let answer = Answer { library: self.connection.library, result, connection: PhantomData };
-        answer.error().or_else(|| self.error()).map_or_else(|| Ok(answer.counts()[3]), Err)
-    }
-
-    fn error(&self) -> Option<String> {
-        // SAFETY: a live stream; the text lives as long as it.
-        unsafe { text((self.connection.library.insert_error)(self.stream)) }
-    }
-}
-
-impl Drop for Insert<'_> {
-    fn drop(&mut self) {
-        // SAFETY: destroyed once; an unfinished stream is cancelled by it.
-        unsafe { (self.connection.library.destroy_insert)(self.stream) };
     }
 }
 

@@ -175,6 +175,9 @@ pub(super) enum Part {
 impl Answer {
     pub(super) async fn next(&mut self) -> Result<Part, EngineError> {
         let event = self.events.recv().await;
+        if let Some(slot) = self.slot.upgrade() {
+            slot.wake();
+        }
         let part = match event {
             Some(Event::Columns(columns)) => return Ok(Part::Columns(columns)),
             Some(Event::Chunk(bytes)) => return Ok(Part::Chunk(bytes)),
@@ -191,6 +194,9 @@ impl Drop for Answer {
     fn drop(&mut self) {
         if !self.ended {
             self.events.close();
+            if let Some(slot) = self.slot.upgrade() {
+                slot.wake();
+            }
             self.pool.end(std::mem::take(&mut self.slot), self.number);
         }
     }

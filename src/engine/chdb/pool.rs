@@ -84,7 +84,7 @@ impl Pool {
         let (ready, started) = mpsc::sync_channel(1);
         let keeper = Arc::clone(&pool);
         spawn("engine-keeper".to_owned(), move || {
-            let connection = session::open(&keeper.origin, Purpose::Command, "birdhouse-keeper");
+            let connection = open_keeper(&keeper);
             let connection = match connection {
                 Ok(connection) => {
                     _ = ready.send(Ok(()));
@@ -200,6 +200,10 @@ impl Pool {
         }
     }
 
+    pub(super) fn is_closing(&self) -> bool {
+        self.state().closing
+    }
+
     pub(super) fn observe_failure(&self, error: &EngineError) {
         let message = format!("an engine connection was closed: {error}");
         self.sink.observe(Observation::Engine { level: Level::Warning, message });
@@ -238,6 +242,10 @@ impl Drop for Leaving {
             self.pool.changed.notify_all();
         }
     }
+}
+
+fn open_keeper(pool: &Pool) -> Result<Connection, EngineError> {
+    session::open(&pool.origin, Purpose::Command, "birdhouse-keeper")
 }
 
 /// The keeper: ends what nobody waits for and what takes too long, and closes the engine.
@@ -298,11 +306,15 @@ fn kill(pool: &Pool, connection: &mut Connection, slot: &Slot, number: Option<u6
     if !running.is_busy() || number.is_some_and(|it| it != running.number) {
         return;
     }
-    let killed = *running.killed.get_or_insert(Killed { why, at: Instant::now() });
-    debug_assert!(killed.at <= Instant::now());
-    if let Err(error) = session::run(connection, &statement::kill(&slot.tag)) {
-        drop(running);
+    running.killed.get_or_insert(Killed { why, at: Instant::now() });
+    let killed = session::run(connection, &statement::kill(&slot.tag));
+    drop(running);
+    slot.wake();
+    if let Err(error) = killed {
         pool.observe_failure(&error);
+        if let Ok(fresh) = open_keeper(pool) {
+            *connection = fresh;
+        }
     }
 }
 

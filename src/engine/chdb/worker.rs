@@ -12,19 +12,22 @@ use super::{
 use crate::{
     engine::{Column, End, EngineError, EngineErrorKind, Verdict, frame},
     query::Format,
-    sql::Sql,
+    sql::{Sql, statement},
 };
 use bytes::Bytes;
 use std::{
     collections::HashSet,
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     time::{Duration, Instant},
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// Statements whose verdict a reading connection remembers.
 const REMEMBERED: usize = 4096;
+
+/// Rows of an answer that is taken whole.
+const SMALL: u64 = 10_000;
 
 /// How often a reading connection is checked anew.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -79,6 +82,8 @@ pub(super) struct Slot {
     pub(super) tag: String,
     pub(super) purpose: Purpose,
     running: Mutex<Running>,
+    /// Told when a waiting chunk was taken or will never be.
+    drained: Condvar,
 }
 
 #[derive(Default)]
@@ -110,11 +115,18 @@ pub(super) enum Why {
 
 impl Slot {
     pub(super) fn new(tag: String, purpose: Purpose) -> Slot {
-        Slot { tag, purpose, running: Mutex::default() }
+        Slot { tag, purpose, running: Mutex::default(), drained: Condvar::new() }
     }
 
     pub(super) fn running(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes a worker that waits for room.
+    pub(super) fn wake(&self) {
+        // With the lock: a worker that has just found no room is waiting by then.
+        drop(self.running());
+        self.drained.notify_all();
     }
 
     /// Takes the slot for one job. The place is kept until the job ends.
@@ -168,32 +180,41 @@ enum After {
     Close,
 }
 
-/// The thread of one worker: runs jobs until its connection has failed or nobody has work for it.
+/// The thread of one worker: runs jobs until no connection can be had or the engine closes.
 pub(super) fn run(pool: &Arc<Pool>, slot: &Arc<Slot>, jobs: &mpsc::Receiver<Job>) {
-    let mut connection = session::open(&pool.origin, slot.purpose, &slot.tag);
+    let open = || {
+        if pool.is_closing() {
+            return Err(EngineError::closed());
+        }
+        session::open(&pool.origin, slot.purpose, &slot.tag)
+    };
+    let mut connection = open();
     let mut gate = Gate::default();
     while let Ok(Job { worker, work }) = jobs.recv() {
-        let after = match &mut connection {
-            Ok(connection) => handle(connection, &mut gate, pool, slot, work),
-            Err(error) => {
-                work.refuse(error.clone());
-                After::Close
+        match &mut connection {
+            Ok(good) => {
+                if handle(good, &mut gate, pool, slot, work) == After::Close {
+                    drop(connection);
+                    connection = open();
+                }
             }
-        };
+            Err(error) => work.refuse(error.clone()),
+        }
+        // The connection of a worker that ends is closed before its place is free.
         let permit = slot.end();
-        if after == After::Close || !pool.take_back(worker) {
-            // The connection is closed before its place is free, so that there are never more than places.
+        if connection.is_err() || !pool.take_back(worker) {
             drop(connection);
             drop(permit);
             return;
         }
         drop(permit);
-        if let Ok(connection) = &mut connection
+        if let Ok(good) = &mut connection
             && gate.is_due()
-            && let Err(error) = session::check(connection, &pool.origin.settings, slot.purpose, &slot.tag)
+            && let Err(error) = session::check(good, &pool.origin.settings, slot.purpose, &slot.tag)
         {
             pool.observe_failure(&error);
-            return;
+            drop(connection);
+            connection = open();
         }
     }
 }
@@ -205,17 +226,17 @@ fn handle(connection: &mut Connection, gate: &mut Gate, pool: &Pool, slot: &Slot
             if slot.purpose == Purpose::Read
                 && let Err(error) = gate.admit(connection, &sql)
             {
-                _ = events.blocking_send(Event::Failed(error));
+                _ = send(slot, number, &events, Event::Failed(error));
                 return After::Keep;
             }
             match read.run(connection) {
                 Ok(end) => {
-                    _ = events.blocking_send(Event::End(Box::new(end)));
+                    _ = send(slot, number, &events, Event::End(Box::new(end)));
                     After::Keep
                 }
                 Err(Stop::Left) => After::Close,
                 Err(Stop::Failed(error, after)) => {
-                    _ = events.blocking_send(Event::Failed(explain(error, slot, pool)));
+                    _ = send(slot, number, &events, Event::Failed(explain(error, slot, pool)));
                     after
                 }
             }
@@ -227,7 +248,8 @@ fn handle(connection: &mut Connection, gate: &mut Gate, pool: &Pool, slot: &Slot
             after
         }
         Work::Insert { head, bytes, reply } => {
-            let res = slot.timed(|| insert(connection, &head, &bytes));
+            let res =
+                slot.timed(|| connection.insert(head.as_str(), &bytes)).map_err(|error| EngineError::parse(&error));
             let after = if res.is_err() { After::Close } else { After::Keep };
             _ = reply.send(res.map_err(|error| explain(error, slot, pool)));
             after
@@ -248,13 +270,6 @@ impl Work {
             Work::Judge { reply, .. } => _ = reply.send(Err(error)),
         }
     }
-}
-
-fn insert(connection: &mut Connection, head: &Sql, bytes: &[u8]) -> Result<u64, EngineError> {
-    let parse = |error: String| EngineError::parse(&error);
-    let mut insert = connection.insert(head.as_str()).map_err(parse)?;
-    insert.append(bytes).map_err(parse)?;
-    insert.finish().map_err(parse)
 }
 
 fn judge(connection: &mut Connection, text: &str) -> Verdict {
@@ -346,6 +361,8 @@ impl Read<'_> {
         let mut cut = Cut::new(self.format);
         let mut end = End::default();
         let (name, streamed) = engine_format(self.format);
+        // Only a whole answer says how many rows there would be without LIMIT.
+        let streamed = streamed && !(self.format == Format::Json && statement::ends_in_limit(self.sql, SMALL));
         if streamed {
             let stream = self.slot.timed(|| connection.stream(self.sql, name, self.parameters));
             let mut stream = stream.map_err(|error| {
@@ -387,21 +404,30 @@ impl Read<'_> {
         Ok(true)
     }
 
-    /// Waits for the asker; while it waits, its place in the queue is another's.
     fn send(&self, event: Event) -> Result<(), Stop> {
-        use tokio::sync::mpsc::error::TrySendError;
-        match self.events.try_send(event) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Closed(_)) => Err(Stop::Left),
-            Err(TrySendError::Full(event)) => {
-                let mut running = self.slot.running();
-                if running.number == self.number {
-                    running.permit = None;
-                }
-                drop(running);
-                self.events.blocking_send(event).map_err(|_| Stop::Left)
-            }
+        send(self.slot, self.number, self.events, event)
+    }
+}
+
+/// Waits for the asker; while it waits, its place in the queue is another's.
+fn send(slot: &Slot, number: u64, events: &tokio::sync::mpsc::Sender<Event>, event: Event) -> Result<(), Stop> {
+    use tokio::sync::mpsc::error::TrySendError;
+    let mut event = event;
+    let mut running = slot.running();
+    loop {
+        match events.try_send(event) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Closed(_)) => return Err(Stop::Left),
+            Err(TrySendError::Full(it)) => event = it,
         }
+        if running.killed.is_some_and(|it| it.why != Why::TooLong) {
+            return Err(Stop::Left);
+        }
+        if running.number == number {
+            running.permit = None;
+        }
+        let waited = slot.drained.wait_timeout(running, Duration::from_millis(100));
+        running = waited.unwrap_or_else(PoisonError::into_inner).0;
     }
 }
 
