@@ -122,6 +122,7 @@ impl App {
         let directory = DataDirectory::open(&settings.data_directory)?;
         let engine = EngineSettings { directory: directory.engine_path(), ..settings.engine.clone() };
         let engine = Engine::open(engine, sink.clone()).await?;
+        verify::drop_leftovers(&engine).await?;
         App::start(settings, directory, engine, sink).await
     }
 

@@ -1,6 +1,6 @@
 //! Rows from files into a data source, and how many there are.
 
-use super::{AppError, Workspace, whole, words};
+use super::{AppError, Workspace, verify, whole, words};
 use crate::{
     ddl,
     ingest::{
@@ -88,12 +88,8 @@ impl Workspace {
     /// Rows and bytes of every data source.
     pub async fn statistics(&self) -> Result<BTreeMap<ResourceName, TableStatistics>, AppError> {
         let bytes = self.shared.engine.command(&ddl::statistics(&self.namespace)).await?;
-        let mut tables = BTreeMap::new();
-        for line in bytes.split(|it| *it == b'\n').filter(|it| !it.is_empty()) {
-            let row: TableRow = serde_json::from_slice(line)
-                .map_err(|error| AppError::Invalid(format!("the engine's statistics cannot be read: {error}")))?;
-            tables.insert(row.name.clone(), row);
-        }
+        let rows = verify::rows::<TableRow>(&bytes)?;
+        let tables: BTreeMap<_, _> = rows.iter().map(|it| (it.name.as_str(), it)).collect();
         let of = |name: &ResourceName| tables.get(name.as_str());
         let project = self.project();
         let statistics = project.datasources.keys().map(|name| {

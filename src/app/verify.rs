@@ -11,12 +11,12 @@ use super::{AppError, Shared, words};
 use crate::{
     ddl,
     diagnostic::{Diagnostic, Mapped, Place, Span, nearest},
-    engine::{EngineError, EngineErrorKind},
-    name::{Namespace, ResourceName},
+    engine::{Engine, EngineError, EngineErrorKind},
+    name::Namespace,
     plan::{Action, Plan},
-    project::{self, Column, Datasource, Node, NodeSql, Pipe, PipeKind, Project},
+    project::{self, Column, ColumnDefault, Datasource, Node, NodeSql, Pipe, PipeKind, Project},
     query::{self, OwnerMode, QueryError},
-    sql::{ColumnType, Sql, statement},
+    sql::{ColumnType, Sql, UserSql, scan, statement},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,13 +46,28 @@ pub(super) async fn verify(
 }
 
 /// What databases of checks are called, with random letters behind it. It is no prefix of a reader's role.
-pub(super) const SCRATCH: &str = "check_";
+const SCRATCH: &str = "check_";
+
+/// Drops what checks of a process left that ended in the middle of them.
+pub(super) async fn drop_leftovers(engine: &Engine) -> Result<(), AppError> {
+    let names = engine.command(&ddl::databases(SCRATCH)).await?;
+    for name in rows::<Database>(&names)? {
+        engine.command(&ddl::drop_database(&Namespace::new(&name.name))).await?;
+    }
+    Ok(())
+}
+
+#[derive(serde::Deserialize)]
+struct Database {
+    name: String,
+}
 
 /// A node that is new or reads something new, and its text over the empty tables.
 struct Check<'a> {
     pipe: &'a Pipe,
     node: &'a Node,
     select: Sql,
+    tables: BTreeSet<String>,
 }
 
 /// The nodes to try out; those that cannot even be composed are diagnostics.
@@ -63,7 +78,12 @@ fn checks<'a>(current: &Project, wanted: &'a Project, scratch: &Namespace) -> (V
         for node in &pipe.nodes {
             match query::compile_for_owner(wanted, scratch, pipe, node, mode(pipe, node)) {
                 Ok(select) if is_deployed(current, wanted, scratch, pipe, node, &select) => {}
-                Ok(select) => checks.push(Check { pipe, node, select }),
+                Ok(select) => {
+                    let tables = read_tables(&select, scratch);
+                    checks.push(Check { pipe, node, select, tables });
+                }
+                // A template that answers with `error()` when a parameter is missing has no text to judge here.
+                Err(QueryError::Refused { error, .. }) if error.message == scan::EMPTY => {}
                 Err(error) => {
                     let diagnostic = uncomposed(&error, node);
                     // A node that others read is composed into each of them; its fault is told once.
@@ -97,31 +117,40 @@ fn is_deployed(
     let Some(previous) = current.pipe(pipe.name.as_str()) else { return false };
     let Some(previous_node) = previous.node(node.name.as_str()) else { return false };
     let composed = query::compile_for_owner(current, scratch, previous, previous_node, mode(previous, previous_node));
-    let same_table = |name: &ResourceName| {
+    let same_table = |name: &String| {
         let shape =
             |it: &Datasource| it.columns.iter().map(|it| (it.name.clone(), it.column_type.clone())).collect::<Vec<_>>();
-        let (Some(before), Some(now)) = (current.datasource(name.as_str()), wanted.datasource(name.as_str())) else {
-            return false;
+        let of = |project: &Project| {
+            project.datasource(name).map(|it| shape(it)).or_else(|| quarantined(project, name).map(shape))
         };
-        shape(before) == shape(now)
+        of(current) == of(wanted)
     };
-    previous.kind == pipe.kind
-        && composed.as_ref() == Ok(select)
-        && wanted.node_tables(pipe, node).iter().all(same_table)
+    previous.kind == pipe.kind && composed.as_ref() == Ok(select) && read_tables(select, scratch).iter().all(same_table)
 }
 
-/// The tables that nodes to try out read, and those that are new themselves.
-fn tables<'a>(plan: &Plan, wanted: &'a Project, checks: &[Check]) -> Vec<&'a Datasource> {
-    let mut names = BTreeSet::new();
-    for check in checks {
-        names.extend(wanted.node_tables(check.pipe, check.node));
-    }
+/// The tables that nodes to try out read, and those that are new themselves. What a node reads is taken from
+/// its composed text: a template may read more with stand-ins for its parameters than without.
+fn tables(plan: &Plan, wanted: &Project, checks: &[Check]) -> BTreeSet<String> {
+    let mut names: BTreeSet<String> = checks.iter().flat_map(|it| it.tables.iter().cloned()).collect();
     for step in &plan.steps {
         if let Action::CreateTable { datasource } | Action::AddColumn { datasource, .. } = &step.action {
-            names.insert(datasource.name.clone());
+            names.insert(datasource.name.to_string());
         }
     }
-    names.iter().filter_map(|it| wanted.datasource(it.as_str())).map(|it| &**it).collect()
+    let known = |it: &String| wanted.datasource(it).is_some() || quarantined(wanted, it).is_some();
+    names.retain(known);
+    names
+}
+
+/// The data source whose quarantine has this name.
+fn quarantined<'a>(project: &'a Project, table: &str) -> Option<&'a Datasource> {
+    project.datasources.values().map(|it| &**it).find(|it| it.name.quarantine().as_str() == table)
+}
+
+/// The tables of the database of the check that a composed text names. Nobody else can have written its name.
+fn read_tables(select: &Sql, scratch: &Namespace) -> BTreeSet<String> {
+    let prefix = format!("`{}`.`", scratch.database());
+    select.as_str().split(&prefix).skip(1).filter_map(|it| it.split('`').next()).map(str::to_owned).collect()
 }
 
 struct Verifier<'a> {
@@ -131,23 +160,25 @@ struct Verifier<'a> {
 }
 
 impl Verifier<'_> {
-    async fn run(&self, checks: Vec<Check<'_>>, tables: Vec<&Datasource>) -> Result<Vec<Diagnostic>, AppError> {
+    async fn run(&self, checks: Vec<Check<'_>>, tables: BTreeSet<String>) -> Result<Vec<Diagnostic>, AppError> {
         let mut diagnostics = Vec::new();
         let mut broken_tables = BTreeSet::new();
-        for datasource in tables {
-            let create = ddl::create_table(datasource, &self.scratch.table(&datasource.name));
-            if let Err(error) = self.shared.engine.command(&create).await {
-                broken_tables.insert(datasource.name.clone());
+        for name in tables {
+            if let Err((datasource, error)) = self.create(&name).await {
                 diagnostics.push(self.bad_table(datasource, theirs(error)?));
+                broken_tables.insert(name);
             }
         }
         let mut failed = BTreeMap::new();
         for check in &checks {
-            if !self.wanted.node_tables(check.pipe, check.node).is_disjoint(&broken_tables) {
+            if !check.tables.is_disjoint(&broken_tables) {
                 continue;
             }
             match self.shared.engine.command(&query::describe(&check.select)).await {
-                Ok(described) => diagnostics.extend(self.bad_target(check, &described)?),
+                Ok(described) => {
+                    diagnostics.extend(self.bad_target(check, &described)?);
+                    diagnostics.extend(self.bad_tables(check).await?);
+                }
                 Err(error) => {
                     failed.insert((&check.pipe.name, &check.node.name), (check, theirs(error)?));
                 }
@@ -170,14 +201,45 @@ impl Verifier<'_> {
         Ok(diagnostics)
     }
 
+    async fn create(&self, name: &str) -> Result<(), (&Datasource, EngineError)> {
+        let (datasource, sql) = match self.wanted.datasource(name) {
+            Some(it) => (&**it, ddl::create_table(it, &self.scratch.table(&it.name))),
+            None => match quarantined(self.wanted, name) {
+                Some(it) => (it, ddl::create_quarantine(it, &self.scratch.table(&it.name.quarantine()))),
+                None => return Ok(()),
+            },
+        };
+        self.shared.engine.command(&sql).await.map(drop).map_err(|error| (datasource, error))
+    }
+
+    /// The engine's own reading of the text must come to no other tables than ours did. Where it does, a name
+    /// was missed, and with it the row filter of whoever will call the node.
+    async fn bad_tables(&self, check: &Check<'_>) -> Result<Option<Diagnostic>, AppError> {
+        let tree = match self.shared.engine.command(&query::explain(&check.select)).await {
+            Ok(tree) => tree,
+            Err(error) => return Ok(Some(self.bad_node(check.node, &theirs(error)?))),
+        };
+        let inside = format!("{}.", self.scratch.database());
+        let foreign =
+            tree_tables(&tree)?.into_iter().find(|it| !it.starts_with(&inside) && !OPEN.contains(&it.as_str()));
+        Ok(foreign.map(|table| {
+            let words = format!("the engine reads the table {table} here, which is not of this project");
+            Diagnostic::error("table_unresolved", words).at(check.node.place.clone())
+        }))
+    }
+
     fn bad_table(&self, datasource: &Datasource, error: EngineError) -> Diagnostic {
         let words = engine_words(&error.message, &self.scratch);
-        // The engine names a column when an expression is about one.
-        let column = quoted(&error.message)
-            .into_iter()
-            .find_map(|name| datasource.columns.iter().find(|it| it.name.as_str() == name));
-        let place = column.map_or(&datasource.place, |it| &it.place);
-        Diagnostic::error("engine", words).at(place.clone())
+        // The engine names what it did not understand, or a column that an expression is about.
+        let names = quoted(&error.message);
+        let expression =
+            expressions(datasource).find(|it| names.iter().any(|name| find_word(it.text(), name).is_some()));
+        let column = || datasource.columns.iter().find(|it| names.iter().any(|name| it.name.as_str() == name));
+        let place = match expression {
+            Some(expression) => Place { path: datasource.place.path.clone(), span: expression.span() },
+            None => column().map_or(&datasource.place, |it| &it.place).clone(),
+        };
+        Diagnostic::error("engine", words).at(place)
     }
 
     fn bad_node(&self, node: &Node, error: &EngineError) -> Diagnostic {
@@ -252,6 +314,21 @@ impl Verifier<'_> {
     }
 }
 
+/// Everything in a data source's file that the engine evaluates.
+fn expressions(datasource: &Datasource) -> impl Iterator<Item = &UserSql> {
+    let columns = datasource.columns.iter().flat_map(|it| {
+        let default = it.default.as_ref().map(|it| match it {
+            ColumnDefault::Default(expression) | ColumnDefault::Materialized(expression) => expression,
+        });
+        default.into_iter().chain(&it.codec)
+    });
+    let indexes = datasource.indexes.iter().flat_map(|it| [&it.expression, &it.kind]);
+    let engine = &datasource.engine;
+    let keys = [&engine.partition_key, &engine.sorting_key, &engine.primary_key, &engine.sampling_key];
+    let rest = [&engine.ttl, &engine.settings];
+    columns.chain(indexes).chain(&engine.parameters).chain(keys.into_iter().chain(rest).flatten())
+}
+
 fn unfit(target: &Datasource, column: &Column, from: &ColumnType, place: Place) -> Diagnostic {
     let words = format!(
         "`{}` is {from} here and {} in the data source `{}`: values could be lost",
@@ -291,19 +368,34 @@ fn may_be_the_stand_in(node: &Node, error: &EngineError) -> bool {
     matches!(node.sql, NodeSql::Template { .. }) && ABOUT_VALUES.contains(&error.code)
 }
 
+/// Tables of the engine that anybody may read.
+const OPEN: &[&str] = &["system.one", "system.numbers", "system.numbers_mt", "system.zeros", "system.functions"];
+
+/// The tables in a query tree: `TABLE id: 3, alias: __table1, table_name: db.t`.
+fn tree_tables(tree: &[u8]) -> Result<Vec<String>, AppError> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        explain: String,
+    }
+    let lines = rows::<Line>(tree)?.into_iter().map(|it| it.explain);
+    let tables = lines.filter(|it| it.trim_start().starts_with("TABLE id:"));
+    Ok(tables.filter_map(|it| Some(it.rsplit_once("table_name: ")?.1.to_owned())).collect())
+}
+
 fn columns(described: &[u8]) -> Result<Vec<(String, String)>, AppError> {
     #[derive(serde::Deserialize)]
-    struct Row {
+    struct Column {
         name: String,
         r#type: String,
     }
-    let lines = described.split(|it| *it == b'\n').filter(|it| !it.is_empty());
-    let row = |line| {
-        let row: Row = serde_json::from_slice(line)
-            .map_err(|error| AppError::Invalid(format!("the engine's columns cannot be read: {error}")))?;
-        Ok((row.name, row.r#type))
-    };
-    lines.map(row).collect()
+    Ok(rows::<Column>(described)?.into_iter().map(|it| (it.name, it.r#type)).collect())
+}
+
+/// An answer of the engine to one of our own statements.
+pub(super) fn rows<T: serde::de::DeserializeOwned>(answer: &[u8]) -> Result<Vec<T>, AppError> {
+    let lines = answer.split(|it| *it == b'\n').filter(|it| !it.is_empty());
+    let bad = |error| AppError::Invalid(format!("the engine's answer cannot be read: {error}"));
+    lines.map(|line| serde_json::from_slice(line).map_err(bad)).collect()
 }
 
 /// The engine's words for a user: without the statement that we made of theirs, without our databases, and

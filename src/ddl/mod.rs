@@ -4,12 +4,10 @@
 //! run. Running them is not known here.
 
 mod table;
-#[cfg(test)]
-mod tests;
 
 pub use table::{
-    QUARANTINE_COLUMNS, create_quarantine, create_side_table, create_table, drop_database, drop_table, exchange,
-    statistics,
+    QUARANTINE_COLUMNS, create_quarantine, create_side_table, create_table, databases, drop_database, drop_table,
+    exchange, statistics,
 };
 
 use crate::{

@@ -110,6 +110,13 @@ pub fn exchange(one: &Physical, other: &Physical) -> Sql {
     sql
 }
 
+/// The `name`s of databases that begin so.
+pub fn databases(prefix: &str) -> Sql {
+    let mut sql = Sql::new("SELECT name FROM system.databases WHERE startsWith(name, ");
+    sql.string(prefix).push(")");
+    sql
+}
+
 /// `name`, `rows` and `bytes` of every table.
 pub fn statistics(namespace: &Namespace) -> Sql {
     let mut sql = Sql::new("SELECT name, ifNull(total_rows, 0) AS rows, ifNull(total_bytes, 0) AS bytes ");

@@ -5,8 +5,6 @@
 
 mod datasource;
 mod print;
-#[cfg(test)]
-mod tests;
 
 use crate::{
     auth::{Scope, ScopeKind},

@@ -91,11 +91,13 @@ fn tables(node: &Node, context: &Context) -> Result<Vec<Found>, (Span, ScanError
             let Ok(rendered) = template.render(&Params::default(), &render_options(context)) else {
                 return Ok(Vec::new());
             };
-            if rendered.sql.trim().is_empty() {
-                return Ok(Vec::new());
-            }
             let whole = Span::new(0, text.text().len());
-            let scan = scan::scan_with(&rendered.sql, &rendered.secrets).map_err(|error| {
+            let scan = match scan::scan_with(&rendered.sql, &rendered.secrets) {
+                // Without its parameters it says nothing: it answers with `error()` then.
+                Err(error) if error.message == scan::EMPTY => return Ok(Vec::new()),
+                scan => scan,
+            };
+            let scan = scan.map_err(|error| {
                 let words = rendered.sql.get(error.span.start..error.span.end).unwrap_or_default();
                 (origin(text, words).unwrap_or_else(|| text.span(whole)), error)
             })?;

@@ -3,8 +3,10 @@
 
 mod cli;
 mod datafile;
+mod deploy;
 mod engine;
 mod ingest;
+mod plan;
 mod sql;
 mod tidy;
 mod vectors;

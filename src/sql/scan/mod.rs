@@ -68,6 +68,9 @@ pub struct Select {
     pub where_: Option<(Span, usize)>,
 }
 
+/// What is said of a text in which nothing stands.
+pub const EMPTY: &str = "the text is empty";
+
 /// Why a text was refused; the span is in the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]

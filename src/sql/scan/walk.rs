@@ -133,7 +133,7 @@ impl<'t> Walker<'t> {
 
     pub(super) fn walk(mut self, whole: Whole) -> Result<Scan, ScanError> {
         let Some(last) = self.tokens.last() else {
-            return Err(error(Span::at(0), "the text is empty"));
+            return Err(error(Span::at(0), super::EMPTY));
         };
         self.scan.end = last.span.end;
         match whole {

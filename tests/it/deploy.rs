@@ -1,0 +1,425 @@
+//! Deploys with the real engine: a whole project or nothing, and what is left after a restart.
+
+use crate::engine::engine;
+use birdhouse::{
+    app::{
+        ADMIN_TOKEN, App, AppError, AppendMode, DeployOptions, DeployReport, FileFormat, NewConnection, NewToken,
+        Settings, Workspace,
+    },
+    auth::Scope,
+    datafile::Context,
+    diagnostic::{Source, Style, render},
+    name::ResourceName,
+    observe::Sink,
+    query::{Format, Request},
+    sql::Sql,
+    store::{DataDirectory, Secret},
+};
+use bytes::Bytes;
+use std::{fs, path::Path, sync::Arc, time::Duration};
+use tempfile::TempDir;
+
+/// An app of one test, over the engine that all share.
+struct House {
+    directory: TempDir,
+    app: App,
+}
+
+impl House {
+    async fn new() -> House {
+        let directory = tempfile::tempdir().unwrap();
+        let app = start(directory.path()).await;
+        House { directory, app }
+    }
+
+    /// The same data directory after the process went away and came back.
+    async fn restart(self) -> House {
+        self.app.leave().await;
+        drop(self.app);
+        let app = start(self.directory.path()).await;
+        House { directory: self.directory, app }
+    }
+
+    fn workspace(&self) -> &Arc<Workspace> {
+        self.app.workspace()
+    }
+
+    async fn deploy(&self, files: &[Source]) -> DeployReport {
+        self.workspace().deploy(files.to_vec(), DeployOptions::default()).await.unwrap()
+    }
+
+    /// Deploys what must be right.
+    async fn deployed(&self, files: &[Source]) -> DeployReport {
+        let report = self.deploy(files).await;
+        assert_eq!(problems(&report), "");
+        report
+    }
+
+    async fn load(&self, datasource: &str, csv: &str, mode: AppendMode) -> u64 {
+        let (name, body) = (ResourceName::new(datasource).unwrap(), Bytes::from(csv.to_owned()));
+        self.workspace().append(&name, FileFormat::Csv, body, mode).await.unwrap().rows
+    }
+
+    async fn read(&self, sql: &str) -> Result<String, AppError> {
+        let caller = self.app.authenticate(self.workspace().admin_token().reveal()).unwrap();
+        let request = Request { format: Format::Csv, ..Request::sql(sql) };
+        let (mut rows, _) = caller.workspace.query(&caller.access, &request).await?;
+        let mut text = Vec::new();
+        while let Some(chunk) = rows.next().await {
+            text.extend_from_slice(&chunk?);
+        }
+        Ok(String::from_utf8(text).unwrap())
+    }
+
+    /// What the engine has of this workspace, tables and their columns.
+    async fn tables(&self) -> String {
+        let mut sql =
+            Sql::new("SELECT table, groupArray((name, type)) AS columns FROM system.columns WHERE database = ");
+        sql.string(self.workspace().namespace().database()).push(" GROUP BY table ORDER BY table");
+        let mut views = Sql::new("SELECT name, as_select FROM system.tables WHERE as_select != '' AND database = ");
+        views.string(self.workspace().namespace().database()).push(" ORDER BY name");
+        let engine = engine().await;
+        let text = |it: Bytes| String::from_utf8(it.to_vec()).unwrap();
+        text(engine.command(&sql).await.unwrap()) + &text(engine.command(&views).await.unwrap())
+    }
+}
+
+async fn start(directory: &Path) -> App {
+    let engine = engine().await;
+    let settings = Settings {
+        data_directory: directory.to_owned(),
+        engine: engine.settings().clone(),
+        admin_token: None,
+        hold_at_most: Duration::from_secs(60),
+        context: Context::default(),
+    };
+    let directory = DataDirectory::open(directory).unwrap();
+    App::start(settings, directory, engine.clone(), Sink::default()).await.unwrap()
+}
+
+fn problems(report: &DeployReport) -> String {
+    report.diagnostics.iter().map(|it| render(it, &report.sources, Style::Plain) + "\n").collect()
+}
+
+fn file(path: &str, text: &str) -> Source {
+    Source::new(path, text)
+}
+
+const EVENTS: &str = "SCHEMA >\n    `at` DateTime,\n    `kind` String,\n    `size` UInt32\n\nENGINE \"MergeTree\"\n\
+    ENGINE_SORTING_KEY \"at\"\n";
+const SIZES: &str =
+    "SCHEMA >\n    `kind` String,\n    `size` UInt64\n\nENGINE \"MergeTree\"\nENGINE_SORTING_KEY \"kind\"\n";
+const FEED: &str = "NODE n\nSQL >\n    SELECT kind, size FROM events\n\nTYPE materialized\nDATASOURCE sizes\n";
+const TOTAL: &str = "TOKEN app READ\n\nNODE n\nSQL >\n    SELECT sum(size) AS total FROM sizes\n\nTYPE endpoint\n";
+
+fn project() -> Vec<Source> {
+    vec![
+        file("datasources/events.datasource", EVENTS),
+        file("datasources/sizes.datasource", SIZES),
+        file("endpoints/total.pipe", TOTAL),
+        file("pipes/feed.pipe", FEED),
+    ]
+}
+
+fn with(path: &str, text: &str) -> Vec<Source> {
+    let mut files = project();
+    files.retain(|it| &*it.path != path);
+    files.push(file(path, text));
+    files
+}
+
+/// This repository's own project.
+fn audit_log() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["datasources", "pipes", "endpoints"] {
+        for entry in fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap();
+                files.push(Source::new(name, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    files
+}
+
+fn demo_connection() -> NewConnection {
+    NewConnection {
+        name: "demo_audit_log_connection".to_owned(),
+        // Nobody listens there: the consumer waits.
+        bootstrap_servers: "127.0.0.1:9".to_owned(),
+        security_protocol: "PLAINTEXT".to_owned(),
+        sasl_mechanism: "PLAIN".to_owned(),
+        key: None,
+        secret: None,
+        ssl_ca_pem: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn this_repositorys_project_is_deployed_once() {
+    let house = House::new().await;
+    let report = house.deploy(&audit_log()).await;
+    let words = problems(&report);
+    assert!(words.contains("there is no Kafka connection `demo_audit_log_connection`"), "{words}");
+    assert!(words.contains("birdhouse connection create kafka --connection-name demo_audit_log_connection"), "{words}");
+    assert!(!report.changed);
+    assert_eq!(house.tables().await, "");
+
+    house.workspace().create_connection(demo_connection()).await.unwrap();
+    let report = house.deployed(&audit_log()).await;
+    assert!(report.changed);
+    insta::assert_snapshot!("audit_log_plan", report.plan.to_string());
+    let token = house.workspace().token("ui_token").unwrap();
+    assert_eq!(token.token.scopes.len(), 4, "one for each endpoint with a TOKEN line");
+
+    let before = house.tables().await;
+    let again = house.deployed(&audit_log()).await;
+    assert!(again.plan.is_empty() && !again.changed);
+    assert_eq!(house.tables().await, before);
+    assert!(house.workspace().delete_connection("demo_audit_log_connection").await.is_err(), "it is used");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_flow_through_views_and_survive_changes() {
+    let house = House::new().await;
+    house.deployed(&project()).await;
+    assert_eq!(house.load("events", "2026-01-01 00:00:00,a,1\n2026-01-01 00:00:00,b,2\n", AppendMode::Append).await, 2);
+    assert_eq!(house.read("SELECT * FROM total").await.unwrap(), "3\n");
+
+    // A column more: stored rows stay, files have it in its place.
+    let wider = EVENTS.replace("`kind` String", "`who` String DEFAULT 'nobody',\n    `kind` String");
+    let report = house.deployed(&with("datasources/events.datasource", &wider)).await;
+    assert_eq!(report.plan.to_string(), "+ column events.who String\n");
+    house.load("events", "2026-01-02 00:00:00,me,c,4\n", AppendMode::Append).await;
+    assert_eq!(
+        house.read("SELECT who, kind FROM events ORDER BY kind").await.unwrap(),
+        "\"nobody\",\"a\"\n\"nobody\",\"b\"\n\"me\",\"c\"\n"
+    );
+
+    // The view's query changes for rows that come.
+    let mut files = with("datasources/events.datasource", &wider);
+    files.retain(|it| &*it.path != "pipes/feed.pipe");
+    files.push(file("pipes/feed.pipe", &FEED.replace("kind, size", "upper(kind) AS kind, size * 10 AS size")));
+    let report = house.deployed(&files).await;
+    assert!(report.plan.to_string().starts_with("~ materialization feed into sizes"), "{}", report.plan);
+    house.load("events", "2026-01-03 00:00:00,me,d,1\n", AppendMode::Append).await;
+    assert_eq!(
+        house.read("SELECT kind, size FROM sizes ORDER BY size").await.unwrap(),
+        "\"a\",1\n\"b\",2\n\"c\",4\n\"D\",10\n"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_lose_rows_is_refused_with_its_place() {
+    let house = House::new().await;
+    house.deployed(&project()).await;
+    let before = house.tables().await;
+    let narrower = EVENTS.replace("`size` UInt32", "`size` UInt8");
+    let report = house.deploy(&with("datasources/events.datasource", &narrower)).await;
+    insta::assert_snapshot!("refused_type", problems(&report));
+    let lonely = [file("datasources/sizes.datasource", SIZES), file("endpoints/total.pipe", TOTAL)];
+    let report = house.deploy(&lonely).await;
+    let words = problems(&report);
+    assert!(words.contains("data source events is not in the project any more"), "{words}");
+    assert_eq!(house.tables().await, before);
+    assert!(house.workspace().project().datasource("events").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_engine_finds_wrong_has_its_place_in_the_file() {
+    let house = House::new().await;
+    for (name, path, text) in [
+        ("unknown_column", "endpoints/total.pipe", TOTAL.replace("sum(size)", "sum(sise)")),
+        ("unknown_function", "endpoints/total.pipe", TOTAL.replace("sum(size)", "summ(size)")),
+        ("view_column_unknown", "pipes/feed.pipe", FEED.replace("kind, size", "kind AS kin, size")),
+        ("view_column_type", "pipes/feed.pipe", FEED.replace("kind, size", "kind, at AS size")),
+        ("bad_default", "datasources/events.datasource", EVENTS.replace("UInt32", "UInt32 DEFAULT nosuch(1)")),
+        ("bad_sorting_key", "datasources/events.datasource", EVENTS.replace("\"at\"", "\"nowhere\"")),
+    ] {
+        let report = house.deploy(&with(path, &text)).await;
+        insta::assert_snapshot!(name, problems(&report));
+        assert!(!report.changed);
+        assert_eq!(house.tables().await, "", "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_changes_nothing_and_says_what_would_happen() {
+    let house = House::new().await;
+    let options = DeployOptions { check: true, ..DeployOptions::default() };
+    let report = house.workspace().deploy(project(), options).await.unwrap();
+    assert_eq!(problems(&report), "");
+    assert!(!report.changed && !report.plan.is_empty());
+    assert_eq!(house.tables().await, "");
+    assert!(house.workspace().project().datasources.is_empty());
+    assert!(house.workspace().token("app").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_fails_leaves_the_workspace_as_it_was() {
+    let house = House::new().await;
+    house.deployed(&project()).await;
+    // A table that nobody knows of is in the way of the last step but one.
+    let mut clash = Sql::new("CREATE TABLE ");
+    let late = ResourceName::new("zz_late").unwrap();
+    clash.table(&house.workspace().namespace().table(&late.quarantine())).push(" (x Int8) ENGINE = Log");
+    engine().await.command(&clash).await.unwrap();
+    let before = house.tables().await;
+
+    let mut files = with("datasources/events.datasource", &EVENTS.replace("`kind`", "`who` String,\n    `kind`"));
+    files.push(file("datasources/aa_early.datasource", SIZES));
+    files.push(file("datasources/zz_late.datasource", SIZES));
+    let report = house.deploy(&files).await;
+    let words = problems(&report);
+    assert!(words.contains("datasources/zz_late.datasource") && words.contains("already exists"), "{words}");
+    assert!(!report.changed);
+    let known =
+        |tables: String| tables.lines().filter(|it| !it.contains("zz_late")).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(known(house.tables().await), known(before));
+    assert!(house.workspace().project().datasource("aa_early").is_none());
+    // And it can be tried again.
+    house.deployed(&files).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_project_leaves_the_rest_alone() {
+    let house = House::new().await;
+    house.deployed(&project()).await;
+    let one = vec![file("endpoints/total.pipe", &TOTAL.replace("sum(size)", "count()"))];
+    let options = DeployOptions { partial: true, ..DeployOptions::default() };
+    let report = house.workspace().deploy(one, options).await.unwrap();
+    assert_eq!(problems(&report), "");
+    assert_eq!(report.plan.to_string(), "~ endpoint total\n");
+    assert_eq!(house.workspace().project().sources.len(), 4);
+
+    // Whole again, without the endpoint: it goes, and its token stays.
+    let files: Vec<_> = project().into_iter().filter(|it| &*it.path != "endpoints/total.pipe").collect();
+    let report = house.deployed(&files).await;
+    assert_eq!(report.plan.to_string(), "- endpoint total\n");
+    assert!(house.workspace().token("app").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_brings_everything_back() {
+    let house = House::new().await;
+    house.deployed(&project()).await;
+    house.load("events", "2026-01-01 00:00:00,a,1\n", AppendMode::Append).await;
+    house.workspace().create_connection(demo_connection()).await.unwrap();
+    let admin = house.workspace().admin_token();
+    let (tokens, sources) = (house.workspace().tokens(), house.workspace().project().sources.clone());
+
+    let house = house.restart().await;
+    assert_eq!(house.workspace().admin_token(), admin);
+    assert_eq!(house.workspace().tokens(), tokens);
+    assert_eq!(house.workspace().project().sources, sources);
+    assert!(house.workspace().connection("demo_audit_log_connection").await.unwrap().is_some());
+    assert_eq!(house.read("SELECT * FROM total").await.unwrap(), "1\n");
+    assert!(house.deployed(&project()).await.plan.is_empty());
+    house.load("events", "2026-01-01 00:00:00,b,2\n", AppendMode::Append).await;
+    assert_eq!(house.read("SELECT * FROM total").await.unwrap(), "3\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_that_a_crash_cut_off_is_taken_back() {
+    let house = House::new().await;
+    house.deployed(&project()).await;
+    let before = house.tables().await;
+    // What a process leaves that dies after its first statements.
+    let wider = EVENTS.replace("`kind` String", "`who` String,\n    `kind` String");
+    let mut files = with("datasources/events.datasource", &wider);
+    files.push(file("datasources/more.datasource", SIZES));
+    let id = house.workspace().id().to_owned();
+    let mut add = Sql::new("ALTER TABLE ");
+    let events = ResourceName::new("events").unwrap();
+    add.table(&house.workspace().namespace().table(&events)).push(" ADD COLUMN who String AFTER `at`");
+    engine().await.command(&add).await.unwrap();
+    let mut create = Sql::new("CREATE TABLE ");
+    let more = ResourceName::new("more").unwrap();
+    create.table(&house.workspace().namespace().table(&more)).push(" (x Int8) ENGINE = Log");
+    engine().await.command(&create).await.unwrap();
+    house.app.leave().await;
+    DataDirectory::open(house.directory.path()).unwrap().store().unwrap().begin_deploy(&id, &files).unwrap();
+
+    let house = house.restart().await;
+    assert_eq!(house.tables().await, before);
+    house.deployed(&files).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_table_shows_old_rows_or_new_ones() {
+    let house = House::new().await;
+    house.deployed(&project()).await;
+    house.load("events", "2026-01-01 00:00:00,a,1\n2026-01-01 00:00:00,b,1\n", AppendMode::Append).await;
+    house.load("events", "2026-01-02 00:00:00,c,5\n", AppendMode::Replace).await;
+    assert_eq!(house.read("SELECT kind FROM events").await.unwrap(), "\"c\"\n");
+    assert_eq!(house.read("SELECT * FROM total").await.unwrap(), "2\n", "views do not see a replace");
+    house.load("events", "2026-01-03 00:00:00,d,10\n", AppendMode::Append).await;
+    assert_eq!(house.read("SELECT * FROM total").await.unwrap(), "12\n", "they go on with what is appended");
+    let statistics = house.workspace().statistics().await.unwrap();
+    assert_eq!(statistics[&ResourceName::new("events").unwrap()].rows, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_count_from_their_making_to_their_end() {
+    let house = House::new().await;
+    let (app, workspace) = (&house.app, house.workspace());
+    let scopes = |texts: &[&str]| texts.iter().map(|it| Scope::parse(it).unwrap()).collect::<Vec<_>>();
+    let new = NewToken {
+        name: "reader".to_owned(),
+        scopes: scopes(&["DATASOURCES:READ:events:size=1", "DATASOURCES:READ:events:size=1"]),
+        ..NewToken::default()
+    };
+    let token = workspace.create_token(new.clone()).await.unwrap();
+    assert!(token.value.reveal().starts_with("p.ey"));
+    assert_eq!(token.token.scopes.len(), 1);
+    assert!(matches!(workspace.create_token(new).await, Err(AppError::Exists { .. })));
+    assert_eq!(app.authenticate(token.value.reveal()).unwrap().access.token_name(), "reader");
+    assert!(app.authenticate("reader").is_none() && app.authenticate(&token.token.id).is_none());
+
+    // A filter is not lifted by leaving it out.
+    let changed = workspace.change_token("reader", scopes(&["DATASOURCES:READ:events"]), None).await.unwrap();
+    assert_eq!(changed.token.scopes, scopes(&["DATASOURCES:READ:events:size=1"]));
+
+    let refreshed = workspace.refresh_token(&token.token.id).await.unwrap();
+    assert!(app.authenticate(token.value.reveal()).is_none());
+    assert!(app.authenticate(refreshed.value.reveal()).is_some());
+    workspace.delete_token("reader").await.unwrap();
+    assert!(app.authenticate(refreshed.value.reveal()).is_none());
+    assert!(matches!(workspace.delete_token(ADMIN_TOKEN).await, Err(AppError::Invalid(_))));
+    assert!(matches!(workspace.delete_token("reader").await, Err(AppError::NotFound { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environments_admin_token_wins() {
+    let house = House::new().await;
+    let made = house.workspace().admin_token();
+    house.app.leave().await;
+    let settings = Settings {
+        data_directory: house.directory.path().to_owned(),
+        engine: engine().await.settings().clone(),
+        admin_token: Some(Secret::new("mine")),
+        hold_at_most: Duration::from_secs(60),
+        context: Context::default(),
+    };
+    let directory = DataDirectory::open(house.directory.path()).unwrap();
+    let app = App::start(settings, directory, engine().await.clone(), Sink::default()).await.unwrap();
+    assert!(app.authenticate("mine").unwrap().access.is_admin());
+    assert!(app.authenticate(made.reveal()).is_none());
+}
+
+#[test]
+fn a_second_server_on_a_data_directory_names_the_first_ones_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let _first = DataDirectory::open(directory.path()).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_birdhouse"))
+        .args(["serve", "--data-dir"])
+        .arg(directory.path())
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains(&format!("is in use by process {}", std::process::id())), "{words}");
+}
