@@ -27,7 +27,7 @@ use std::{
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -37,7 +37,11 @@ pub(super) struct Serving {
     app: App,
     sink: Sink,
     listeners: Listeners,
+    signals: Signals,
 }
+
+/// What tells a server to stop. Listened for from the start on: the engine must be closed before the process ends.
+struct Signals([Signal; 3]);
 
 /// How long Kafka's rows wait for the fixtures of a push whose client has gone.
 const HOLD_AT_MOST: Duration = Duration::from_secs(60);
@@ -59,6 +63,7 @@ impl Serving {
         engine::prepare_process();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.context("the runtime does not start")?;
+        let signals = runtime.block_on(async { Signals::listen() })?;
         let sink = Sink::logging();
         let app_settings = app::Settings {
             data_directory: server.data_dir.clone(),
@@ -68,7 +73,7 @@ impl Serving {
             context,
         };
         let app = runtime.block_on(App::open(app_settings, sink.clone()))?;
-        Ok(Serving { runtime, app, sink, listeners })
+        Ok(Serving { runtime, app, sink, listeners, signals })
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -109,7 +114,7 @@ impl Serving {
 
     /// Serves until a signal says stop or `beside` ends, then lets requests and rows on their way arrive.
     pub(super) fn run(self, beside: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-        let Serving { runtime, app, sink, listeners } = self;
+        let Serving { runtime, app, sink, listeners, mut signals } = self;
         let outcome = runtime.block_on(async {
             let listeners = listeners.listeners.into_iter().map(TcpListener::from_std);
             let listeners = listeners.collect::<Result<Vec<_>, _>>().context("a listener is lost")?;
@@ -123,7 +128,7 @@ impl Serving {
             );
             let serving = tokio::spawn(serving);
             let outcome = tokio::select! {
-                it = told_to_stop() => it,
+                () = signals.stop() => Ok(()),
                 it = beside => it,
             };
             stop.cancel();
@@ -138,17 +143,22 @@ impl Serving {
     }
 }
 
-async fn told_to_stop() -> anyhow::Result<()> {
-    let listen = |kind| signal(kind).context("signals cannot be listened for");
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut hangup = listen(SignalKind::hangup())?;
-    tokio::select! {
-        _ = interrupt.recv() => (),
-        _ = terminate.recv() => (),
-        _ = hangup.recv() => (),
+impl Signals {
+    fn listen() -> anyhow::Result<Signals> {
+        let listen = |kind| signal(kind).context("signals cannot be listened for");
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [interrupt, terminate, hangup] = kinds.map(listen);
+        Ok(Signals([interrupt?, terminate?, hangup?]))
     }
-    Ok(())
+
+    async fn stop(&mut self) {
+        let Signals([interrupt, terminate, hangup]) = self;
+        tokio::select! {
+            _ = interrupt.recv() => (),
+            _ = terminate.recv() => (),
+            _ = hangup.recv() => (),
+        }
+    }
 }
 
 fn engine_settings(server: &ServerSettings, settings: &Settings) -> anyhow::Result<EngineSettings> {

@@ -151,7 +151,8 @@ async fn push(last: &mut Last, client: &Client, settings: &Settings, printer: &P
         last.sources = files.sources.clone();
         last.failed = true;
         if pushing::readable(&files, printer).is_err() {
-            return keeps_serving(printer);
+            keeps_serving(printer);
+            return Ok(());
         }
         let wish = Wish { hold_consumers: !fixtures.is_empty(), ..Wish::default() };
         last.connections = connections(client).await.unwrap_or_default();
@@ -159,13 +160,15 @@ async fn push(last: &mut Last, client: &Client, settings: &Settings, printer: &P
             Ok(reply) => reply,
             Err(error) => {
                 printer.error(&format!("{error:#}"), &[]);
-                return keeps_serving(printer);
+                keeps_serving(printer);
+                return Ok(());
             }
         };
         reply.print_diagnostics(&files.sources, printer);
         reply.print_plan(printer)?;
         if reply.is_failed() {
-            return keeps_serving(printer);
+            keeps_serving(printer);
+            return Ok(());
         }
         last.failed = false;
         let took = begin.elapsed().as_millis();
@@ -211,9 +214,9 @@ async fn load(
     Ok(())
 }
 
-fn keeps_serving(printer: &Printer) -> anyhow::Result<()> {
-    let head = printer.paint(Colour::Red, "not deployed;");
-    Ok(printer.line(format!("{head} the last good project keeps serving"))?)
+/// Stands behind the diagnostics, on their stream.
+fn keeps_serving(printer: &Printer) {
+    printer.warning("not deployed; the last good project keeps serving");
 }
 
 /// The fixtures that were saved since they were last looked at.
