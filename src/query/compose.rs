@@ -162,11 +162,7 @@ impl<'a> Composer<'a> {
             }
             let sql = match meaning {
                 Meaning::Column => continue,
-                Meaning::Table(physical) => {
-                    let mut sql = Sql::default();
-                    sql.table(&physical);
-                    sql
-                }
+                Meaning::Table(physical) => whole_table(&physical, table.position),
                 Meaning::Subquery(inner) => {
                     let mut sql = Sql::new("(");
                     sql.sql(&inner).push(")");
@@ -180,7 +176,7 @@ impl<'a> Composer<'a> {
                     self.filtered_table(&grant, &physical, text, &scan, index)?
                 }
             };
-            splices.push(Splice { span: table.span, sql: named(sql, table, text, &scan, is_query) });
+            splices.push(Splice { span: table.span, sql: named(sql, table, text, &scan) });
         }
         move_prewhere(&scan, &replaced, &mut splices);
         self.placeholders(&scan, &mut splices).map_err(refused)?;
@@ -285,9 +281,8 @@ impl<'a> Composer<'a> {
         for table in &scan.tables {
             match (self.project.datasource(&table.name), table.position) {
                 (Some(read), _) => {
-                    let mut sql = Sql::default();
-                    sql.table(&self.namespace.table(&read.name));
-                    splices.push(Splice { span: table.span, sql: named(sql, table, filter, &scan, false) });
+                    let sql = whole_table(&self.namespace.table(&read.name), table.position);
+                    splices.push(Splice { span: table.span, sql: named(sql, table, filter, &scan) });
                 }
                 (None, Position::In) => (),
                 (None, Position::From) => return Err(denied()),
@@ -314,18 +309,31 @@ impl<'a> Composer<'a> {
     }
 }
 
+/// A table that is read whole. After IN it is a query too: the engine would call the column by the table's
+/// physical name.
+fn whole_table(physical: &Physical, position: Position) -> Sql {
+    let mut sql = Sql::default();
+    match position {
+        Position::From => sql.table(physical),
+        Position::In => sql.push("(SELECT * FROM ").table(physical).push(")"),
+    };
+    sql
+}
+
 /// Gives a replacement the name that the text calls the table by, unless the text does so itself.
-fn named(mut sql: Sql, table: &TableRef, text: &str, scan: &Scan, is_query: bool) -> Sql {
+fn named(mut sql: Sql, table: &TableRef, text: &str, scan: &Scan) -> Sql {
     if table.position == Position::In || table.alias.is_some() {
         return sql;
     }
-    // The engine takes no table's alias that a value has too. A table keeps its own name without one; a
-    // subquery needs none if nothing is called by it.
-    let taken = scan.aliases.contains(&table.name);
-    if taken && (!is_query || !scan::qualifies(text, &table.name)) {
-        return sql;
+    // The engine takes no table's alias that a value has too, unless the value is the table's own column. If
+    // nothing in the text is called by the table's name, any other name does.
+    let mut name = table.name.clone();
+    if scan.aliases.contains(&name) && !scan::qualifies(text, &name) {
+        while scan.aliases.contains(&name) {
+            name.push('_');
+        }
     }
-    sql.push(" AS ").ident(&table.name);
+    sql.push(" AS ").ident(&name);
     sql
 }
 

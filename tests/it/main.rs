@@ -7,6 +7,7 @@ mod deploy;
 mod engine;
 mod ingest;
 mod plan;
+mod rls;
 mod sql;
 mod tidy;
 mod vectors;

@@ -176,7 +176,7 @@ pub(crate) fn access(scopes: &[String]) -> Access {
 }
 
 /// A row with its columns in order, as JSONEachRow has it.
-pub(crate) struct Row(Vec<(String, Value)>);
+pub(crate) struct Row(pub(crate) Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Row {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Row, D::Error> {

@@ -103,6 +103,7 @@ fn refusals_have_their_category() {
         ("EXPLAIN SELECT 1", NotSelect),
         ("FROM a INSERT INTO b", NotSelect),
         ("SELECT 1 FROM system.tables", SystemTable),
+        ("SELECT a.`_database` FROM a", DatabasePrefix),
         ("SELECT 1;SELECT 2;", MultiStatement),
         ("SELECT 1 INTO/**/OUTFILE 'x'", Outfile),
         ("SELECT @@max_threads", Syntax),

@@ -307,6 +307,7 @@ impl<'t> Walker<'t> {
             self.frame_mut().operand = true;
             return Ok(index + 1);
         }
+        self.check_column(index)?;
         // `arrayMap(file, ..)` calls it.
         let names_function = self.higher_order > 0 && !matches!(self.kind(index + 1), Some(Kind::Dot | Kind::Arrow));
         if names_function && functions::function(&self.unquoted(index)?) == Judged::Denied {
@@ -329,8 +330,17 @@ impl<'t> Walker<'t> {
         if self.is(index + 1, Kind::Open(b'(')) && !self.is_word(index, "COLUMNS") {
             return Err(self.refused_function(index));
         }
+        self.check_column(index)?;
         self.frame_mut().operand = false;
         Ok(index + 1)
+    }
+
+    /// The column that every table has and that tells the database's name, which nobody is to know.
+    fn check_column(&self, index: usize) -> Result<(), ScanError> {
+        if self.unquoted(index).is_ok_and(|it| it == "_database") {
+            return Err(self.refuse(index, Refused::DatabasePrefix, "the column `_database` is not for reading"));
+        }
+        Ok(())
     }
 
     pub(super) fn check_function(&mut self, index: usize) -> Result<Call, ScanError> {
