@@ -118,7 +118,8 @@ impl<'a> Composer<'a> {
         let context = Context { pipe: None, over };
         match text.trim_start().strip_prefix('%') {
             Some(text) => {
-                let template = Template::parse(text).map_err(|error| QueryError::Template { error, place: None })?;
+                let template =
+                    Template::parse(text).map_err(|error| QueryError::Template { error: error.into(), place: None })?;
                 let rendered = self.render(&template, |_| None)?;
                 self.text(&rendered.sql, context, access, &rendered.secrets)
             }
@@ -129,7 +130,7 @@ impl<'a> Composer<'a> {
     fn render(&mut self, template: &Template, place: impl Fn(Span) -> Option<Place>) -> Result<Rendered, QueryError> {
         let rendered = template.render(self.params, &self.options).map_err(|error| {
             let place = place(error.span);
-            QueryError::Template { error, place }
+            QueryError::Template { error: error.into(), place }
         })?;
         for secret in &rendered.secrets {
             if !self.secrets.contains(secret) {

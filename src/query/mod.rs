@@ -71,7 +71,7 @@ pub struct CompiledQuery {
 pub enum QueryError {
     /// `place` is in the `.pipe` file; nothing for a text that came with the request.
     #[error("{error}")]
-    Template { error: TemplateError, place: Option<Place> },
+    Template { error: Box<TemplateError>, place: Option<Place> },
     #[error("{error}")]
     Refused { error: ScanError, place: Option<Place> },
     #[error("there is no endpoint `{0}`")]

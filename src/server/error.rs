@@ -192,7 +192,7 @@ impl From<ScanError> for ApiError {
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> ApiError {
         match error {
-            QueryError::Template { error, .. } => error.into(),
+            QueryError::Template { error, .. } => (*error).into(),
             QueryError::Refused { error, .. } => error.into(),
             QueryError::NoSuchPipe(name) => Fault::NoSuch { what: "endpoint", name }.into(),
             error @ QueryError::Denied(_) => ApiError::new(StatusCode::FORBIDDEN, error.to_string()),
