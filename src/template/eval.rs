@@ -309,7 +309,7 @@ impl<'a> Interp<'a> {
                 self.emit(&printed)
             }
             Value::Exception(_, text) => self.emit(&text::quote(text)),
-            Value::Iter(_) | Value::Lambda(_) | Value::Bound(_) | Value::Function(_) | Value::Ellipsis => {
+            Value::Iter(_) | Value::Lambda(_) | Value::Bound(_) | Value::Ellipsis => {
                 let message = format!("`{{{{ }}}}` cannot print {}", value.type_name());
                 Err(Fault::type_error(message))
             }

@@ -174,17 +174,11 @@ impl Template {
         let mut lambdas = Vec::new();
         resolve::lambdas(&nodes, &mut lambdas);
         let defect = tree.defect.or_else(|| facts.reserved.clone()).or_else(|| facts.unusable.clone());
-        let mut arrays = Vec::new();
-        let mut seen: Vec<&str> = Vec::new();
-        for (decl, bare) in facts.params.iter().zip(&facts.bare) {
-            if *bare || seen.contains(&&*decl.name) {
-                continue;
-            }
-            seen.push(&decl.name);
-            if let Some(item) = decl.type_name.strip_prefix("Array(").and_then(|it| it.strip_suffix(')')) {
-                arrays.push((decl.name.as_str().into(), item.into()));
-            }
-        }
+        let arrays = facts.first.iter().filter_map(|(name, type_name)| {
+            let item = type_name.strip_prefix("Array(")?.strip_suffix(')')?;
+            Some((name.as_str().into(), item.into()))
+        });
+        let arrays = arrays.collect();
         let is_required = |(decl, bare): &(&ParamDecl, &bool)| {
             !**bare && decl.default.is_none() && decl.used_in.is_none() && decl.type_name != "Boolean"
         };
@@ -223,9 +217,17 @@ impl Template {
 
     /// A declaration whose first argument is a literal, as in `String('')`: refused when a pipe is written.
     pub fn unusable_name(&self) -> Option<TemplateError> {
+        if let Some(unusable) = &self.facts.unusable {
+            return Some(unusable.clone());
+        }
         let literal = self.facts.params.iter().find(|it| it.literal_name.is_some())?;
         let message = format!("`{}` cannot be the name of a parameter", literal.name);
         Some(error::problem("reserved_name", Span::default(), message))
+    }
+
+    /// Whether a list stands where the name of a parameter should: then nothing can be documented.
+    pub fn has_listed_name(&self) -> bool {
+        self.facts.unusable.is_some()
     }
 
     pub fn render(&self, params: &Params, options: &RenderOptions) -> Result<Rendered, TemplateError> {

@@ -21,8 +21,10 @@ use std::collections::{HashSet, VecDeque};
 #[derive(Debug, Clone, Default)]
 pub(super) struct Facts {
     pub(super) params: Vec<ParamDecl>,
-    /// Bare uses in `{{ }}` say nothing about a type; the array pre-pass does not count them.
+    /// Which of them are bare uses in `{{ }}`, which say nothing about a type.
     pub(super) bare: Vec<bool>,
+    /// The type of each name's first declaration, bare uses in `{{ }}` not counted.
+    pub(super) first: IndexMap<String, String>,
     pub(super) tables: Vec<String>,
     pub(super) doubtful: Vec<(String, Span)>,
     /// A use of a name that requests may not have.
@@ -32,7 +34,13 @@ pub(super) struct Facts {
 }
 
 pub(super) fn extract(template: &str, nodes: &Body) -> Facts {
-    let mut walk = Walk { template, facts: Facts::default(), in_expressions: HashSet::new() };
+    let mut walk = Walk {
+        template,
+        facts: Facts::default(),
+        in_expressions: HashSet::new(),
+        in_statement: false,
+        unreadable: false,
+    };
     walk.body(nodes);
     walk.facts
 }
@@ -41,6 +49,9 @@ struct Walk<'a> {
     template: &'a str,
     facts: Facts,
     in_expressions: HashSet<String>,
+    in_statement: bool,
+    /// A list of anything but constants and names makes the whole expression unreadable, in the original too.
+    unreadable: bool,
 }
 
 #[derive(Debug)]
@@ -137,6 +148,9 @@ impl Walk<'_> {
         let found = self.scan(&roots);
         self.tables(&roots);
         for (name, found) in found {
+            if !found.bare {
+                self.facts.first.entry(name.clone()).or_insert_with(|| found.decl.type_name.clone());
+            }
             self.in_expressions.insert(name);
             self.push(found);
         }
@@ -155,13 +169,16 @@ impl Walk<'_> {
             {
                 self.expression(&[expr]);
             }
-            return;
         }
         self.statement(roots);
     }
 
     fn statement(&mut self, roots: &[&Expr]) {
-        for (name, found) in self.scan(roots) {
+        self.in_statement = true;
+        let all = self.scan(roots);
+        self.in_statement = false;
+        for (name, found) in all {
+            self.facts.first.entry(name.clone()).or_insert_with(|| found.decl.type_name.clone());
             if !self.in_expressions.contains(&name) {
                 self.push(Found { bare: false, ..found });
             }
@@ -177,6 +194,7 @@ impl Walk<'_> {
     fn scan(&mut self, roots: &[&Expr]) -> IndexMap<String, Found> {
         let mut found: IndexMap<String, Found> = IndexMap::new();
         let mut queue: VecDeque<Item<'_>> = roots.iter().map(|it| Item::Expr(it, false)).collect();
+        self.unreadable = false;
         while let Some(item) = queue.pop_front() {
             match item {
                 Item::Keyword(keyword) => queue.push_back(Item::Expr(&keyword.value, false)),
@@ -196,12 +214,12 @@ impl Walk<'_> {
                 }
             }
         }
-        found
+        if self.unreadable { IndexMap::new() } else { found }
     }
 
     fn visit(&mut self, expr: &Expr, in_call: bool, found: &mut IndexMap<String, Found>) {
         match &expr.kind {
-            Kind::Name(name) if !in_call && functions::find(&name.text).is_none() => {
+            Kind::Name(name) if !in_call && functions::may_be_parameter(&name.text) => {
                 let decl =
                     ParamDecl { name: name.text.to_string(), type_name: "String".to_owned(), ..Default::default() };
                 found.insert(name.text.to_string(), Found { decl, bare: true });
@@ -210,15 +228,27 @@ impl Walk<'_> {
                 let Some(function) = call.function.as_name() else { return };
                 let args = arguments(call);
                 let Some(Some(first)) = args.first() else { return };
+                if first.is_array() && (functions::declares_type(function) || functions::looks_at(function)) {
+                    self.unreadable = true;
+                    if !self.in_statement {
+                        let message = "a list cannot be the name of a parameter";
+                        self.facts.unusable = Some(problem("reserved_name", expr.span, message));
+                    }
+                    return;
+                }
+                if first.is_null() || (self.in_statement && (!first.is_string() || first == "")) {
+                    // A cast of a literal.
+                    return;
+                }
                 if functions::declares_type(function) {
+                    let values = call.args.iter().chain(call.keywords.iter().map(|it| &it.value));
+                    self.unreadable |= values
+                        .filter_map(list_items)
+                        .flatten()
+                        .any(|it| !matches!(it.kind, Kind::Const(_) | Kind::Name(_)));
                     let decl = declaration(function, first, &args, &call.keywords);
                     found.insert(key(first), Found { decl, bare: false });
                 } else if functions::looks_at(function) && is_some(first) {
-                    if first.is_array() {
-                        let message = "a list cannot be the name of a parameter";
-                        self.facts.unusable = Some(problem("reserved_name", expr.span, message));
-                        return;
-                    }
                     found.entry(key(first)).or_insert_with(|| Found {
                         decl: ParamDecl {
                             used_in: Some("function_call".to_owned()),
@@ -289,7 +319,7 @@ fn constant(expr: &Expr) -> Option<Value> {
             Const::Bytes(_) | Const::Imaginary | Const::Ellipsis => None,
         },
         Kind::Name(name) => Some(json!(&*name.text)),
-        Kind::Unary(operator, it) => {
+        Kind::Unary(operator, it) if matches!(it.kind, Kind::Const(_)) => {
             let value = constant(it)?;
             if *operator != Unary::Minus {
                 return Some(value);
@@ -302,6 +332,13 @@ fn constant(expr: &Expr) -> Option<Value> {
         }
         Kind::Binary(_, left, right) => constant(left).filter(|it| !it.is_null()).or_else(|| constant(right)),
         Kind::List(items) => Some(Value::Array(items.iter().map(|it| constant(it).unwrap_or_default()).collect())),
+        _ => None,
+    }
+}
+
+fn list_items(expr: &Expr) -> Option<&Vec<Expr>> {
+    match &expr.kind {
+        Kind::List(items) => Some(items),
         _ => None,
     }
 }
@@ -352,10 +389,12 @@ fn declaration(function: &str, name: &Value, args: &[Option<Value>], keywords: &
     let is_array = function == "Array";
     decl.type_name = match args.get(1) {
         Some(Some(item)) if is_array => format!("Array({})", key(item)),
+        Some(None) if is_array => "Array(None)".to_owned(),
         _ if is_array => "Array(String)".to_owned(),
         _ => function.to_owned(),
     };
     let mut default = args.get(if is_array { 2 } else { 1 }).cloned().flatten();
+    default = default.filter(|it| !is_array || is_some(it));
     for keyword in keywords {
         let Some(keyword_name) = &keyword.name else { continue };
         let value = constant(&keyword.value).unwrap_or_default();
@@ -373,6 +412,6 @@ fn declaration(function: &str, name: &Value, args: &[Option<Value>], keywords: &
         }
         decl.keywords.insert(keyword_name.to_string(), value);
     }
-    decl.default = default.filter(|it| !it.is_null() && (!is_array || is_some(it))).map(safe);
+    decl.default = default.filter(|it| !it.is_null()).map(safe);
     decl
 }

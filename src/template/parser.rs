@@ -45,6 +45,10 @@ impl<'a> Parser<'a> {
         &self.tokens[self.at.min(self.tokens.len())..]
     }
 
+    pub(super) fn previous(&self) -> Option<&Tok> {
+        self.at.checked_sub(1).and_then(|it| self.tokens.get(it)).map(|it| &it.tok)
+    }
+
     pub(super) fn position(&self) -> usize {
         self.at
     }
@@ -85,9 +89,7 @@ impl<'a> Parser<'a> {
             Tok::End => "the expression ends too early".to_owned(),
             Tok::Newline => "a line break is allowed only inside brackets".to_owned(),
             Tok::Name(name) if is_keyword(name) => {
-                let error = format!("the word `{name}` cannot stand here, nor be the name of a parameter");
-                // Seen in the reference: this one word is refused with the forbidden statements.
-                return problem(if &**name == "from" { "parse" } else { "python_syntax" }, self.span(), error);
+                format!("the word `{name}` cannot stand here, nor be the name of a parameter")
             }
             Tok::Name(name) => format!("`{name}` is unexpected here"),
             Tok::Op(op) => format!("`{op}` is unexpected here"),

@@ -36,7 +36,11 @@ pub(super) fn print(template: &str, span: Span) -> Result<Printed, TemplateError
             Ok(_) => Some(parser.unexpected()),
             Err(error) => Some(error),
         };
-        if let Some(error) = failed {
+        if let Some(mut error) = failed {
+            // The original refuses this one word with the forbidden tags.
+            if parser.is_word("from") && matches!(parser.previous(), None | Some(Tok::Op("("))) {
+                error.category = "parse";
+            }
             parser.rewind(begin);
             return Err(match foreign_statement(&mut parser) {
                 Some(what) => problem("forbidden", span, format!("{what} cannot stand in {{{{ }}}}")),

@@ -9,6 +9,7 @@ mod ingest;
 mod plan;
 mod rls;
 mod sql;
+mod template;
 mod tidy;
 mod vectors;
 

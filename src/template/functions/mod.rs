@@ -115,6 +115,25 @@ pub(super) fn printable_names() -> impl Iterator<Item = &'static str> {
     names.into_iter()
 }
 
+/// Whether a bare name may be a parameter in documentation. Names of types and settings may, as in the original.
+pub(super) fn may_be_parameter(name: &str) -> bool {
+    let listed = matches!(
+        name,
+        "Boolean"
+            | "Array"
+            | "max_threads"
+            | "cache_ttl"
+            | "backend_hint"
+            | "activate"
+            | "disable"
+            | "tb_secret"
+            | "tb_var"
+            | "Symbol"
+            | "Column"
+    );
+    find(name).is_none() || listed || typed::is_scalar(name)
+}
+
 /// Functions whose first argument is a parameter of the type they are named after.
 pub(super) fn declares_type(name: &str) -> bool {
     matches!(name, "Array" | "JSON" | "Boolean") || typed::is_extracted(name)

@@ -83,6 +83,10 @@ scalars!(
     "DateTime64",
 );
 
+pub(in crate::template) fn is_scalar(name: &str) -> bool {
+    Scalar::named(name).is_some()
+}
+
 /// Whether the first argument of this scalar function is documented as a parameter.
 pub(in crate::template) fn is_extracted(name: &str) -> bool {
     Scalar::named(name).is_some() && !matches!(name, "Int" | "Integer")
