@@ -649,6 +649,7 @@ impl<'a> Interp<'a> {
             Kind::Name(Name { place: Place::Free(slot), .. }) => self.program.names.free[*slot].entry,
             Kind::Attribute(value, method) => {
                 let receiver = self.eval(value)?;
+                methods::check(&receiver, method)?;
                 let args = self.args(call)?;
                 return methods::call(self, receiver, method, args);
             }

@@ -280,7 +280,7 @@ pub(super) fn percent(interp: &mut Interp<'_>, pattern: &str, value: &Value) -> 
         out.push_str(&one(interp, kind, &value, spec)?);
         interp.check_text(out.len())?;
     }
-    if !used_names && items.next().is_some() && !matches!(value, Value::Dict(_)) {
+    if !used_names && items.next().is_some() && !matches!(value, Value::Dict(_) | Value::List(_)) {
         return Err(Fault::type_error("the format has fewer places than values"));
     }
     Ok(out)

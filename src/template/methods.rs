@@ -104,6 +104,11 @@ fn has(receiver: &Value, name: &str) -> bool {
     names.contains(&name)
 }
 
+/// Whether the receiver has the method: asked before its arguments are evaluated, as Python does.
+pub(super) fn check(receiver: &Value, name: &str) -> Result<()> {
+    if has(receiver, name) { Ok(()) } else { Err(missing(receiver, name)) }
+}
+
 pub(super) fn call(interp: &mut Interp<'_>, receiver: Value, name: &str, args: Args) -> Result<Value> {
     if !has(&receiver, name) {
         return Err(missing(&receiver, name));
@@ -120,7 +125,10 @@ pub(super) fn call(interp: &mut Interp<'_>, receiver: Value, name: &str, args: A
         Value::Set(id) => set(interp, *id, name, args),
         Value::Placeholder(parameter) => match name {
             "startswith" => Ok(Value::Bool(false)),
-            _ => interp.list(vec![Value::Placeholder(parameter.clone()); 2]),
+            _ => {
+                let [_] = args.bind(name, ["sep"], 1)?;
+                interp.list(vec![Value::Placeholder(parameter.clone()); 2])
+            }
         },
         Value::Bytes(bytes) => interp.text(String::from_utf8_lossy(bytes).into_owned()),
         other => {
@@ -252,7 +260,9 @@ fn string(interp: &mut Interp<'_>, text: &Arc<str>, name: &str, args: Args) -> R
         }
         "zfill" | "ljust" | "rjust" | "center" => {
             let [width, fill] = args.bind(name, ["width", "fillchar"], 1)?;
-            let width = width.as_ref().and_then(Value::as_index).unwrap_or(0).max(0) as usize;
+            let width = width.as_ref().and_then(Value::as_index);
+            let width =
+                width.ok_or_else(|| Fault::type_error(format!("`{name}` needs a whole number")))?.max(0) as usize;
             interp.check_text(width)?;
             let fill = optional_text(&fill, name)?.unwrap_or_else(|| if name == "zfill" { "0" } else { " " }.into());
             if fill.chars().count() != 1 {

@@ -327,7 +327,7 @@ fn constant(expr: &Expr) -> Option<Value> {
             match (value.as_i64(), value.as_f64()) {
                 (Some(it), _) => Some(json!(it.checked_neg()?)),
                 (None, Some(it)) => Some(json!(-it)),
-                (None, None) => Some(value),
+                (None, None) => None,
             }
         }
         Kind::Binary(_, left, right) => constant(left).filter(|it| !it.is_null()).or_else(|| constant(right)),
@@ -388,6 +388,8 @@ fn declaration(function: &str, name: &Value, args: &[Option<Value>], keywords: &
     let mut decl = named(name);
     let is_array = function == "Array";
     decl.type_name = match args.get(1) {
+        Some(Some(Value::Null)) if is_array => "Array(None)".to_owned(),
+        Some(Some(Value::Bool(item))) if is_array => format!("Array({})", if *item { "True" } else { "False" }),
         Some(Some(item)) if is_array => format!("Array({})", key(item)),
         Some(None) if is_array => "Array(None)".to_owned(),
         _ if is_array => "Array(String)".to_owned(),

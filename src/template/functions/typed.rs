@@ -432,7 +432,10 @@ fn json_function(interp: &mut Interp<'_>, args: Args) -> Result<Value> {
             Some(default @ (Value::Str(_) | Value::Fragment(_))) => default,
             _ => return Ok(interp.heap.dict(Map::new())),
         },
-        Value::Placeholder(name) => default.unwrap_or(Value::Placeholder(name)),
+        Value::Placeholder(name) => {
+            let default = default.filter(|it| interp.heap.truth(it));
+            default.unwrap_or(Value::Placeholder(name))
+        }
         value => value,
     };
     match &value {
