@@ -89,8 +89,10 @@ impl Workspace {
             self.hold_consumers().await;
         }
         let failure = self.carry_out(&report, &current, wanted).await;
-        if !options.hold_consumers && failure.as_ref().is_ok_and(Option::is_none) {
-            // An earlier push that held them and never came back counts no longer.
+        let done = failure.as_ref().is_ok_and(Option::is_none);
+        // A push that needs no fixtures ends the hold of an earlier one that never came back; one that fails
+        // ends its own, and leaves an earlier one's as it is.
+        if done != options.hold_consumers {
             self.release_consumers().await?;
         } else {
             self.start_consumers().await?;

@@ -228,5 +228,11 @@ impl Shared {
 async fn whole<T: Send + 'static>(
     work: impl Future<Output = Result<T, AppError>> + Send + 'static,
 ) -> Result<T, AppError> {
-    tokio::spawn(work).await.map_err(|_| AppError::Stopping)?
+    match tokio::spawn(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(AppError::Stopping),
+        },
+    }
 }

@@ -3,9 +3,10 @@
 use super::{AppError, Workspace, verify, whole, words};
 use crate::{
     ddl,
+    engine::EngineError,
     ingest::{
         Target,
-        files::{self, FileFormat, LoadReport, Origin},
+        files::{self, FileFormat, LoadError, LoadReport, Origin},
     },
     name::{Physical, ResourceName},
     observe::Observation,
@@ -142,7 +143,16 @@ impl Workspace {
     ) -> Result<LoadReport, AppError> {
         let quarantine = self.namespace.table(&datasource.name.quarantine());
         let target = Target { datasource: datasource.clone(), table, quarantine };
-        Ok(files::load(&self.shared.engine, &target, format, Cursor::new(body), origin).await?)
+        let loaded = files::load(&self.shared.engine, &target, format, Cursor::new(body), origin).await;
+        // The engine's words name physical tables.
+        let public = |error: EngineError| {
+            let message = verify::engine_words(&error.message, &self.namespace);
+            EngineError { message, ..error }
+        };
+        Ok(loaded.map_err(|error| match error {
+            LoadError::Engine(error) => LoadError::Engine(public(error)),
+            error => error,
+        })?)
     }
 }
 
