@@ -18,7 +18,7 @@ use birdhouse::{
     },
     sql::{ColumnType, Sql, UserSql},
 };
-use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
 use std::{fmt::Write as _, io::Cursor, ops::Range, sync::Arc};
 use tokio_util::sync::CancellationToken;

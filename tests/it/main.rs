@@ -6,6 +6,7 @@ mod datafile;
 mod deploy;
 mod engine;
 mod ingest;
+mod kafka;
 mod plan;
 mod rls;
 mod sql;

@@ -78,7 +78,7 @@ impl Reader {
                         if self.partitions.is_empty() {
                             self.shared.set_state(State::Waiting);
                         }
-                        self.shared.complain(Level::Warning, None, "discovery", message);
+                        self.shared.complain(Level::Warning, None, &message.clone(), message);
                         discovery = Instant::now() + retry;
                         retry = (retry * 2).min(LATEST_RETRY);
                     }
@@ -96,6 +96,9 @@ impl Reader {
         let until = Instant::now() + FAREWELL;
         while Instant::now() < until && self.client.poll(Duration::from_millis(50)).is_some() {}
         self.shared.set_state(State::Stopped);
+        // A client that cannot reach its broker takes its time to close: nobody waits for that.
+        let client = self.client;
+        _ = std::thread::Builder::new().name("kafka close".to_owned()).spawn(move || drop(client));
     }
 
     /// Finds partitions that are not read yet and begins to read them.
@@ -263,7 +266,7 @@ impl Reader {
                 self.assign(&position)
             });
             if let Err(NotNow(message)) = settled {
-                self.shared.complain(Level::Warning, Some(partition), "settle", message);
+                self.shared.complain(Level::Warning, Some(partition), &message.clone(), message);
                 // Found again as a new partition, with the offset that is known.
                 if self.unassign(partition).is_ok() {
                     self.saved.insert(partition, saved);
