@@ -113,15 +113,22 @@ class Children:
                 **options,
             )
         self.running.append((name, child))
+        pid_file(name).write_text(str(child.pid))
         return child
 
     def stop(self):
-        """Ends them in the reverse order of their start, their own children too."""
+        """Ends them, their own children too. The broker goes last: the server still reads from it."""
+        self.running.sort(key=lambda it: it[0] == "broker")
         while self.running:
-            name, child = self.running.pop()
+            name, child = self.running.pop(0)
             if child.poll() is None:
                 print(f"Stopping the {name}", flush=True)
             stop_group(child)
+            pid_file(name).unlink(missing_ok=True)
+
+
+def pid_file(name):
+    return KEPT / f"{name}.pid"
 
 
 def stop_group(child):
@@ -151,7 +158,7 @@ def main():
         return reset()
     os.chdir(ROOT)
     sys.stdout.reconfigure(line_buffering=True)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupted)
     children = Children()
     try:
@@ -165,6 +172,8 @@ def main():
         print(f"\nerror: {failure}", file=sys.stderr)
         status = 1
     finally:
+        if pid_file("demo").exists() and pid_file("demo").read_text() == str(os.getpid()):
+            pid_file("demo").unlink()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         children.stop()
@@ -178,6 +187,8 @@ def interrupted(*_):
 def tour(settings, children):
     tour.complete = False
     KEPT.mkdir(exist_ok=True)
+    be_the_only_one()
+    pid_file("demo").write_text(str(os.getpid()))
     port = settings.number("BIRDHOUSE_PORT", 7181)
     host = f"http://localhost:{port}"
 
@@ -230,7 +241,8 @@ def serve(settings, children, host, port):
     command = [BIRDHOUSE, "serve", "--port", port, "--data-dir", DATA]
     server = children.start("server", command, log, env={**settings.values, "NO_COLOR": "1"})
     started = time.monotonic()
-    while not answers(host):
+    # Its own word comes first: on a port that is taken, another server would answer.
+    while "birdhouse serves at" not in log.read_text(errors="replace") or not answers(host):
         if server.poll() is not None:
             children.running.pop()
             raise Failure(f"the server did not start:\n{tail(log)}{other_port(log)}")
@@ -324,7 +336,6 @@ def start_broker(children):
     port_file = KEPT / "broker.port"
     again = port_file.exists()
     port = int(port_file.read_text()) if again else free_port()
-    stop_left_over()
     if is_open(port):
         raise Failure(
             f"port {port}, which the demo's broker had before, is taken by something else; "
@@ -333,7 +344,6 @@ def start_broker(children):
     broker = [ROOT / ".venv/bin/noida-db", "start", "--only", "kafka", "--data-dir", KEPT / "broker"]
     log = KEPT / "broker.log"
     child = children.start("broker", [*broker, "--kafka-port", port], log)
-    (KEPT / "broker.pid").write_text(str(child.pid))
     deadline = time.monotonic() + 60
     while not is_open(port):
         if child.poll() is not None or time.monotonic() > deadline:
@@ -345,15 +355,24 @@ def start_broker(children):
     return f"127.0.0.1:{port}"
 
 
-def stop_left_over():
-    """Ends a broker of ours whose demo was killed. Its command line proves that it is ours."""
-    file = KEPT / "broker.pid"
+def be_the_only_one():
+    """Refuses to run beside another demo; ends what a demo that was killed has left behind."""
+    file = pid_file("demo")
+    if file.exists() and b"demo.py" in command_line(int(file.read_text())):
+        raise Failure(f"a demo runs here already, process {file.read_text()}; end it with Ctrl-C there")
+    for name in ("generator", "server", "broker"):
+        stop_left_over(name)
+
+
+def stop_left_over(name):
+    """The paths in its command line prove that a process is ours: its number may be somebody else's by now."""
+    file = pid_file(name)
     if not file.exists():
         return
     group = int(file.read_text())
-    left = [pid for pid in processes() if group_of(pid) == group and str(KEPT).encode() in command_line(pid)]
+    left = [pid for pid in processes() if group_of(pid) == group and str(ROOT).encode() in command_line(pid)]
     if left:
-        print("  stopping the broker that an earlier demo left behind")
+        print(f"Stopping the {name} that an earlier demo left behind")
         os.killpg(group, signal.SIGTERM)
         deadline = time.monotonic() + 30
         while any(command_line(pid) for pid in left) and time.monotonic() < deadline:
@@ -598,31 +617,34 @@ def verify(api, replies):
 
 
 MOST_ROWS = 5
-MOST_COLUMNS = 5
-MOST_LETTERS = 24
+MOST_COLUMNS = 4
+
+
+def room():
+    """The letters that one of two tables side by side may take in a line."""
+    return (max(110, min(shutil.get_terminal_size((160, 0)).columns, 160)) - 8) // 2
 
 
 def table(status, reply):
     """A reply as a few short lines."""
     if status != 200:
-        return [f"{status}", *textwrap.wrap(str(reply.get("error", "")), 44)]
+        return [f"{status}", *textwrap.wrap(str(reply.get("error", "")), room())]
     names = [column["name"] for column in reply["meta"]]
-    # A lone wide column may take the room of the others.
-    letters = MOST_LETTERS if len(names) > 2 else 44 if len(names) == 1 else 36
-    hidden = len(names) - MOST_COLUMNS
-    names = names[:MOST_COLUMNS] if hidden > 1 else names
-    if len(names) > 3:
-        letters = 12
-    rows = [[clip(str(row[name]), letters) for name in names] for row in reply["data"][:MOST_ROWS]]
-    head = [clip(name, letters) for name in names]
-    widths = [max(len(row[at]) for row in [head, *rows]) for at in range(len(names))]
+    hidden = max(0, len(names) - MOST_COLUMNS)
+    names = names[:MOST_COLUMNS]
+    shown_rows = reply["data"][:MOST_ROWS]
+    cells = [names, *([str(row[name]) for name in names] for row in shown_rows)]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(names))]
+    # The widest column gives way.
+    while sum(widths) + len(widths) - 1 > room():
+        widths[widths.index(max(widths))] -= 1
 
-    def line(cells):
-        return " ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip()
+    def line(row):
+        return " ".join(clip(cell, width).ljust(width) for cell, width in zip(row, widths)).rstrip()
 
-    lines = [line(head), line(["-" * width for width in widths]), *map(line, rows)]
-    more = [f"{len(reply['data']) - MOST_ROWS:,} more rows"] if len(reply["data"]) > MOST_ROWS else []
-    more += [f"{hidden} more columns"] if hidden > 1 else []
+    lines = [line(cells[0]), " ".join("-" * width for width in widths), *map(line, cells[1:])]
+    more = [(len(reply["data"]) - MOST_ROWS, "row"), (hidden, "column")]
+    more = [f"{number:,} more {what}{'s' if number > 1 else ''}" for number, what in more if number > 0]
     return lines + ([f"({', '.join(more)})"] if more else [])
 
 
@@ -652,12 +674,11 @@ def show_urls(api):
 def reset():
     """Forgets data, topics and logs. A demo that still runs keeps them."""
     os.chdir(ROOT)
-    for pid in processes():
-        line = command_line(pid)
-        if str(DATA).encode() in line and line.startswith(str(BIRDHOUSE).encode()):
-            print(f"error: a demo still runs (server pid {pid}); stop it with Ctrl-C first", file=sys.stderr)
-            return 1
-    stop_left_over()
+    try:
+        be_the_only_one()
+    except Failure as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        return 1
     for folder in (DATA, KEPT):
         if folder.exists():
             shutil.rmtree(folder)

@@ -63,11 +63,11 @@ const ACTIONS: [Weighted<Action>; 3] = [(Action::Updated, 60), (Action::Created,
 
 /// Domain, weight and number of people of each company.
 const COMPANIES: [(&str, u32, usize); 5] = [
-    ("northwind-harbour.example", 40, 40),
-    ("bluebell-foundry.example", 25, 25),
-    ("kestrel-and-daughters.example", 18, 15),
-    ("tin-can-telephones.example", 12, 10),
-    ("one-desk-studio.example", 5, 5),
+    ("swallow.example", 40, 40),
+    ("heron.example", 25, 25),
+    ("kingfisher.example", 18, 15),
+    ("wagtail.example", 12, 10),
+    ("bittern.example", 5, 5),
 ];
 
 /// A system with the browsers that run on it.
