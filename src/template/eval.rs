@@ -127,10 +127,16 @@ impl<'a> Interp<'a> {
     }
 
     pub(super) fn check_items(&self, length: usize) -> Result<()> {
+        self.limit_items(length)?;
+        self.charge(length / 4 + 1)
+    }
+
+    /// The limit alone: for what grows one by one.
+    pub(super) fn limit_items(&self, length: usize) -> Result<()> {
         if length > self.options.budgets.items {
             return Err(Fault::budget("items in one list or loop", self.options.budgets.items));
         }
-        self.charge(length / 4 + 1)
+        self.charge(1)
     }
 
     pub(super) fn value_of_json(&mut self, json: &serde_json::Value) -> Result<Value> {
@@ -224,7 +230,7 @@ impl<'a> Interp<'a> {
                 return otherwise.map_or(Ok(Flow::Next), |it| self.body(it));
             }
             rounds += 1;
-            self.check_items(rounds).map_err(|it| it.at(test.span))?;
+            self.limit_items(rounds).map_err(|it| it.at(test.span))?;
             if let Flow::Break = self.body(body)? {
                 return Ok(Flow::Next);
             }
@@ -589,7 +595,7 @@ impl<'a> Interp<'a> {
             let item = self.eval(&it.item)?;
             let value = it.value.as_ref().map_or(Ok(Value::None), |it| self.eval(it))?;
             found.push((item, value));
-            return self.check_items(found.len()).map(|()| ());
+            return self.limit_items(found.len());
         };
         let items = self.eval(&each.iter)?;
         let items = self.iterate(&items)?;

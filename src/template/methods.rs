@@ -403,7 +403,10 @@ fn find_item(interp: &Interp<'_>, items: &[Value], item: &Value, name: &str) -> 
 }
 
 fn list(interp: &mut Interp<'_>, id: usize, name: &str, args: Args) -> Result<Value> {
-    interp.check_items(interp.heap.sequences[id].len() + 1)?;
+    interp.limit_items(interp.heap.sequences[id].len() + 1)?;
+    if name != "append" {
+        interp.charge(interp.heap.sequences[id].len() / 4)?;
+    }
     match name {
         "append" => {
             let [item] = args.bind(name, ["item"], 1)?;

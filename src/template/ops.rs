@@ -429,7 +429,7 @@ pub(super) fn set_item(interp: &mut Interp<'_>, container: &Value, index: &Value
     match container {
         Value::Dict(id) => {
             let key = interp.heap.key(index)?;
-            interp.check_items(interp.heap.maps[*id].len())?;
+            interp.limit_items(interp.heap.maps[*id].len())?;
             interp.heap.maps[*id].insert(key, (index.clone(), value));
             Ok(())
         }

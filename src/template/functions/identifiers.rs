@@ -107,7 +107,7 @@ fn symbol(_: &mut Interp<'_>, args: Args) -> Result<Value> {
     };
     Ok(Value::symbol(match &*quote {
         "\"" => format!("\"{}\"", text::identifier(&name)),
-        "" if text::is_plain(&name) => name.to_string(),
+        "" if text::is_plain(&name) && !name.is_empty() => name.to_string(),
         _ => text::backquote(&name),
     }))
 }
@@ -117,7 +117,7 @@ fn table(_: &mut Interp<'_>, args: Args) -> Result<Value> {
     let _ = quote;
     let name = name.unwrap_or(Value::None);
     let name = if matches!(name, Value::Placeholder(_)) { "placeholder".into() } else { needs_text(&name, "table")? };
-    Ok(Value::symbol(if text::is_plain(&name) { name } else { text::backquote(&name).into() }))
+    Ok(Value::symbol(if text::is_plain(&name) && !name.is_empty() { name } else { text::backquote(&name).into() }))
 }
 
 fn defined(_: &mut Interp<'_>, args: Args) -> Result<Value> {
