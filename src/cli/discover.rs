@@ -1,37 +1,308 @@
 //! Finds the files of a project: the only reader of project files.
 //!
-//! In: a folder. Out: its datafiles as sources, its fixtures, its environment, and what could not be read.
+//! In: a folder. Out: its datafiles as sources, its fixtures, its environment, and what could not be read. What
+//! the files say is not known here.
 
-use crate::diagnostic::{Diagnostic, Source};
+use crate::{
+    datafile::Kind,
+    diagnostic::{Diagnostic, Source, line_column},
+};
+use ignore::{DirEntry, WalkBuilder};
 use std::{
-    collections::BTreeMap,
-    io,
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
     path::{Path, PathBuf},
 };
 
 /// The files of a project, read.
 #[derive(Debug, Clone, Default)]
-pub struct ProjectFiles {
-    pub root: PathBuf,
-    /// Datafiles, by path relative to `root`, in order.
-    pub sources: Vec<Source>,
-    pub fixtures: Vec<Fixture>,
-    /// The pairs of `.env` and `.env.local`.
-    pub environment: BTreeMap<String, String>,
+pub(super) struct ProjectFiles {
+    pub(super) root: PathBuf,
+    /// Datafiles, by path relative to `root` with `/` between its parts, in order.
+    pub(super) sources: Vec<Source>,
+    /// The first fixture of each data source.
+    pub(super) fixtures: Vec<Fixture>,
+    /// The pairs of `.env`, and of `.env.local` over them.
+    pub(super) environment: BTreeMap<String, String>,
     /// What could not be read.
-    pub diagnostics: Vec<Diagnostic>,
+    pub(super) diagnostics: Vec<Diagnostic>,
 }
 
 /// A file of rows for a data source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fixture {
+pub(super) struct Fixture {
     /// The name of the data source, as the file's name tells it.
-    pub datasource: String,
+    pub(super) datasource: String,
     /// On disk.
-    pub path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
-/// Reads the project in a folder.
-pub fn project(root: &Path) -> io::Result<ProjectFiles> {
-    Ok(ProjectFiles { root: root.to_owned(), ..ProjectFiles::default() })
+/// A project that has one of these folders is in these folders and beside them, and nowhere else.
+const FOLDERS: &[&str] = &[
+    "datasources",
+    "endpoints",
+    "pipes",
+    "materializations",
+    "copies",
+    "sinks",
+    "connections",
+    "fixtures",
+    "tests",
+    "tokens",
+    "vendor",
+    "includes",
+];
+
+/// Where fixtures are, in the order in which they are looked for.
+const FIXTURES: &[(&str, &str)] = &[
+    ("fixtures", "csv"),
+    ("datasources/fixtures", "csv"),
+    ("fixtures", "ndjson"),
+    ("datasources/fixtures", "ndjson"),
+    ("fixtures", "parquet"),
+    ("datasources/fixtures", "parquet"),
+];
+
+/// How deep a project without those folders is searched: its root and two levels of folders.
+const DEPTH: usize = 3;
+/// Fragments may lie deeper than what includes them.
+const FRAGMENT_DEPTH: usize = 5;
+/// No datafile is as large as this.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Reads the project in a folder. An error is about the folder itself; what is wrong with files is told in the
+/// diagnostics.
+pub(super) fn project(root: &Path) -> io::Result<ProjectFiles> {
+    fs::read_dir(root)?;
+    let mut files = ProjectFiles { root: root.to_owned(), ..ProjectFiles::default() };
+    let conventional = is_conventional(root);
+    let mut walk = WalkBuilder::new(root);
+    walk.follow_links(true).max_depth(Some(if conventional { FRAGMENT_DEPTH } else { DEPTH })).require_git(false);
+    walk.sort_by_file_path(Path::cmp);
+    let base = root.to_owned();
+    walk.filter_entry(move |entry| is_wanted(entry, &base, conventional));
+    for entry in walk.build() {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                files.diagnostics.push(walk_error(&error, root));
+                continue;
+            }
+        };
+        let relative = relative(entry.path(), root);
+        let Some(kind) = Kind::of(&relative) else { continue };
+        let depth = entry.depth();
+        let beyond = conventional && depth > 2;
+        if (beyond && kind != Kind::Include) || entry.depth() == 0 {
+            continue;
+        }
+        if entry.file_type().is_some_and(|it| it.is_dir()) {
+            let message = format!("`{relative}` is called like a datafile, but is a folder");
+            files.diagnostics.push(Diagnostic::error("folder_as_datafile", message));
+            continue;
+        }
+        match read(entry.path(), &relative) {
+            Ok(source) => files.sources.push(source),
+            Err(diagnostic) => files.diagnostics.push(*diagnostic),
+        }
+    }
+    let datasources: BTreeSet<String> = files
+        .sources
+        .iter()
+        .filter(|it| Kind::of(&it.path) == Some(Kind::Datasource))
+        .map(|it| Kind::Datasource.resource_name(&it.path))
+        .collect();
+    for datasource in datasources {
+        let candidates = FIXTURES.iter().map(|(folder, kind)| root.join(folder).join(format!("{datasource}.{kind}")));
+        if let Some(path) = candidates.into_iter().find(|it| it.is_file()) {
+            files.fixtures.push(Fixture { datasource, path });
+        }
+    }
+    for name in [".env", ".env.local"] {
+        environment(&root.join(name), name, &mut files);
+    }
+    Ok(files)
+}
+
+/// The folder of the project that a file belongs to: the nearest one above it that looks like a project's.
+pub(super) fn root_of(file: &Path) -> PathBuf {
+    let folder = file.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let absolute = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    let project = |it: &&Path| is_conventional(it) || it.join(".tinyb").exists() || it.join(".git").exists();
+    absolute.ancestors().find(project).map_or(absolute.clone(), Path::to_owned)
+}
+
+/// Reads one datafile; `shown` is its path for whoever reads messages.
+pub(super) fn read(path: &Path, shown: &str) -> Result<Source, Box<Diagnostic>> {
+    let unreadable = |why: &dyn std::fmt::Display| {
+        Box::new(Diagnostic::error("file_unreadable", format!("`{shown}` cannot be read: {why}")))
+    };
+    let size = fs::metadata(path).map_err(|error| unreadable(&error))?;
+    if !size.is_file() {
+        return Err(unreadable(&"it is no file"));
+    }
+    if size.len() > MAX_BYTES {
+        return Err(unreadable(&format!("it is larger than {} MB", MAX_BYTES >> 20)));
+    }
+    let bytes = fs::read(path).map_err(|error| unreadable(&error))?;
+    String::from_utf8(bytes).map(|text| Source::new(shown, text)).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let bytes = error.as_bytes();
+        let place = line_column(&String::from_utf8_lossy(&bytes[..good]), good);
+        let byte = bytes.get(good).copied().unwrap_or_default();
+        let message = format!(
+            "`{shown}` is not UTF-8: the byte 0x{byte:02X} at line {}, column {} (offset {good}) begins no character",
+            place.line, place.column
+        );
+        Box::new(Diagnostic::error("not_utf8", message).hint("save the file as UTF-8"))
+    })
+}
+
+/// A path relative to the root, as messages and requests write it.
+pub(super) fn relative(path: &Path, root: &Path) -> String {
+    let path = path.strip_prefix(root).unwrap_or(path);
+    let parts: Vec<_> = path.components().map(|it| it.as_os_str().to_string_lossy()).collect();
+    parts.join("/")
+}
+
+fn is_conventional(root: &Path) -> bool {
+    FOLDERS.iter().any(|it| root.join(it).is_dir())
+}
+
+fn is_wanted(entry: &DirEntry, root: &Path, conventional: bool) -> bool {
+    let is_folder = entry.file_type().is_some_and(|it| it.is_dir());
+    if !is_folder || entry.depth() == 0 {
+        return true;
+    }
+    let name = entry.file_name().to_string_lossy();
+    if matches!(&*name, "target" | "node_modules") {
+        return false;
+    }
+    let relative = relative(entry.path(), root);
+    let top = relative.split('/').next().unwrap_or_default();
+    match conventional {
+        // A folder called like a datafile is wanted only to be complained about.
+        true if entry.depth() == 1 => FOLDERS.contains(&top) && top != "vendor" || Kind::of(&relative).is_some(),
+        true => top != "tests",
+        false => top != "vendor",
+    }
+}
+
+fn walk_error(error: &ignore::Error, root: &Path) -> Diagnostic {
+    match error {
+        ignore::Error::WithDepth { err, .. } => walk_error(err, root),
+        ignore::Error::Loop { child, .. } => {
+            let message = format!("`{}` is a link to a folder that it is in", relative(child, root));
+            Diagnostic::error("symlink_loop", message).hint("remove the link")
+        }
+        ignore::Error::WithPath { path, err } => {
+            Diagnostic::error("file_unreadable", format!("`{}` cannot be read: {err}", relative(path, root)))
+        }
+        error => Diagnostic::error("file_unreadable", error.to_string()),
+    }
+}
+
+/// Reads the pairs of an environment file. A line that is none is named by its number only: it may be a secret.
+fn environment(path: &Path, name: &str, files: &mut ProjectFiles) {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+        Err(error) => {
+            let message = format!("`{name}` cannot be read: {error}");
+            files.diagnostics.push(Diagnostic::warning("environment_file", message));
+            return;
+        }
+    };
+    for pair in dotenvy::from_read_iter(text.as_bytes()) {
+        match pair {
+            Ok((key, value)) => {
+                files.environment.insert(key, value);
+            }
+            Err(error) => {
+                let line = match &error {
+                    dotenvy::Error::LineParse(line, _) => text.lines().position(|it| it.contains(line.trim())),
+                    _ => None,
+                };
+                let place = line.map_or(String::new(), |line| format!(", line {}", line + 1));
+                let message = format!("`{name}`{place}: this is not NAME=value");
+                files.diagnostics.push(Diagnostic::warning("environment_file", message));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    fn paths(files: &ProjectFiles) -> Vec<&str> {
+        files.sources.iter().map(|it| &*it.path).collect()
+    }
+
+    fn codes(files: &ProjectFiles) -> Vec<&str> {
+        files.diagnostics.iter().map(|it| it.code).collect()
+    }
+
+    #[test]
+    fn conventional_folders_are_all_there_is() {
+        let root = tree(&[
+            ("datasources/a.datasource", ""),
+            ("datasources/fixtures/a.csv", ""),
+            ("datasources/fixtures/a.ndjson", ""),
+            ("pipes/b.pipe", ""),
+            ("pipes/parts/c.incl", ""),
+            ("pipes/deep/d.pipe", ""),
+            ("tests/cases/broken.pipe", ""),
+            ("tests/top.pipe", ""),
+            ("other/e.pipe", ""),
+            ("target/f.pipe", ""),
+            (".hidden/g.pipe", ""),
+            ("h.pipe", ""),
+            ("i.pipe", ""),
+            (".gitignore", "i.pipe\n"),
+        ]);
+        let files = project(root.path()).unwrap();
+        assert_eq!(
+            paths(&files),
+            ["datasources/a.datasource", "h.pipe", "pipes/b.pipe", "pipes/parts/c.incl", "tests/top.pipe"]
+        );
+        let path = root.path().join("datasources/fixtures/a.csv");
+        assert_eq!(files.fixtures, [Fixture { datasource: "a".to_owned(), path }]);
+        assert_eq!(codes(&files), [""; 0]);
+    }
+
+    #[test]
+    fn other_projects_are_searched_to_a_depth() {
+        let root = tree(&[("a.pipe", ""), ("x/y/b.pipe", ""), ("x/y/z/c.pipe", ""), ("node_modules/d.pipe", "")]);
+        assert_eq!(paths(&project(root.path()).unwrap()), ["a.pipe", "x/y/b.pipe"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told() {
+        let root = tree(&[("pipes/b.pipe", ""), (".env", "A=1\nnonsense secret\nB=2\n"), (".env.local", "A=3\n")]);
+        fs::write(root.path().join("pipes/bad.pipe"), b"NODE a\nSQL >\n  \xff").unwrap();
+        fs::create_dir(root.path().join("pipes/folder.pipe")).unwrap();
+        std::os::unix::fs::symlink(root.path().join("pipes"), root.path().join("pipes/loop")).unwrap();
+        std::os::unix::fs::symlink(root.path().join("nowhere"), root.path().join("pipes/gone.pipe")).unwrap();
+        let files = project(root.path()).unwrap();
+        assert_eq!(paths(&files), ["pipes/b.pipe"]);
+        let mut found = codes(&files);
+        found.sort_unstable();
+        assert_eq!(found, ["environment_file", "file_unreadable", "folder_as_datafile", "not_utf8", "symlink_loop"]);
+        let said: String = files.diagnostics.iter().map(|it| it.message.clone() + "\n").collect();
+        assert!(said.contains("0xFF at line 3, column 3"), "{said}");
+        assert!(said.contains("`.env`, line 2") && !said.contains("secret"), "{said}");
+        assert_eq!(files.environment["A"], "3");
+        assert_eq!(files.environment["B"], "2");
+    }
 }

@@ -133,6 +133,12 @@ impl Printer {
         self.to_error_stream("");
     }
 
+    /// A diagnostic that is the answer: what `check` found.
+    pub(super) fn finding(&self, diagnostic: &Diagnostic, sources: &[Source]) -> Result<(), PrintError> {
+        let style = if self.colour_out { Style::Colour } else { Style::Plain };
+        self.line(format!("{}\n", render(diagnostic, sources, style)))
+    }
+
     /// Colour for a piece of the answer, where a terminal reads it.
     pub(super) fn paint(&self, colour: Colour, text: &str) -> String {
         paint(self.colour_out, colour, text)

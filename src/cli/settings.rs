@@ -150,6 +150,12 @@ impl Settings {
         path.strip_prefix(&self.folder).unwrap_or(path).display().to_string()
     }
 
+    /// All variables: what datafiles may refer to.
+    pub(super) fn variables(&self) -> BTreeMap<String, String> {
+        let Environment { variables, dotenv } = &self.environment;
+        dotenv.iter().chain(variables).map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
     pub(super) fn tinyb_path(&self) -> PathBuf {
         self.folder.join(".tinyb")
     }

@@ -148,7 +148,7 @@ impl Lexer<'_> {
         let words = split(self.out.get(line));
         let indented = self.out.get(line).starts_with([' ', '\t']);
         match &words {
-            Words::Split(words, _) if words.is_empty() => return,
+            Words::Split(words, _) if words.is_empty() => (),
             Words::Split(words, cut) => {
                 let spans: Vec<Span> = words.iter().map(|it| it.shift(line.start)).collect();
                 let cut = cut.map(|it| it + line.start);

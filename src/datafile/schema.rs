@@ -344,10 +344,7 @@ impl Reader<'_> {
     }
 
     fn column(&mut self, name: Span, parts: &Parts, is_last: bool) -> Option<ColumnLine> {
-        let column_type = match parts.column_type {
-            Some(span) => Some(self.column_type(span)?),
-            None => None,
-        };
+        let column_type = parts.column_type.and_then(|span| self.column_type(span));
         if parts.column_type.is_none() && parts.default.is_none() && parts.materialized.is_none() {
             let bare = self.dialect == Dialect::Classic && is_last && parts.jsonpath.is_none() && parts.codec.is_none();
             if !bare {
@@ -521,7 +518,7 @@ fn expression_length(text: &str) -> usize {
                     && after_blank
                     && let Some((keyword, _)) = keyword_at(rest)
                     // `DEFAULT NULL` is a value.
-                    && !(keyword == Keyword::Null && !seen)
+                    && (keyword != Keyword::Null || seen)
                 {
                     return at;
                 }

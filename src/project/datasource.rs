@@ -121,6 +121,8 @@ fn columns(reporter: &mut Reporter<'_>, is_kafka: bool) -> Vec<Column> {
         let value = line.default.as_ref().or(line.materialized.as_ref());
         let column_type = match (&line.column_type, value) {
             (Some(column_type), _) => column_type.clone(),
+            // The type is wrong, and the parser said so; the rest of the column is looked at all the same.
+            (None, _) if !line.type_text.is_empty() => ColumnType::Plain("String"),
             (None, Some(value)) => match type_of_value(value.as_str()) {
                 Some(column_type) => column_type,
                 None => {

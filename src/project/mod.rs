@@ -207,6 +207,8 @@ pub struct Node {
 pub struct Reference {
     pub name: ResourceName,
     pub target: ReferenceTarget,
+    /// Not where it only stands in a part of a template that was not rendered: it may be a name of that part's own.
+    pub certain: bool,
     pub place: Place,
 }
 

@@ -10,9 +10,6 @@ use crate::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Whether the template language is there to be asked.
-const TEMPLATES_RENDER: bool = false;
-
 /// The pipe, unless something in its file is wrong.
 pub(super) fn pipe(name: ResourceName, reporter: &mut Reporter<'_>, context: &Context) -> Option<Pipe> {
     let before = reporter.diagnostics.len();
@@ -64,7 +61,7 @@ pub(super) fn templates(file: &Datafile, context: &Context) -> Vec<Diagnostic> {
     let mut reporter = Reporter { file, diagnostics: &mut diagnostics };
     for sql in file.nodes.iter().filter_map(|it| it.sql.as_ref()) {
         if let Some(text) = template_text(sql)
-            && let Some(template) = parse_template(&mut reporter, &text)
+            && let Some(template) = parse_template(&mut reporter, &text, context)
         {
             rendered(&mut reporter, &text, &template, context);
         }
@@ -82,8 +79,10 @@ fn node_sql(reporter: &mut Reporter<'_>, lines: &NodeLines, context: &Context) -
     // A node without SQL was reported by the parser.
     let sql = lines.sql.as_ref()?;
     if let Some(text) = template_text(sql) {
-        let template = parse_template(reporter, &text)?;
-        rendered(reporter, &text, &template, context)?;
+        let template = parse_template(reporter, &text, context)?;
+        if !rendered(reporter, &text, &template, context) {
+            return None;
+        }
         return Some(NodeSql::Template { text, template: Arc::new(template) });
     }
     let tag = |open: &str, close: &str| {
@@ -100,35 +99,61 @@ fn node_sql(reporter: &mut Reporter<'_>, lines: &NodeLines, context: &Context) -
     Some(NodeSql::Plain(sql.clone()))
 }
 
-fn parse_template(reporter: &mut Reporter<'_>, text: &Mapped) -> Option<Template> {
-    Template::parse(text.text()).map_err(|error| template_error(reporter, text, error)).ok()
+fn parse_template(reporter: &mut Reporter<'_>, text: &Mapped, context: &Context) -> Option<Template> {
+    let template = Template::parse(text.text()).map_err(|error| template_error(reporter, text, error)).ok()?;
+    let literal = template.params().into_iter().find_map(|it| it.literal_name);
+    if let Some(literal) = literal.filter(|_| context.dialect != Dialect::Classic) {
+        let shown = literal.to_string();
+        let at = text.text().find(&shown).map_or(Span::new(0, text.text().len()), |at| Span::new(at, at + shown.len()));
+        let message = format!("`{shown}` stands where the name of a parameter should");
+        let diagnostic = match context.dialect {
+            Dialect::Forward => Diagnostic::error("template_bad_parameter_name", message),
+            _ => Diagnostic::warning("template_bad_parameter_name", message),
+        };
+        reporter.report(text.span(at), diagnostic);
+    }
+    Some(template)
 }
 
-/// Renders a template without parameters, as the original's check does.
-fn rendered(reporter: &mut Reporter<'_>, text: &Mapped, template: &Template, context: &Context) -> Option<String> {
+/// Renders a template without parameters, as the original's check does. Whether that is good enough: a template
+/// may well ask for more than nothing.
+fn rendered(reporter: &mut Reporter<'_>, text: &Mapped, template: &Template, context: &Context) -> bool {
     match template.render(&Params::default(), &render_options(context)) {
-        Ok(rendered) if rendered.sql.trim().is_empty() && TEMPLATES_RENDER => {
+        Ok(rendered) if rendered.sql.trim().is_empty() => {
             let diagnostic = Diagnostic::error("template_renders_empty", "without parameters this template is empty")
                 .hint("keep a query outside of the conditions");
             let whole = Span::new(0, text.text().len());
             reporter.report(text.span(whole), diagnostic);
-            None
+            false
         }
-        Ok(rendered) => Some(rendered.sql),
+        Ok(_) => true,
+        // What a template says by itself to a call without parameters is no mistake in it.
+        Err(error) if matches!(error.category, "error" | "custom_error" | "missing_required" | "missing_default") => {
+            true
+        }
         Err(error) => {
             template_error(reporter, text, error);
-            None
+            false
         }
     }
 }
 
 pub(super) fn render_options(context: &Context) -> RenderOptions {
-    RenderOptions { test_mode: true, secrets: context.secrets.keys().cloned().collect(), ..RenderOptions::default() }
+    RenderOptions {
+        test_mode: true,
+        secrets: context.secrets.keys().cloned().collect(),
+        // Forward wants every secret to be there; elsewhere they may come later.
+        secrets_in_test_mode: context.dialect != Dialect::Forward,
+        ..RenderOptions::default()
+    }
 }
 
 fn template_error(reporter: &mut Reporter<'_>, text: &Mapped, error: TemplateError) {
     let code = match error.category {
-        "parse" => "template_syntax",
+        "parse" | "python_syntax" => "template_syntax",
+        "unclosed_block" => "template_block_not_closed",
+        "secret" => "secret_missing_no_default",
+        "forbidden" => "template_forbidden",
         _ => "template_error",
     };
     let end = text.text().len();

@@ -26,6 +26,8 @@ pub(super) struct Names {
 struct Found {
     name: String,
     position: Position,
+    /// It was found by reading the SQL, not by looking over a template.
+    certain: bool,
     span: Span,
 }
 
@@ -60,7 +62,9 @@ pub(super) fn resolve(
                 quarantined.map(|it| (it, ReferenceTarget::Datasource))
             };
             match target.and_then(|(name, target)| Some((ResourceName::new(name).ok()?, target))) {
-                Some((name, target)) => node.reads.push(Reference { name, target, place: place(found.span) }),
+                Some((name, target)) => {
+                    node.reads.push(Reference { name, target, certain: found.certain, place: place(found.span) });
+                }
                 // After IN it may be a column.
                 None if found.position == Position::In || found.name.starts_with("tinybird.") => (),
                 None => {
@@ -84,32 +88,69 @@ fn tables(node: &Node, context: &Context) -> Result<Vec<Found>, (Span, ScanError
         NodeSql::Plain(text) => {
             let scan = scan::scan(text.text()).map_err(|error| (inside(text, error.span), error))?;
             let found = scan.tables.into_iter();
-            Ok(found.map(|it| Found { name: it.name, position: it.position, span: text.span(it.span) }).collect())
+            Ok(found
+                .map(|it| Found { name: it.name, position: it.position, certain: true, span: text.span(it.span) })
+                .collect())
         }
         NodeSql::Template { text, template } => {
-            // The template rendered when the pipe was read; a failure was reported then.
-            let Ok(rendered) = template.render(&Params::default(), &render_options(context)) else {
-                return Ok(Vec::new());
-            };
+            let mut found = mentioned(text);
+            // A failure was reported when the pipe was read, if it is a mistake.
+            let Ok(rendered) = template.render(&Params::default(), &render_options(context)) else { return Ok(found) };
             let whole = Span::new(0, text.text().len());
             let scan = match scan::scan_with(&rendered.sql, &rendered.secrets) {
                 // Without its parameters it says nothing: it answers with `error()` then.
-                Err(error) if error.message == scan::EMPTY => return Ok(Vec::new()),
+                Err(error) if error.message == scan::EMPTY => return Ok(found),
                 scan => scan,
             };
             let scan = scan.map_err(|error| {
                 let words = rendered.sql.get(error.span.start..error.span.end).unwrap_or_default();
                 (origin(text, words).unwrap_or_else(|| text.span(whole)), error)
             })?;
-            let found = scan.tables.into_iter();
-            Ok(found
-                .map(|it| {
-                    let span = origin(text, &it.name).unwrap_or_else(|| text.span(whole));
-                    Found { name: it.name, position: it.position, span }
-                })
-                .collect())
+            for table in scan.tables {
+                match found.iter_mut().find(|it| it.name == table.name) {
+                    Some(known) => {
+                        known.certain = true;
+                        if table.position == Position::From {
+                            known.position = Position::From;
+                        }
+                    }
+                    None => {
+                        let span = origin(text, &table.name).unwrap_or_else(|| text.span(whole));
+                        found.push(Found { name: table.name, position: table.position, certain: true, span });
+                    }
+                }
+            }
+            Ok(found)
         }
     }
+}
+
+/// Names that follow FROM or JOIN anywhere in a template, also where it does not render without parameters. Some
+/// may be no tables, so none of them is missed.
+fn mentioned(text: &Mapped) -> Vec<Found> {
+    let whole = text.text();
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let mut found: Vec<Found> = Vec::new();
+    let mut after = false;
+    let mut at = 0;
+    while at < whole.len() {
+        let rest = &whole[at..];
+        let length = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+        if length == 0 {
+            let c = rest.chars().next().map_or(1, char::len_utf8);
+            after &= rest.starts_with(char::is_whitespace);
+            at += c;
+            continue;
+        }
+        let word = &rest[..length];
+        if after && !found.iter().any(|it| it.name == word) {
+            let span = text.span(Span::new(at, at + length));
+            found.push(Found { name: word.to_owned(), position: Position::In, certain: false, span });
+        }
+        after = word.eq_ignore_ascii_case("from") || word.eq_ignore_ascii_case("join");
+        at += length;
+    }
+    found
 }
 
 /// Where a word of rendered text probably stands in the template.
@@ -186,6 +227,7 @@ pub(super) fn circles(
                 };
                 *next += 1;
                 let step = match reference.target {
+                    _ if !reference.certain => None,
                     ReferenceTarget::Node => here_pipe.node(reference.name.as_str()).map(|it| (here_pipe, it)),
                     ReferenceTarget::Pipe => pipes.get(&reference.name).map(|it| (&**it, it.output_node())),
                     ReferenceTarget::Datasource => None,
