@@ -1,6 +1,9 @@
 //! Deploys with the real engine: a whole project or nothing, and what is left after a restart.
 
-use crate::engine::engine;
+use crate::{
+    engine::engine,
+    kafka::{Broker, until},
+};
 use birdhouse::{
     app::{
         ADMIN_TOKEN, App, AppError, AppendMode, DeployOptions, DeployReport, FileFormat, NewConnection, NewToken,
@@ -84,16 +87,23 @@ impl House {
     }
 }
 
-async fn start(directory: &Path) -> App {
-    let engine = engine().await;
-    let settings = Settings {
+async fn settings(directory: &Path) -> Settings {
+    Settings {
         data_directory: directory.to_owned(),
-        engine: engine.settings().clone(),
+        engine: engine().await.settings().clone(),
         admin_token: None,
         hold_at_most: Duration::from_secs(60),
         context: Context::default(),
-    };
-    let directory = DataDirectory::open(directory).unwrap();
+    }
+}
+
+async fn start(directory: &Path) -> App {
+    start_with(settings(directory).await).await
+}
+
+async fn start_with(settings: Settings) -> App {
+    let engine = engine().await;
+    let directory = DataDirectory::open(&settings.data_directory).unwrap();
     App::start(settings, directory, engine.clone(), Sink::default()).await.unwrap()
 }
 
@@ -396,15 +406,8 @@ async fn the_environments_admin_token_wins() {
     let house = House::new().await;
     let made = house.workspace().admin_token();
     house.app.leave().await;
-    let settings = Settings {
-        data_directory: house.directory.path().to_owned(),
-        engine: engine().await.settings().clone(),
-        admin_token: Some(Secret::new("mine")),
-        hold_at_most: Duration::from_secs(60),
-        context: Context::default(),
-    };
-    let directory = DataDirectory::open(house.directory.path()).unwrap();
-    let app = App::start(settings, directory, engine().await.clone(), Sink::default()).await.unwrap();
+    let wanted = Settings { admin_token: Some(Secret::new("mine")), ..settings(house.directory.path()).await };
+    let app = start_with(wanted).await;
     assert!(app.authenticate("mine").unwrap().access.is_admin());
     assert!(app.authenticate(made.reveal()).is_none());
 }
@@ -422,4 +425,65 @@ fn a_second_server_on_a_data_directory_names_the_first_ones_process() {
     let words = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{words}");
     assert!(words.contains(&format!("is in use by process {}", std::process::id())), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_finds_every_event_that_was_there_before_it() {
+    const TOPIC: &str = "audit_log_demo";
+    const EVENTS: u64 = 10_000;
+    let broker = Broker::start().await;
+    broker.topic(TOPIC, 4).await;
+    broker.send(TOPIC, 4, (0..EVENTS).map(event));
+    let house = House::new().await;
+    let connection = NewConnection { bootstrap_servers: broker.address(), ..demo_connection() };
+    house.workspace().create_connection(connection).await.unwrap();
+    let options = DeployOptions { hold_consumers: true, ..DeployOptions::default() };
+    let report = house.workspace().deploy(audit_log(), options).await.unwrap();
+    assert_eq!(problems(&report), "");
+    assert!(house.workspace().kafka_status().await.is_empty(), "consumers wait for the fixtures");
+
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasources/fixtures/companies.csv");
+    assert_eq!(house.load("companies", &fs::read_to_string(fixture).unwrap(), AppendMode::Replace).await, 5);
+    house.workspace().release_consumers().await.unwrap();
+    let counts = "SELECT count(), uniqExact(payload_entity_id), (SELECT sum(total_events) FROM events_per_min_mv), \
+        (SELECT count() FROM kafka_audit_log) FROM enriched_events_mv";
+    let all = |count: u64| format!("{count},{count},{count},{count}\n");
+    until("every event is in every view", async || house.read(counts).await.unwrap() == all(EVENTS)).await;
+    // The views agree with a recomputation from what arrived.
+    let per_kind = house
+        .read("SELECT company_id, event, sum(total_events) FROM events_per_min_mv GROUP BY ALL ORDER BY ALL")
+        .await
+        .unwrap();
+    let recomputed =
+        house.read("SELECT company_id, event, count() FROM kafka_audit_log GROUP BY ALL ORDER BY ALL").await.unwrap();
+    assert_eq!(per_kind, recomputed);
+
+    // After a restart it goes on where it was.
+    let house = house.restart().await;
+    broker.send(TOPIC, 4, (EVENTS..EVENTS + 100).map(event));
+    until("the rest is in as well", async || house.read(counts).await.unwrap() == all(EVENTS + 100)).await;
+    house.app.leave().await;
+}
+
+/// An event as the data generator makes them.
+fn event(id: u64) -> String {
+    let (company, minute) = (id % 5 + 1, id / 1000 % 60);
+    format!(
+        r#"{{"datetime": "2026-01-31T12:{minute:02}:00.123456", "company_id": {company}, "event": "file_created",
+        "payload": {{"entity_id": "{id:032x}", "author": "a@b.example"}}, "device": {{"browser": "Brave", "OS": "Linux"}}}}"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_never_comes_back_holds_no_consumer_for_good() {
+    let directory = tempfile::tempdir().unwrap();
+    let hold_at_most = Duration::from_millis(300);
+    let app = start_with(Settings { hold_at_most, ..settings(directory.path()).await }).await;
+    let workspace = app.workspace();
+    workspace.create_connection(demo_connection()).await.unwrap();
+    let options = DeployOptions { hold_consumers: true, ..DeployOptions::default() };
+    assert!(workspace.deploy(audit_log(), options).await.unwrap().changed);
+    assert!(workspace.kafka_status().await.is_empty());
+    until("the consumer runs", async || !workspace.kafka_status().await.is_empty()).await;
+    app.leave().await;
 }

@@ -33,14 +33,14 @@ use std::{
 };
 
 /// A broker of one test, with its data.
-struct Broker {
+pub(crate) struct Broker {
     directory: PathBuf,
     port: u16,
     child: Option<Child>,
 }
 
 impl Broker {
-    async fn start() -> Broker {
+    pub(crate) async fn start() -> Broker {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("noida-{port}"));
         _ = fs::remove_dir_all(&directory);
@@ -86,7 +86,7 @@ impl Broker {
         }
     }
 
-    fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
@@ -100,7 +100,7 @@ impl Broker {
         config
     }
 
-    async fn topic(&self, name: &str, partitions: i32) {
+    pub(crate) async fn topic(&self, name: &str, partitions: i32) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let made = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
@@ -114,7 +114,7 @@ impl Broker {
     }
 
     /// Sends values, spread over the topic's partitions.
-    fn send(&self, topic: &str, partitions: i32, values: impl IntoIterator<Item = String>) {
+    pub(crate) fn send(&self, topic: &str, partitions: i32, values: impl IntoIterator<Item = String>) {
         let producer: ThreadedProducer<_> = self.client().set("linger.ms", "5").create().unwrap();
         for (index, value) in values.into_iter().enumerate() {
             let key = format!("key-{index}");
@@ -219,7 +219,7 @@ impl Feed {
 }
 
 /// Waits for a condition, for half a minute at most.
-async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
     let end = Instant::now() + Duration::from_secs(30);
     while !condition().await {
         assert!(Instant::now() < end, "in vain: {what}");
