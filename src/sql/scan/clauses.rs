@@ -166,10 +166,16 @@ impl<'t> Walker<'t> {
         let before = |count: usize, word: &str| self.is_word(index.wrapping_sub(count), word);
         let distinct = before(1, "DISTINCT") && (before(2, "IS") || before(2, "NOT") && before(3, "IS"));
         let fill = before(1, "FILL") && before(2, "WITH") && self.frame().clause == Clause::Order;
+        // `SELECT a, FROM t` is a query; `SELECT a * FROM FROM t` multiplies by a column.
+        let after_comma = self.is(index.wrapping_sub(1), Kind::Comma);
         let frame = self.frame_mut();
+        let names_column = frame.operand && frame.clause == Clause::Select && !after_comma;
         if distinct || fill {
             frame.operand = true;
             return Ok(());
+        }
+        if names_column {
+            return Err(self.misplaced(index));
         }
         match (frame.kind, frame.clause) {
             (FrameKind::Call(Call::From), _) => {
@@ -296,6 +302,10 @@ impl<'t> Walker<'t> {
     }
 
     pub(super) fn alias(&mut self, index: usize) -> Result<usize, ScanError> {
+        if self.frame().operand {
+            // Here it would be a column.
+            return Err(self.misplaced(index));
+        }
         let next = index + 1;
         let Some(Kind::Word | Kind::Quoted) = self.kind(next) else {
             // `WINDOW w AS (..)`

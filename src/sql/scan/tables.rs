@@ -40,6 +40,9 @@ impl<'t> Walker<'t> {
 
     /// A name where a table must stand.
     pub(super) fn table(&mut self, index: usize) -> Result<usize, ScanError> {
+        if ["FROM", "SELECT", "JOIN", "WHERE"].iter().any(|it| self.is_word(index, it)) {
+            return Err(self.misplaced(index));
+        }
         let next = self.chain(index)?;
         let parts = (next - index).div_ceil(2);
         let span = Span::new(self.span(index).start, self.span(next - 1).end);

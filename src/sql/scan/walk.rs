@@ -185,6 +185,11 @@ impl<'t> Walker<'t> {
                 _ => error(token.span, "a table is expected"),
             });
         }
+        let stray = !matches!(token.kind, Kind::Word | Kind::Quoted | Kind::Comma | Kind::Close(_));
+        if self.frame().clause == Clause::AfterTable && stray && self.pending.is_none() && token.kind != Kind::Semicolon
+        {
+            return Err(error(token.span, "this cannot stand after a table"));
+        }
         match token.kind {
             Kind::Semicolon => return Err(self.refuse(index, Refused::MultiStatement, "one statement is expected")),
             Kind::Word => return self.word(index),
