@@ -151,7 +151,7 @@ impl Writer {
                     self.trouble.attempts.store(0, Ordering::Relaxed);
                     return Ok(written);
                 }
-                Err(error) => error,
+                Err(error) => EngineError { message: self.public(&error.message), ..error },
             };
             if error.kind == EngineErrorKind::Closed {
                 return Err(Failure::Stopped);
@@ -172,6 +172,12 @@ impl Writer {
                 () = tokio::time::sleep(pause) => (),
             }
         }
+    }
+
+    /// The engine's words without the name of the workspace's database: readers of the quarantine see them.
+    fn public(&self, message: &str) -> String {
+        let database = self.target.table.database();
+        message.replace(&format!("`{database}`."), "").replace(&format!("{database}."), "")
     }
 
     async fn write(
