@@ -499,11 +499,14 @@ fn dev_names_the_command_for_a_missing_connection_and_goes_on_when_it_is_there()
     let mut dev = Server::start(folder.command(&["dev", "--port", "0"]));
     dev.wait_for("birdhouse connection create kafka");
     dev.wait_for("keeps serving");
+    folder.file("notes.txt", "a change that is none");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let open = listener.local_addr().unwrap().to_string();
     let create = ["connection", "create", "kafka", "--connection-name", "flyway", "--bootstrap-servers", &open];
     folder.ok(&[&create[..], &["--security-protocol", "PLAINTEXT"]].concat());
     dev.wait_for("deployed in");
+    dev.wait_for("fixture of birds: 3 rows");
+    assert!(!dev.seen.iter().any(|line| line.contains("was not loaded")), "{:?}", dev.seen);
 }
 
 #[test]

@@ -143,7 +143,8 @@ async fn push(last: &mut Last, client: &Client, settings: &Settings, printer: &P
         }
     };
     let fixtures = changed_fixtures(last, &files);
-    if files.sources == last.sources && fixtures.is_empty() {
+    // Fixtures of a project that is not there wait until it is.
+    if files.sources == last.sources && (last.failed || fixtures.is_empty()) {
         return Ok(());
     }
     let first = last.fixtures.is_empty();
