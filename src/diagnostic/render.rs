@@ -1,7 +1,7 @@
 //! Diagnostics as a person reads them: the line, a caret, the cause, the hint.
 
-use super::{Diagnostic, Severity, Source, Span};
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use super::{Diagnostic, Place, Severity, Source, Span};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
@@ -16,16 +16,22 @@ pub fn render(diagnostic: &Diagnostic, sources: &[Source], style: Style) -> Stri
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code).elements(
-        diagnostic.place.iter().filter_map(|place| {
-            let source = source(&place.path)?;
-            let annotation = AnnotationKind::Primary.span(visible(place.span, &source.text));
-            Some(Snippet::source(&*source.text).path(&*source.path).annotation(annotation))
-        }),
-    );
-    for (place, message) in &diagnostic.related {
+    let mut group = Group::with_title(level.primary_title(diagnostic.message.as_str()).id(diagnostic.code));
+    let own = diagnostic.place.as_ref().and_then(|place| Some((place, source(&place.path)?)));
+    let context =
+        |place: &Place, message, text: &str| AnnotationKind::Context.span(visible(place.span, text)).label(message);
+    let is_own = |place: &Place| own.is_some_and(|(own, _)| own.path == place.path);
+    if let Some((place, source)) = own {
+        let annotation = AnnotationKind::Primary.span(visible(place.span, &source.text));
+        // What else is in this file is shown in the same picture.
+        let related = diagnostic.related.iter().filter(|(place, _)| is_own(place));
+        let related = related.map(|(place, message)| context(place, message.as_str(), &source.text));
+        let snippet = Snippet::source(&*source.text).path(&*source.path).annotation(annotation).annotations(related);
+        group = group.element(snippet);
+    }
+    for (place, message) in diagnostic.related.iter().filter(|(place, _)| !is_own(place)) {
         if let Some(source) = source(&place.path) {
-            let annotation = AnnotationKind::Context.span(visible(place.span, &source.text)).label(message.as_str());
+            let annotation = context(place, message.as_str(), &source.text);
             group = group.element(Snippet::source(&*source.text).path(&*source.path).annotation(annotation));
         }
     }

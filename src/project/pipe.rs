@@ -10,8 +10,15 @@ use crate::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-/// The pipe, unless something in its file is wrong.
-pub(super) fn pipe(name: ResourceName, reporter: &mut Reporter<'_>, context: &Context) -> Option<Pipe> {
+/// A pipe as far as its file could be read.
+pub(super) struct Read {
+    pub(super) pipe: Pipe,
+    /// Nothing in its file is wrong; else some of its nodes are missing, and its output is not to be trusted.
+    pub(super) whole: bool,
+}
+
+/// The pipe that a file describes.
+pub(super) fn pipe(name: ResourceName, reporter: &mut Reporter<'_>, context: &Context) -> Read {
     let before = reporter.diagnostics.len();
     let file = reporter.file;
     let mut nodes: Vec<Node> = Vec::new();
@@ -39,11 +46,10 @@ pub(super) fn pipe(name: ResourceName, reporter: &mut Reporter<'_>, context: &Co
             });
         }
     }
-    let (kind, output) = kind(reporter, context)?;
-    if has_errors(&reporter.diagnostics[before..]) || nodes.len() != file.nodes.len() {
-        return None;
-    }
-    Some(Pipe {
+    let found = kind(reporter, context);
+    let whole = found.is_some() && !has_errors(&reporter.diagnostics[before..]) && nodes.len() == file.nodes.len();
+    let (kind, output) = found.unwrap_or((PipeKind::Internal, 0));
+    let pipe = Pipe {
         name,
         description: file.description.as_ref().map(|it| it.as_str().to_owned()),
         nodes,
@@ -52,7 +58,8 @@ pub(super) fn pipe(name: ResourceName, reporter: &mut Reporter<'_>, context: &Co
         tokens: tokens(file),
         tags: file.tags.clone(),
         place: file.place(Span::default()),
-    })
+    };
+    Read { pipe, whole }
 }
 
 /// What is wrong with the templates of a file's nodes.

@@ -4,7 +4,7 @@
 
 use super::{Datasource, Node, NodeSql, Pipe, PipeKind, Reference, ReferenceTarget, pipe::render_options};
 use crate::{
-    datafile::Context,
+    datafile::{Context, Datafile},
     diagnostic::{Diagnostic, Mapped, Place, Span, nearest},
     name::ResourceName,
     sql::scan::{self, Position, Refused, ScanError},
@@ -34,12 +34,14 @@ struct Found {
 /// Resolves what the nodes of a pipe read. Whether all of it is known.
 pub(super) fn resolve(
     pipe: &mut Pipe,
+    file: &Datafile,
     names: &Names,
     context: &Context,
-    place: &dyn Fn(Span) -> Place,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> bool {
-    let nodes: BTreeSet<String> = pipe.nodes.iter().map(|it| it.name.as_str().to_owned()).collect();
+    // A node that is wrong is still there.
+    let nodes: BTreeSet<String> = file.nodes.iter().map(|it| it.name.as_str().to_owned()).collect();
+    let place = |span| file.place(span);
     let before = diagnostics.len();
     for node in &mut pipe.nodes {
         let found = match tables(node, context) {

@@ -3,7 +3,7 @@
 use super::{
     Connection, Project,
     datasource::{Reporter, datasource, family},
-    pipe::pipe,
+    pipe::{Read, pipe},
     references::{self, Names},
 };
 use crate::{
@@ -47,16 +47,15 @@ pub fn resolve(sources: &[Source], context: &Context) -> (Project, Vec<Diagnosti
     }
     for (name, file, good) in named.iter().filter(|(_, file, _)| file.kind == Kind::Pipe) {
         node_names(name, file, &names, &mut diagnostics);
-        let built = pipe(name.clone(), &mut Reporter { file, diagnostics: &mut diagnostics }, context);
-        let Some(mut pipe) = built else { continue };
-        let place = |span| file.place(span);
-        let known = references::resolve(&mut pipe, &names, context, &place, &mut diagnostics);
+        let read = pipe(name.clone(), &mut Reporter { file, diagnostics: &mut diagnostics }, context);
+        let Read { mut pipe, whole } = read;
+        let known = references::resolve(&mut pipe, file, &names, context, &mut diagnostics);
         let writes = target_line(file);
-        let has_target = references::target(&pipe, &place(writes), &names, &mut diagnostics);
+        let has_target = references::target(&pipe, &file.place(writes), &names, &mut diagnostics);
         if has_target {
             redundant_engine(file, &files, &mut diagnostics);
         }
-        if known && has_target && *good {
+        if known && has_target && whole && *good {
             project.pipes.insert(name.clone(), Arc::new(pipe));
         }
     }

@@ -5,6 +5,7 @@ use birdhouse::{
     diagnostic::{Diagnostic, Severity, Source, Style, render},
     project::resolve,
 };
+use proptest::prelude::*;
 use serde_json::Value;
 use std::{collections::BTreeMap, fs};
 
@@ -116,5 +117,91 @@ fn the_projects_own_files_are_clean() {
         assert!(printed.is_empty(), "{}", printed.join("\n\n"));
         assert_eq!((project.datasources.len(), project.pipes.len()), (4, 7));
         assert_eq!(project.pipes.values().filter(|it| it.is_endpoint()).count(), 5);
+    }
+}
+
+/// Each case beside a data source `events`, as `check` prints what is wrong with it.
+#[test]
+fn cases_as_a_user_sees_them() {
+    insta::glob!("../cases/datafile", "*.{datasource,pipe}", |path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let events = "SCHEMA >\n    `id` Int32,\n    `at` DateTime\n";
+        let sources = [Source::new(name, fs::read_to_string(path).unwrap()), Source::new("events.datasource", events)];
+        let (_, diagnostics) = resolve(&sources, &Context::default());
+        let printed: Vec<_> = diagnostics.iter().map(|it| render(it, &sources, Style::Plain)).collect();
+        insta::assert_snapshot!(printed.join("\n\n"));
+    });
+}
+
+/// Pieces that datafiles are made of, in any order.
+fn pieces() -> impl Strategy<Value = String> {
+    let pieces = proptest::sample::select(vec![
+        "SCHEMA >\n",
+        "SQL >\n",
+        "NODE a\n",
+        "TYPE copy\n",
+        "ENGINE \"MergeTree\"\n",
+        "ENGINE_SORTING_KEY",
+        " `a`",
+        " String",
+        "`json:$.a[:]`",
+        " DEFAULT",
+        " CODEC(",
+        "'",
+        "\"",
+        "`",
+        "(",
+        ")",
+        "[",
+        ",",
+        "\n",
+        "\r",
+        "#",
+        "--",
+        "%",
+        "{{",
+        "}}",
+        " tb_secret(\"A\", ",
+        "$A",
+        "${",
+        "INCLUDE \"x\"\n",
+        "INDEXES >\n",
+        " TYPE ",
+        " GRANULARITY ",
+        "é",
+        "\u{feff}",
+        "\0",
+        "TOKEN t READ\n",
+        "SHARED_WITH",
+        "TAGS a=b,",
+        "KAFKA_TOPIC ",
+        "VERSION ",
+        "    ",
+        "\t",
+        "Nullable(",
+        "NULL",
+        "NOT NULL",
+    ]);
+    proptest::collection::vec(pieces, 0..60).prop_map(|it| it.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any text gives diagnostics that can be printed, in every dialect, and never a panic.
+    #[test]
+    fn no_text_is_too_odd(text in prop_oneof![pieces(), any::<String>()], extension in prop_oneof!["datasource", "pipe", "connection", "token"]) {
+        let sources = [
+            Source::new(format!("x.{extension}"), text.clone()),
+            Source::new("x", text),
+        ];
+        for dialect in [Dialect::Classic, Dialect::Forward, Dialect::Auto] {
+            let environment = [("A".to_owned(), "(".to_owned())].into();
+            let context = Context { dialect, environment, ..Context::default() };
+            let (_, diagnostics) = resolve(&sources, &context);
+            for diagnostic in &diagnostics {
+                render(diagnostic, &sources, Style::Plain);
+            }
+        }
     }
 }
