@@ -1,0 +1,102 @@
+//! The Kafka broker of the benchmark, and events for it.
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
+};
+use std::{
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+pub(crate) struct Broker {
+    child: Child,
+    pub(crate) address: String,
+}
+
+impl Broker {
+    /// Starts the broker of this checkout's `.venv`; nothing if there is none.
+    pub(crate) fn start(folder: &Path) -> Option<Broker> {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/noida-db");
+        if !program.exists() {
+            return None;
+        }
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Command::new(program)
+            .args(["start", "--only", "kafka", "--kafka-port", &port.to_string(), "--data-dir"])
+            .arg(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let broker = Broker { child, address: format!("127.0.0.1:{port}") };
+        let start = Instant::now();
+        while TcpStream::connect(&broker.address).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(60), "the broker does not start");
+            thread::sleep(Duration::from_millis(50));
+        }
+        Some(broker)
+    }
+
+    /// Makes the topic and puts so many events into it.
+    pub(crate) async fn fill(&self, topic: &str, partitions: i32, events: usize) {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.address).set("compression.type", "lz4").set("linger.ms", "50");
+        let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        for made in admin.create_topics([&new], &AdminOptions::new()).await.unwrap() {
+            made.unwrap();
+        }
+        let topic = topic.to_owned();
+        let fill = move || {
+            let producer: ThreadedProducer<DefaultProducerContext> = config.create().unwrap();
+            let mut random = StdRng::seed_from_u64(7);
+            for number in 0..events {
+                let (key, value) = event(&mut random, number);
+                let mut record = BaseRecord::to(&topic).key(&key).payload(&value);
+                while let Err((error, back)) = producer.send(record) {
+                    assert_eq!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
+                    thread::sleep(Duration::from_millis(5));
+                    record = back;
+                }
+            }
+            producer.flush(Duration::from_secs(60)).unwrap();
+        };
+        tokio::task::spawn_blocking(fill).await.unwrap();
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// An event of the audit log: its key and its JSON, of about 240 bytes.
+fn event(random: &mut StdRng, number: usize) -> (String, String) {
+    let author = format!("user{}@example.com", random.random_range(0..2000));
+    let entity = ["project", "folder", "file", "group", "user"][random.random_range(0..5)];
+    let action = ["created", "updated", "deleted"][random.random_range(0..3)];
+    let browser = ["Chrome", "Brave", "Firefox", "Safari"][random.random_range(0..4)];
+    let system = ["Windows", "Linux", "OSX", "iOS", "Android"][random.random_range(0..5)];
+    let (minute, second, micros) = (number / 60 % 60, number % 60, random.random_range(0..1_000_000));
+    let value = format!(
+        "{{\"datetime\": \"2026-03-{:02}T{:02}:{minute:02}:{second:02}.{micros:06}\", \"company_id\": {}, \
+         \"event\": \"{entity}_{action}\", \"payload\": {{\"entity_id\": \"{:032x}\", \"author\": \"{author}\"}}, \
+         \"device\": {{\"browser\": \"{browser}\", \"OS\": \"{system}\"}}}}",
+        number / 86_400 % 28 + 1,
+        number / 3600 % 24,
+        random.random_range(1..6),
+        random.random::<u128>(),
+    );
+    (author, value)
+}
