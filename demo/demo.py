@@ -199,8 +199,8 @@ def tour(settings, children):
 
     step("Kafka")
     kafka = Kafka.choose(settings, children)
-    begin = kafka.make_topic()
     connect(api, kafka)
+    begin = kafka.make_topic()
 
     step("The project")
     run([BIRDHOUSE, "push", "--fixtures"], api)

@@ -6,14 +6,15 @@ use std::path::PathBuf;
 
 /// Sends audit-log events to a Kafka topic.
 ///
-/// The events are those of birdhouse's quickstart: five companies, some people each, who make, change and
-/// delete projects, folders, files, groups and users.
+/// The events are those of birdhouse's quickstart: five companies, some people
+/// each, who make, change and delete projects, folders, files, groups and users.
 ///
 /// Without a broker that asks for a password:
 ///   data-generator --bootstrap-servers localhost:9092 --security_protocol PLAINTEXT
 ///
 /// On a cluster that does, key and secret best come from the environment:
-///   KAFKA_KEY=... KAFKA_SECRET=... data-generator --bootstrap-servers broker.example.com:9092 --mps 200
+///   export KAFKA_KEY=... KAFKA_SECRET=...
+///   data-generator --bootstrap-servers broker.example.com:9092 --mps 200
 #[derive(Debug, Parser)]
 #[command(version, verbatim_doc_comment, max_term_width = 100)]
 pub struct Args {

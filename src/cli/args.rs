@@ -48,7 +48,7 @@ pub(super) struct ServerArgs {
     /// Where tables, tokens and deployed files are kept [env: BIRDHOUSE_DATA_DIR; default: .birdhouse]
     #[arg(long, value_name = "FOLDER", help_heading = "Serving")]
     pub(super) data_dir: Option<PathBuf>,
-    /// Memory that the engine may use, like 1500M or 2G [env: BIRDHOUSE_MEMORY; default: half of the machine's]
+    /// Memory that the engine may use, like 1500M or 2G [env: BIRDHOUSE_MEMORY; default: 6/10 of the machine's]
     #[arg(long, value_name = "SIZE", help_heading = "Serving")]
     pub(super) memory: Option<String>,
     /// Threads that one query may use [env: BIRDHOUSE_THREADS; default: one per core]

@@ -15,11 +15,13 @@ use std::{fs, path::PathBuf};
 
 /// Remember a server and a token for this folder
 ///
-/// Asks the server whether the token is good and writes both to `.tinyb`, which only you can read. Keep it out
-/// of version control. Other commands, and Tinybird's own clients, read it:
+/// Asks the server whether the token is good and writes both to `.tinyb`, which
+/// only you can read. Keep it out of version control. Other commands, and
+/// Tinybird's own clients, read it:
 ///   TOKEN=$(jq -r .token .tinyb)
 ///
-/// Without --token, the admin token that a `birdhouse serve` in this folder wrote is taken.
+/// Without --token, the admin token that a `birdhouse serve` in this folder wrote
+/// is taken.
 ///   birdhouse auth
 ///   birdhouse auth --host http://birdhouse.example.com:7181 --token p.ey...
 #[derive(Debug, clap::Args)]

@@ -6,9 +6,10 @@ use clap_complete::Shell;
 
 /// Print completions for a shell
 ///
-/// For bash:  birdhouse completions bash > ~/.local/share/bash-completion/completions/birdhouse
-/// For zsh:   birdhouse completions zsh > "${fpath[1]}/_birdhouse"
-/// For fish:  birdhouse completions fish > ~/.config/fish/completions/birdhouse.fish
+/// Where each shell looks for them:
+///   birdhouse completions bash > ~/.local/share/bash-completion/completions/birdhouse
+///   birdhouse completions zsh > "${fpath[1]}/_birdhouse"
+///   birdhouse completions fish > ~/.config/fish/completions/birdhouse.fish
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {

@@ -12,10 +12,12 @@ use std::{
 
 /// Make and list connections to Kafka
 ///
-/// A data source names its connection (KAFKA_CONNECTION_NAME); brokers and secrets stay out of the project.
+/// A data source names its connection (KAFKA_CONNECTION_NAME); brokers and
+/// secrets stay out of the project.
 ///
-/// A cluster with a password (SASL_SSL and PLAIN, unless told otherwise); key and secret may come from
-/// KAFKA_KEY and KAFKA_SECRET instead, where other users of this machine do not see them:
+/// A cluster with a password (SASL_SSL and PLAIN, unless told otherwise); key and
+/// secret may come from KAFKA_KEY and KAFKA_SECRET instead, where other users of
+/// this machine do not see them:
 ///   birdhouse connection create kafka --connection-name my_connection \
 ///       --bootstrap-servers broker.example.com:9092 --key KEY --secret SECRET
 ///

@@ -26,11 +26,13 @@ use std::{
 
 /// Serve this folder's project and push every change
 ///
-/// Starts a server, deploys the project with its fixtures (where a data source has no rows yet), and deploys
-/// again whenever a file of it is saved. A mistake shows where it is; the last good project keeps answering.
-/// What would lose or rewrite stored rows is refused, as by `birdhouse push`.
+/// Starts a server, deploys the project with its fixtures (where a data source
+/// has no rows yet), and deploys again whenever a file of it is saved. A mistake
+/// shows where it is; the last good project keeps answering. What would lose or
+/// rewrite stored rows is refused, as by `birdhouse push`.
 ///
-/// Host and admin token are written to .tinyb, so that other commands and curl find them:
+/// Host and admin token are written to .tinyb, so that other commands and curl
+/// find them:
 ///   birdhouse dev
 ///   birdhouse sql 'select count() from events'
 ///   curl "http://localhost:7181/v0/pipes/my_endpoint.json?token=$(jq -r .token .tinyb)"

@@ -15,9 +15,10 @@ use crate::{
 
 /// Fetch the engine, or say where it is
 ///
-/// The engine is chDB, ClickHouse as a library. It is fetched once, with npm, into your cache folder
-/// ($XDG_CACHE_HOME/birdhouse, or ~/.cache/birdhouse), and shared by all projects. What is fetched is
-/// checked against a value that is built into birdhouse.
+/// The engine is chDB, ClickHouse as a library. It is fetched once, with npm,
+/// into your cache folder ($XDG_CACHE_HOME/birdhouse, or ~/.cache/birdhouse), and
+/// shared by all projects. What is fetched is checked against a value that is
+/// built into birdhouse.
 ///
 ///   birdhouse engine install      178 MB to fetch, 566 MB on disk
 ///   birdhouse engine info

@@ -18,15 +18,15 @@ use std::path::{Path, PathBuf};
 
 /// Deploy this folder's project, or some of its files
 ///
-/// Sends the files to the server, which compares them with what it runs and makes the difference: tables,
-/// views, endpoints, tokens. All of it, or, if anything is wrong, nothing. What would lose or rewrite stored
-/// rows is refused.
+/// Sends the files to the server, which compares them with what it runs and makes
+/// the difference: tables, views, endpoints, tokens. All of it, or, if anything
+/// is wrong, nothing. What would lose or rewrite stored rows is refused.
 ///   birdhouse push --dry-run            what would happen
 ///   birdhouse push --fixtures           with rows from datasources/fixtures
 ///   birdhouse push endpoints/api.pipe   only this file; the rest stays as it is
 ///
-/// Without FILES the whole project is sent: what the server has and the folder has not is dropped, if no rows
-/// are lost with it.
+/// Without FILES the whole project is sent: what the server has and the folder
+/// has not is dropped, if no rows are lost with it.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {

@@ -13,12 +13,15 @@ use crate::{
 
 /// Run a server on this machine
 ///
-/// Listens on 127.0.0.1 and ::1 only. Tables, tokens and the deployed project are in the data directory, which
-/// one server at a time can have; they are there again at the next start.
+/// Listens on 127.0.0.1 and ::1 only. Tables, tokens and the deployed project are
+/// in the data directory, which one server at a time can have; they are there
+/// again at the next start.
 ///
-/// The first start makes the admin token and writes it to a file in the data directory, for your eyes only;
-/// `birdhouse auth` reads it. BIRDHOUSE_ADMIN_TOKEN sets its value instead. SIGTERM or Ctrl-C stop the server
-/// when running requests have their answers and rows on their way have arrived.
+/// The first start makes the admin token and writes it to a file in the data
+/// directory, for your eyes only; `birdhouse auth` reads it.
+/// BIRDHOUSE_ADMIN_TOKEN sets its value instead. SIGTERM or Ctrl-C stop the
+/// server when running requests have their answers and rows on their way have
+/// arrived.
 ///   birdhouse serve
 ///   birdhouse serve --port 7182 --data-dir /var/lib/birdhouse --memory 4G --log-format json
 #[derive(Debug, clap::Args)]

@@ -19,13 +19,15 @@ use std::io::{IsTerminal, Read};
 
 /// Ask something in SQL
 ///
-/// Names are those of the project's data sources and pipes; the token says which rows are seen.
+/// Names are those of the project's data sources and pipes; the token says which
+/// rows are seen.
 ///   birdhouse sql 'select count() from events'
 ///   birdhouse sql 'select * from my_endpoint limit 5' --format csv > rows.csv
 ///   echo 'select 1' | birdhouse sql
 ///
-/// Before there is any server, --local runs a query on an engine in this very process, where no data source
-/// exists. That is also what happens when nobody named a server and none answers at the usual address:
+/// Before there is any server, --local runs a query on an engine in this very
+/// process, where no data source exists. That is also what happens when nobody
+/// named a server and none answers at the usual address:
 ///   birdhouse sql --local 'select version()'
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
