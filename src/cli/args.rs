@@ -57,6 +57,9 @@ pub(super) struct ServerArgs {
     /// The longest time that one query may take, in seconds [env: BIRDHOUSE_QUERY_SECONDS; default: 10]
     #[arg(long, value_name = "SECONDS", help_heading = "Serving")]
     pub(super) query_seconds: Option<u64>,
+    /// Refuse to start where the kernel cannot confine the engine to its own files [env: BIRDHOUSE_REQUIRE_SANDBOX]
+    #[arg(long, help_heading = "Serving")]
+    pub(super) require_sandbox: bool,
 }
 
 const TOUR: &str = "\

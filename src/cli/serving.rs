@@ -175,6 +175,7 @@ fn engine_settings(server: &ServerSettings, settings: &Settings) -> anyhow::Resu
     if let Some(seconds) = server.query_seconds {
         res.max_execution_time = Duration::from_secs(seconds);
     }
+    res.require_sandbox = server.require_sandbox;
     Ok(res)
 }
 

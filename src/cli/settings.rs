@@ -73,6 +73,7 @@ pub(super) struct ServerSettings {
     pub(super) memory: Option<u64>,
     pub(super) threads: Option<usize>,
     pub(super) query_seconds: Option<u64>,
+    pub(super) require_sandbox: bool,
     /// The value that the admin's token shall have.
     pub(super) admin_token: Option<String>,
 }
@@ -205,6 +206,8 @@ impl Settings {
             memory,
             threads,
             query_seconds,
+            require_sandbox: args.require_sandbox
+                || environment.parse("BIRDHOUSE_REQUIRE_SANDBOX", "true or false")?.unwrap_or(false),
             admin_token: environment.get("BIRDHOUSE_ADMIN_TOKEN").map(str::to_owned),
         })
     }

@@ -64,6 +64,16 @@ pub enum Deduplication {
     Off,
 }
 
+/// How far the kernel confines the engine's threads to the engine's own files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sandboxing {
+    /// Files and network.
+    Full,
+    /// An older kernel: files, but not everything that can be done with them, or not the network.
+    Partial,
+    None,
+}
+
 /// What the engine's own parser takes a text for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -141,6 +151,12 @@ impl Engine {
         let bytes = self.command(&statement::version()).await?;
         let row: Result<Row, _> = serde_json::from_slice(&bytes);
         row.map(|it| it.version).map_err(|error| EngineError::own(EngineErrorKind::Internal, error.to_string()))
+    }
+
+    /// How far the kernel confines what queries can open.
+    pub fn sandboxing(&self) -> Sandboxing {
+        let Engine::Chdb(chdb) = self;
+        chdb.sandboxing()
     }
 
     pub fn settings(&self) -> &EngineSettings {

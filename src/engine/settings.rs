@@ -27,6 +27,8 @@ pub struct EngineSettings {
     pub max_query_size: u64,
     /// Memory of the engine as a whole, in bytes.
     pub max_server_memory_usage: u64,
+    /// Refuse to open where the kernel cannot confine the engine to its own files.
+    pub require_sandbox: bool,
 }
 
 const MIB: u64 = 1 << 20;
@@ -48,6 +50,7 @@ impl EngineSettings {
             max_result_bytes: 100_000_000,
             max_query_size: 256 * 1024,
             max_server_memory_usage: memory / 2,
+            require_sandbox: false,
         }
     }
 }

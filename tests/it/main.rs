@@ -14,6 +14,7 @@ mod sql;
 mod template;
 mod tidy;
 mod vectors;
+mod walls;
 
 /// Runs before `main`, which is the test harness's: what the binary does at the start of its own. It also
 /// closes the shared engine when the process exits.

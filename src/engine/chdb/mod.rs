@@ -6,12 +6,15 @@
 mod config;
 mod ffi;
 mod pool;
+mod sandbox;
 mod session;
 mod worker;
 
-use super::{Column, Deduplication, End, EngineError, EngineErrorKind, EngineSettings, Format, Rows, Verdict};
+use super::{
+    Column, Deduplication, End, EngineError, EngineErrorKind, EngineSettings, Format, Rows, Sandboxing, Verdict,
+};
 use crate::{
-    observe::Sink,
+    observe::{Level, Observation, Sink},
     sql::{Sql, statement},
 };
 use bytes::Bytes;
@@ -61,11 +64,19 @@ impl Chdb {
             let message = format!("the data directory {} is in use by process {holder}", settings.directory.display());
             return Err(EngineError::own(EngineErrorKind::Locked, message));
         }
-        let library = ffi::Library::open(&settings.library).map_err(|error| {
-            let message = format!("cannot open the engine {}: {error}", settings.library.display());
-            EngineError::own(EngineErrorKind::Missing, message)
-        })?;
-        let pool = Pool::start(session::Origin { library, settings, config }, sink)?;
+        let sandbox = sandbox::Sandbox::new(&settings);
+        let (library, sandboxing) = open_library(&settings, &sandbox)?;
+        if sandboxing != Sandboxing::Full {
+            let message = format!(
+                "this kernel confines the engine to its own files {}: a fault in the engine may open others",
+                if sandboxing == Sandboxing::Partial { "in part only" } else { "not at all" }
+            );
+            if settings.require_sandbox {
+                return Err(EngineError::own(EngineErrorKind::Internal, message));
+            }
+            sink.observe(Observation::Engine { level: Level::Warning, message });
+        }
+        let pool = Pool::start(session::Origin { library, settings, config, sandbox, sandboxing }, sink)?;
         *open = Some(Arc::clone(&pool));
         Ok(Chdb { pool })
     }
@@ -122,6 +133,10 @@ impl Chdb {
 
     pub(super) fn settings(&self) -> &EngineSettings {
         &self.pool.origin.settings
+    }
+
+    pub(super) fn sandboxing(&self) -> Sandboxing {
+        self.pool.origin.sandboxing
     }
 
     pub(super) fn close(&self) {
@@ -206,6 +221,25 @@ impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Answer")
     }
+}
+
+/// Opens the library on a thread that is confined already, so that nothing of it ever ran outside.
+fn open_library(
+    settings: &EngineSettings,
+    sandbox: &sandbox::Sandbox,
+) -> Result<(&'static ffi::Library, Sandboxing), EngineError> {
+    let opening = std::thread::scope(|scope| {
+        let opening = std::thread::Builder::new().name("engine-opener".to_owned()).spawn_scoped(scope, || {
+            let sandboxing = sandbox.enter().map_err(|error| format!("the engine cannot be confined: {error}"))?;
+            Ok((ffi::Library::open(&settings.library)?, sandboxing))
+        });
+        let opening = opening.map_err(|error| error.to_string())?;
+        opening.join().unwrap_or_else(|_| Err("the thread that opens it panicked".to_owned()))
+    });
+    opening.map_err(|error: String| {
+        let message = format!("cannot open the engine {}: {error}", settings.library.display());
+        EngineError::own(EngineErrorKind::Missing, message)
+    })
 }
 
 fn missing(library: &Path) -> EngineError {

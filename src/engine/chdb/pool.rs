@@ -83,7 +83,7 @@ impl Pool {
         let pool = Arc::new(Pool { origin, sink, queues, state: Mutex::default(), changed: Condvar::new(), keeper });
         let (ready, started) = mpsc::sync_channel(1);
         let keeper = Arc::clone(&pool);
-        spawn("engine-keeper".to_owned(), move || {
+        spawn(&pool, "engine-keeper".to_owned(), move || {
             let connection = open_keeper(&keeper);
             let connection = match connection {
                 Ok(connection) => {
@@ -159,7 +159,7 @@ impl Pool {
         let guard = Leaving { pool, purpose };
         // The guard is dropped even if the thread cannot be made or panics; it takes the lock.
         drop(state);
-        spawn(tag, move || {
+        spawn(self, tag, move || {
             worker::run(&guard.pool, &own, &received);
             drop(received);
             drop(guard);
@@ -318,8 +318,17 @@ fn kill(pool: &Pool, connection: &mut Connection, slot: &Slot, number: Option<u6
     }
 }
 
-fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), EngineError> {
-    let made = thread::Builder::new().name(name).spawn(body);
+/// A thread that may call the engine: it confines itself first, or does nothing.
+fn spawn(pool: &Pool, name: String, body: impl FnOnce() + Send + 'static) -> Result<(), EngineError> {
+    let sandbox = pool.origin.sandbox.clone();
+    let sink = pool.sink.clone();
+    let made = thread::Builder::new().name(name).spawn(move || match sandbox.enter() {
+        Ok(_) => body(),
+        Err(error) => {
+            let message = format!("a thread of the engine could not be confined, so it ended: {error}");
+            sink.observe(Observation::Engine { level: Level::Error, message });
+        }
+    });
     made.map(drop).map_err(|error| {
         EngineError::own(EngineErrorKind::Internal, format!("no thread could be made for the engine: {error}"))
     })

@@ -6,9 +6,10 @@
 use super::{
     config::{self, Purpose},
     ffi::{Connection, Library},
+    sandbox::Sandbox,
 };
 use crate::{
-    engine::{EngineError, EngineErrorKind, EngineSettings},
+    engine::{EngineError, EngineErrorKind, EngineSettings, Sandboxing},
     sql::{Sql, statement},
 };
 use std::path::PathBuf;
@@ -18,6 +19,9 @@ pub(super) struct Origin {
     pub(super) library: &'static Library,
     pub(super) settings: EngineSettings,
     pub(super) config: PathBuf,
+    /// What every thread enters before it calls the engine.
+    pub(super) sandbox: Sandbox,
+    pub(super) sandboxing: Sandboxing,
 }
 
 #[derive(serde::Deserialize, PartialEq, Debug)]
