@@ -53,12 +53,36 @@ impl Workspace {
 
     /// The push that held consumers back has its fixtures in: they start now.
     pub async fn release_consumers(&self) -> Result<(), AppError> {
-        self.consumers.lock().await.held_until = None;
+        let mut consumers = self.consumers.lock().await;
+        if consumers.held_until.is_some() {
+            let id = self.record.id.clone();
+            self.shared.store(move |store| store.release(&id)).await?;
+            consumers.held_until = None;
+        }
+        drop(consumers);
         self.start_consumers().await
     }
 
-    /// Lets no consumer start until [`Workspace::release_consumers`], or until the time for it is over.
-    pub(super) async fn hold_consumers(self: &Arc<Self>) {
+    /// Lets no consumer start until [`Workspace::release_consumers`], or until the time for it is over. A
+    /// restart changes nothing about that.
+    pub(super) async fn hold_consumers(self: &Arc<Self>) -> Result<(), AppError> {
+        let id = self.record.id.clone();
+        self.shared.store(move |store| store.hold(&id)).await?;
+        self.hold_from_now().await;
+        Ok(())
+    }
+
+    /// The process that held consumers back has ended, and its client may still have fixtures to bring: they
+    /// go on waiting, their time begins anew.
+    pub(super) async fn hold_again(self: &Arc<Self>) -> Result<(), AppError> {
+        let id = self.record.id.clone();
+        if self.shared.store(move |store| store.is_held(&id)).await? {
+            self.hold_from_now().await;
+        }
+        Ok(())
+    }
+
+    async fn hold_from_now(self: &Arc<Self>) {
         let at_most = self.shared.settings.hold_at_most;
         let first = self.consumers.lock().await.held_until.replace(Instant::now() + at_most).is_none();
         if first {

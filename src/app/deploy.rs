@@ -86,7 +86,7 @@ impl Workspace {
             return Ok(report);
         }
         if options.hold_consumers {
-            self.hold_consumers().await;
+            self.hold_consumers().await?;
         }
         let failure = self.carry_out(&report, &current, wanted).await;
         let done = failure.as_ref().is_ok_and(Option::is_none);
@@ -166,7 +166,8 @@ impl Workspace {
             let name = kafka.connection.as_str();
             let command = format!(
                 "birdhouse connection create kafka --connection-name {name} --bootstrap-servers HOST:PORT --key KEY \
-                 --secret SECRET"
+                 --secret SECRET (or, for a broker without a password, --security-protocol PLAINTEXT in place of key \
+                 and secret)"
             );
             match connections.get(name) {
                 Some(Ok(_)) => {}

@@ -10,7 +10,8 @@
 //! [`Workspace::release_consumers`], which the client calls when its fixtures are in. A client that died must
 //! not stop ingestion for good: when [`Settings::hold_at_most`] has passed since the deploy or the last file
 //! that came, they start as well. Without `hold_consumers` they start at the end of the deploy. Consumers that
-//! run and whose data source and connection have not changed are not touched. A restart holds nothing back.
+//! run and whose data source and connection have not changed are not touched. A restart ends no hold: its time
+//! begins anew.
 
 mod connections;
 mod consumers;
@@ -153,6 +154,7 @@ impl App {
             workspaces.push(Workspace::restore(shared.clone(), record).await?);
         }
         for workspace in &workspaces {
+            workspace.hold_again().await?;
             workspace.start_consumers().await?;
         }
         Ok(App { shared, workspaces: workspaces.into(), directory: Arc::new(Mutex::new(Some(directory))) })

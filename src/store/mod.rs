@@ -117,6 +117,8 @@ CREATE TABLE IF NOT EXISTS sources (
     PRIMARY KEY (workspace, pending, path)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS pending (workspace TEXT PRIMARY KEY) STRICT;
+-- A push whose fixtures are to come: no consumer starts before it says that they are in, or its time is over.
+CREATE TABLE IF NOT EXISTS holds (workspace TEXT PRIMARY KEY) STRICT;
 CREATE TABLE IF NOT EXISTS tokens (
     position INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, workspace TEXT NOT NULL, name TEXT NOT NULL,
     lookup BLOB NOT NULL UNIQUE, value BLOB NOT NULL, description TEXT NOT NULL, origin TEXT NOT NULL,
@@ -198,6 +200,22 @@ impl Store {
             transaction.execute("INSERT OR REPLACE INTO pending (workspace) VALUES (?1)", [workspace])?;
             write_sources(transaction, workspace, 1, wanted)
         })
+    }
+
+    /// Whether a push has fixtures to bring, which consumers wait for.
+    pub fn is_held(&self, workspace: &str) -> Result<bool, StoreError> {
+        let held = "SELECT 1 FROM holds WHERE workspace = ?1";
+        Ok(self.connection().query_row(held, [workspace], |_| Ok(())).optional()?.is_some())
+    }
+
+    pub fn hold(&self, workspace: &str) -> Result<(), StoreError> {
+        self.connection().execute("INSERT OR IGNORE INTO holds (workspace) VALUES (?1)", [workspace])?;
+        Ok(())
+    }
+
+    pub fn release(&self, workspace: &str) -> Result<(), StoreError> {
+        self.connection().execute("DELETE FROM holds WHERE workspace = ?1", [workspace])?;
+        Ok(())
     }
 
     /// The deploy came to nothing, and everything it did was taken back.

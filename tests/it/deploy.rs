@@ -487,3 +487,32 @@ async fn a_push_that_never_comes_back_holds_no_consumer_for_good() {
     until("the consumer runs", async || !workspace.kafka_status().await.is_empty()).await;
     app.leave().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_wait_for_fixtures_over_a_restart() {
+    let house = House::new().await;
+    house.workspace().create_connection(demo_connection()).await.unwrap();
+    let options = DeployOptions { hold_consumers: true, ..DeployOptions::default() };
+    assert!(house.workspace().deploy(audit_log(), options).await.unwrap().changed);
+
+    // The process ends before the fixtures are in: the next one waits for them as well.
+    let house = house.restart().await;
+    assert!(house.workspace().kafka_status().await.is_empty());
+    house.load("companies", "1,a,1,free\n", AppendMode::Replace).await;
+    house.workspace().release_consumers().await.unwrap();
+    assert_eq!(house.workspace().kafka_status().await.len(), 1);
+
+    // What was released stays released.
+    let house = house.restart().await;
+    assert_eq!(house.workspace().kafka_status().await.len(), 1);
+
+    // And a client that never comes back does not stop ingestion for good, whatever was restarted meanwhile.
+    let options = DeployOptions { hold_consumers: true, ..DeployOptions::default() };
+    house.workspace().deploy(audit_log(), options).await.unwrap();
+    house.app.leave().await;
+    let hold_at_most = Duration::from_millis(300);
+    let app = start_with(Settings { hold_at_most, ..settings(house.directory.path()).await }).await;
+    assert!(app.workspace().kafka_status().await.is_empty());
+    until("the consumer runs", async || !app.workspace().kafka_status().await.is_empty()).await;
+    app.leave().await;
+}
