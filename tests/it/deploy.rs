@@ -516,3 +516,24 @@ async fn consumers_wait_for_fixtures_over_a_restart() {
     until("the consumer runs", async || !app.workspace().kafka_status().await.is_empty()).await;
     app.leave().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_does_not_answer_delays_neither_stop_nor_start() {
+    let house = House::new().await;
+    // A place that takes connections and never says a word.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let bootstrap_servers = silent.local_addr().unwrap().to_string();
+    house.workspace().create_connection(NewConnection { bootstrap_servers, ..demo_connection() }).await.unwrap();
+    house.deployed(&audit_log()).await;
+    assert_eq!(house.workspace().kafka_status().await.len(), 1);
+
+    let begun = std::time::Instant::now();
+    house.app.leave().await;
+    let stopped = begun.elapsed();
+    let app = start(house.directory.path()).await;
+    let started = begun.elapsed() - stopped;
+    assert_eq!(app.workspace().kafka_status().await.len(), 1);
+    assert!(stopped < Duration::from_secs(1), "{stopped:?}");
+    assert!(started < Duration::from_secs(1), "{started:?}");
+    app.leave().await;
+}

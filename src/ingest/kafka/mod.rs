@@ -119,7 +119,7 @@ pub enum StartError {
 /// Batches that wait between reading and inserting.
 const WAITING_BATCHES: usize = 2;
 
-/// How long the end may take; then the process ends without it, and the next start reads again.
+/// How long an insert that is under way may take at the end; then the process ends without it, and the next start reads again.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Failed inserts in a row after which a consumer is said to fail.
@@ -194,15 +194,21 @@ impl Consumer {
     pub async fn stop(mut self) {
         self.stop.cancel();
         let (writing, reading) = (self.writing.take(), self.reading.take());
+        if let Some(writing) = writing {
+            _ = tokio::time::timeout(PATIENCE, writing).await;
+        }
+        // What is left is to tell the group how far we are, for others to look at: nothing depends on it. The
+        // thread may be waiting for a broker that does not answer; it ends by itself when it has enough of that.
+        let farewell = match self.shared.status().state {
+            State::Starting | State::Waiting => Duration::ZERO,
+            State::Running | State::Failing | State::Stopped => reader::FAREWELL * 2,
+        };
         let end = async {
-            if let Some(writing) = writing {
-                _ = writing.await;
-            }
-            if let Some(reading) = reading {
-                _ = tokio::task::spawn_blocking(|| reading.join()).await;
+            while reading.as_ref().is_some_and(|it| !it.is_finished()) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        _ = tokio::time::timeout(PATIENCE, end).await;
+        _ = tokio::time::timeout(farewell, end).await;
     }
 
     pub fn status(&self) -> Status {

@@ -59,7 +59,7 @@ const SOONEST_RETRY: Duration = Duration::from_millis(500);
 const LATEST_RETRY: Duration = Duration::from_secs(5);
 const COMMIT: Duration = Duration::from_secs(1);
 /// How long the last commit may take.
-const FAREWELL: Duration = Duration::from_millis(500);
+pub(super) const FAREWELL: Duration = Duration::from_millis(500);
 
 impl Reader {
     pub(super) fn run(mut self) {
