@@ -1,6 +1,6 @@
 //! A whole project, or a part of one, becomes the deployed one: all of it or nothing.
 
-use super::{AppError, Shared, Workspace, verify, whole};
+use super::{AppError, Shared, Workspace, adopt::Found, verify, whole};
 use crate::{
     ddl::{self, Ddl},
     diagnostic::{Diagnostic, Source, has_errors, nearest},
@@ -81,6 +81,7 @@ impl Workspace {
         if has_errors(&report.diagnostics) {
             return Ok(report);
         }
+        report.diagnostics.extend(self.in_the_way(&report.plan).await?);
         report.diagnostics.extend(verify::verify(&self.shared, &report.plan, &current, &wanted).await?);
         if has_errors(&report.diagnostics) || options.check {
             return Ok(report);
@@ -97,6 +98,7 @@ impl Workspace {
         } else {
             self.start_consumers().await?;
         }
+        self.extend_hold().await;
         match failure? {
             Some(diagnostic) => report.diagnostics.push(diagnostic),
             None => report.changed = !report.plan.is_empty(),
@@ -114,7 +116,7 @@ impl Workspace {
     ) -> Result<Option<Diagnostic>, AppError> {
         let plan = &report.plan;
         let statements = match ddl::lower(plan, current, &wanted, &self.namespace) {
-            Ok(statements) => statements,
+            Ok(statements) => self.adopted(statements).await?,
             Err(error) => {
                 let words = error.error.to_string();
                 return Ok(Some(Diagnostic::error("node", words).at(error.place)));
@@ -156,6 +158,21 @@ impl Workspace {
         }
         self.swap_project(Arc::new(wanted));
         Ok(None)
+    }
+
+    /// What is left to do where tables are there already.
+    async fn adopted(&self, statements: Vec<Ddl>) -> Result<Vec<Ddl>, AppError> {
+        if statements.iter().all(|it| it.makes.is_none()) {
+            return Ok(statements);
+        }
+        Ok(Found::look(&self.shared, &self.namespace).await?.adopted(statements))
+    }
+
+    async fn in_the_way(&self, plan: &Plan) -> Result<Vec<Diagnostic>, AppError> {
+        if !plan.steps.iter().any(|it| matches!(it.action, Action::CreateTable { .. })) {
+            return Ok(vec![]);
+        }
+        Ok(Found::look(&self.shared, &self.namespace).await?.in_the_way(plan))
     }
 
     async fn check_connections(&self, wanted: &Project) -> Result<Vec<Diagnostic>, AppError> {
@@ -241,7 +258,10 @@ async fn take_back(shared: &Shared, statements: &[Ddl]) -> bool {
 /// After a crash in the middle of a deploy: whatever it may have done is taken back.
 pub(super) async fn take_back_unfinished(shared: &Shared, namespace: &Namespace, current: &Project, wanted: &Project) {
     match ddl::lower(&plan::diff(current, wanted), current, wanted, namespace) {
-        Ok(statements) => _ = take_back(shared, &statements).await,
+        Ok(statements) => match Found::look(shared, namespace).await {
+            Ok(found) => _ = take_back(shared, &found.without_rows(shared, statements)).await,
+            Err(error) => shared.warn(format!("an unfinished deploy could not be taken back: {error}")),
+        },
         Err(error) => shared.warn(format!("an unfinished deploy could not be taken back: {}", error.error)),
     }
 }

@@ -13,6 +13,7 @@
 //! run and whose data source and connection have not changed are not touched. A restart ends no hold: its time
 //! begins anew.
 
+mod adopt;
 mod connections;
 mod consumers;
 mod deploy;

@@ -219,10 +219,7 @@ impl Verifier<'_> {
             Ok(tree) => tree,
             Err(error) => return Ok(Some(self.bad_node(check.node, &theirs(error)?))),
         };
-        let inside = format!("{}.", self.scratch.database());
-        let foreign =
-            tree_tables(&tree)?.into_iter().find(|it| !it.starts_with(&inside) && !OPEN.contains(&it.as_str()));
-        Ok(foreign.map(|table| {
+        Ok(foreign_table(&tree, &self.scratch)?.map(|table| {
             let words = format!("the engine reads the table {table} here, which is not of this project");
             Diagnostic::error("table_unresolved", words).at(check.node.place.clone())
         }))
@@ -380,6 +377,12 @@ fn tree_tables(tree: &[u8]) -> Result<Vec<String>, AppError> {
     let lines = rows::<Line>(tree)?.into_iter().map(|it| it.explain);
     let tables = lines.filter(|it| it.trim_start().starts_with("TABLE id:"));
     Ok(tables.filter_map(|it| Some(it.rsplit_once("table_name: ")?.1.to_owned())).collect())
+}
+
+/// A table that the engine reads and that is neither the project's nor open to all.
+fn foreign_table(tree: &[u8], scratch: &Namespace) -> Result<Option<String>, AppError> {
+    let inside = format!("{}.", scratch.database());
+    Ok(tree_tables(tree)?.into_iter().find(|it| !it.starts_with(&inside) && !OPEN.contains(&it.as_str())))
 }
 
 fn columns(described: &[u8]) -> Result<Vec<(String, String)>, AppError> {

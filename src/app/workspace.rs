@@ -1,6 +1,6 @@
 //! One workspace: a project, its tables, its tokens and connections. How it comes back after a restart.
 
-use super::{AppError, Shared, consumers::Consumers, deploy, tokens::TokenTable};
+use super::{AppError, Shared, adopt, consumers::Consumers, deploy, tokens::TokenTable};
 use crate::{
     auth::Access,
     diagnostic::{Severity, has_errors},
@@ -43,13 +43,18 @@ impl Workspace {
         let (sources, pending, tokens) = shared
             .store(move |store| Ok((store.sources(&id)?, store.pending_sources(&id)?, store.tokens(&id)?)))
             .await?;
-        let (project, diagnostics) = project::resolve(&sources, &shared.settings.context);
+        let (mut project, diagnostics) = project::resolve(&sources, &shared.settings.context);
         if has_errors(&diagnostics) {
-            // Deployed files were right when they were deployed, so the rules have changed since.
+            // Deployed files were right when they were deployed, so the rules have changed since. Their tables stay,
+            // and a push that describes them again finds them as they are.
             for it in diagnostics.iter().filter(|it| it.severity == Severity::Error) {
                 let path = it.place.as_ref().map_or("project", |it| &*it.path);
-                shared.warn(format!("{path}: {} (deployed by an older birdhouse?)", it.message));
+                shared.warn(format!(
+                    "{path}: {} (deployed by an older birdhouse? its rows are kept: push it with that mended)",
+                    it.message
+                ));
             }
+            project = adopt::without_broken(project, &namespace);
         }
         if let Some(pending) = pending {
             let (wanted, _) = project::resolve(&pending, &shared.settings.context);

@@ -7,12 +7,12 @@ mod table;
 
 pub use table::{
     QUARANTINE_COLUMNS, create_quarantine, create_side_table, create_table, databases, drop_database, drop_table,
-    exchange, statistics,
+    exchange, statistics, tables,
 };
 
 use crate::{
     diagnostic::Place,
-    name::{Namespace, ResourceName},
+    name::{Namespace, Physical, ResourceName},
     plan::{Action, Plan},
     project::{Pipe, Project},
     query::{self, OwnerMode, QueryError},
@@ -27,6 +27,14 @@ pub struct Ddl {
     /// deploy came.
     pub undo: Sql,
     pub place: Place,
+    /// What is there afterwards and was not before.
+    pub makes: Option<Makes>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Makes {
+    Table(Physical),
+    View(Physical),
 }
 
 /// A pipe that could not be compiled.
@@ -40,7 +48,8 @@ pub struct LowerError {
 pub fn lower(plan: &Plan, current: &Project, wanted: &Project, namespace: &Namespace) -> Result<Vec<Ddl>, LowerError> {
     let mut res = Vec::new();
     for step in &plan.steps {
-        let mut push = |sql, undo| res.push(Ddl { sql, undo, place: step.place.clone() });
+        let mut add = |sql, undo, makes| res.push(Ddl { sql, undo, place: step.place.clone(), makes });
+        let mut push = |sql, undo| add(sql, undo, None);
         let select = |project: &Project, pipe: &Pipe| {
             query::compile_for_owner(project, namespace, pipe, pipe.output_node(), OwnerMode::NoParameters)
                 .map_err(|error| LowerError { place: pipe.output_node().place.clone(), error })
@@ -49,8 +58,9 @@ pub fn lower(plan: &Plan, current: &Project, wanted: &Project, namespace: &Names
             Action::CreateTable { datasource } => {
                 let table = namespace.table(&datasource.name);
                 let quarantine = namespace.table(&datasource.name.quarantine());
-                push(create_table(datasource, &table), drop_table(&table));
-                push(create_quarantine(datasource, &quarantine), drop_table(&quarantine));
+                add(create_table(datasource, &table), drop_table(&table), Some(Makes::Table(table)));
+                let create = create_quarantine(datasource, &quarantine);
+                add(create, drop_table(&quarantine), Some(Makes::Table(quarantine)));
             }
             Action::AddColumn { datasource, column, after } => {
                 let table = namespace.table(&datasource.name);
@@ -62,7 +72,9 @@ pub fn lower(plan: &Plan, current: &Project, wanted: &Project, namespace: &Names
                 }
             }
             Action::CreateView { pipe, target } => {
-                push(create_view(namespace, pipe, target, &select(wanted, pipe)?), drop_view(namespace, pipe));
+                let view = namespace.view(&pipe.name, &pipe.output_node().name);
+                let create = create_view(namespace, pipe, target, &select(wanted, pipe)?);
+                add(create, drop_table(&view), Some(Makes::View(view)));
             }
             // The engine replaces the query in one step: every insert goes through the old one or the new one,
             // none through both or neither, whether or not the new one reads another table.

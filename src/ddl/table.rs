@@ -117,6 +117,15 @@ pub fn databases(prefix: &str) -> Sql {
     sql
 }
 
+/// `name`, `engine`, `rows` and `columns` (names and types) of every table.
+pub fn tables(namespace: &Namespace) -> Sql {
+    let mut sql = Sql::new("SELECT name, engine, ifNull(total_rows, 0) AS rows, columns FROM system.tables AS t ");
+    sql.push("LEFT JOIN (SELECT table, groupArray((name, type)) AS columns FROM system.columns WHERE database = ");
+    sql.string(namespace.database()).push(" GROUP BY table) AS c ON c.table = t.name WHERE database = ");
+    sql.string(namespace.database());
+    sql
+}
+
 /// `name`, `rows` and `bytes` of every table.
 pub fn statistics(namespace: &Namespace) -> Sql {
     let mut sql = Sql::new("SELECT name, ifNull(total_rows, 0) AS rows, ifNull(total_bytes, 0) AS bytes ");

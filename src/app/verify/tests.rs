@@ -46,3 +46,26 @@ fn the_parsers_place_is_found_in_the_users_text() {
     assert_eq!(find_excerpt(text, message), Some(Span::new(11, 12)));
     assert_eq!(find_excerpt("SELECT 1", "another error"), None);
 }
+
+#[test]
+fn a_table_that_the_engine_finds_and_we_did_not_is_foreign() {
+    // As `EXPLAIN QUERY TREE` writes it, one line an object.
+    let tree = |table: &str| {
+        let lines = [
+            "QUERY id: 0",
+            "  JOIN TREE",
+            "    JOIN id: 2",
+            "      TABLE id: 3, alias: __table1, table_name: check_a.t",
+        ];
+        let more = format!("      TABLE id: 4, alias: __table2, table_name: {table}");
+        let lines = lines.into_iter().chain([more.as_str(), "  CONSTANT id: 9, constant_value: 'table_name: x.y'"]);
+        lines.map(|it| serde_json::json!({ "explain": it }).to_string() + "\n").collect::<String>()
+    };
+    let scratch = Namespace::new("check_a");
+    let foreign = |table: &str| foreign_table(tree(table).as_bytes(), &scratch).unwrap();
+    assert_eq!(foreign("check_a.t2"), None);
+    assert_eq!(foreign("system.one"), None);
+    assert_eq!(foreign("system.processes").as_deref(), Some("system.processes"));
+    assert_eq!(foreign("w01_secret.t").as_deref(), Some("w01_secret.t"));
+    assert_eq!(foreign("check_ab.t").as_deref(), Some("check_ab.t"));
+}

@@ -1,0 +1,137 @@
+//! Tables that are there though no deployed file describes them: a file that an older birdhouse took may break a
+//! rule of this one, and its rows are not to be lost by that.
+//!
+//! In: a plan and its statements. Out: the statements without those whose tables are there and fit; where one
+//! does not fit, why. What a table was made with besides its engine and its columns is not looked at: it stays.
+
+use super::{AppError, Shared, verify};
+use crate::{
+    ddl::{self, Ddl, Makes},
+    diagnostic::Diagnostic,
+    name::{Namespace, Physical},
+    observe::{Level, Observation},
+    plan::{Action, Plan},
+    project::{Datasource, Pipe, Project},
+    query::{self, OwnerMode, QueryError},
+    sql::ColumnType,
+};
+use std::collections::BTreeMap;
+
+/// What the engine has, by name.
+#[derive(Debug, Default)]
+pub(super) struct Found(BTreeMap<String, Table>);
+
+#[derive(Debug, serde::Deserialize)]
+struct Table {
+    name: String,
+    engine: String,
+    rows: u64,
+    columns: Vec<(String, String)>,
+}
+
+/// The project without the pipes that read what it has not: nobody could ask them, and no plan could compare them.
+pub(super) fn without_broken(project: Project, namespace: &Namespace) -> Project {
+    let broken = |pipe: &Pipe| {
+        let denied = |node| {
+            let composed = query::compile_for_owner(&project, namespace, pipe, node, OwnerMode::Check);
+            matches!(composed, Err(QueryError::Denied(_) | QueryError::NoSuchPipe(_)))
+        };
+        pipe.nodes.iter().any(denied)
+    };
+    let broken: Vec<_> = project.pipes.values().filter(|it| broken(it)).map(|it| it.name.clone()).collect();
+    let mut res = project;
+    res.pipes.retain(|name, _| !broken.contains(name));
+    res.order.retain(|name| !broken.contains(name));
+    res
+}
+
+impl Found {
+    pub(super) async fn look(shared: &Shared, namespace: &Namespace) -> Result<Found, AppError> {
+        let answer = shared.engine.command(&ddl::tables(namespace)).await?;
+        Ok(Found(verify::rows::<Table>(&answer)?.into_iter().map(|it| (it.name.clone(), it)).collect()))
+    }
+
+    fn has(&self, table: &Physical) -> bool {
+        self.0.contains_key(table.table())
+    }
+
+    /// What of a plan cannot be done because of tables that are there.
+    pub(super) fn in_the_way(&self, plan: &Plan) -> Vec<Diagnostic> {
+        let mut res = Vec::new();
+        for step in &plan.steps {
+            let Action::CreateTable { datasource } = &step.action else { continue };
+            let Some(differences) = self.differences(datasource) else { continue };
+            let words = format!(
+                "there is already a table of `{}`, whose file this birdhouse does not know, and it differs: {differences}",
+                datasource.name
+            );
+            res.push(
+                Diagnostic::error("table_differs", words)
+                    .at(step.place.clone())
+                    .hint("describe the table as it is, which keeps its rows, or give the data source another name"),
+            );
+        }
+        res
+    }
+
+    fn differences(&self, datasource: &Datasource) -> Option<String> {
+        let mut res = Vec::new();
+        if let Some(table) = self.0.get(datasource.name.as_str()) {
+            let engine = format!("{:?}", datasource.engine.family);
+            if table.engine != engine {
+                res.push(format!("its engine is {}, not {engine}", table.engine));
+            }
+            for column in &datasource.columns {
+                let name = column.name.as_str();
+                match table.columns.iter().find(|(it, _)| it == name) {
+                    None => res.push(format!("it has no column `{name}`")),
+                    Some((_, is)) if ColumnType::parse(is).is_ok_and(|it| it == column.column_type) => {}
+                    Some((_, is)) => res.push(format!("its column `{name}` is {is}, not {}", column.column_type)),
+                }
+            }
+            let more =
+                table.columns.iter().filter(|(name, _)| datasource.columns.iter().all(|it| it.name.as_str() != name));
+            res.extend(more.map(|(name, column_type)| format!("it has a column `{name}` {column_type}")));
+        }
+        if let Some(table) = self.0.get(datasource.name.quarantine().as_str()) {
+            let wanted = datasource.columns.iter().map(|it| it.name.as_str());
+            let wanted = wanted.chain(ddl::QUARANTINE_COLUMNS.iter().map(|(name, _)| *name));
+            let missing = wanted.filter(|name| table.columns.iter().all(|(it, _)| it != name));
+            res.extend(missing.map(|name| format!("its quarantine has no column `{name}`")));
+        }
+        (!res.is_empty()).then(|| res.join("; "))
+    }
+
+    /// The statements of a plan without those that would make what is there. A view that is there is made anew:
+    /// its query may be another one.
+    pub(super) fn adopted(&self, statements: Vec<Ddl>) -> Vec<Ddl> {
+        let mut res = Vec::with_capacity(statements.len());
+        for statement in statements {
+            match &statement.makes {
+                Some(Makes::Table(table)) if self.has(table) => {}
+                Some(Makes::View(view)) if self.has(view) => {
+                    let drop = ddl::drop_table(view);
+                    res.push(Ddl { sql: drop.clone(), undo: drop, place: statement.place.clone(), makes: None });
+                    res.push(statement);
+                }
+                _ => res.push(statement),
+            }
+        }
+        res
+    }
+
+    /// The statements that may be taken back after a crash: nothing flows into a table while its deploy runs, so
+    /// one that has rows was there before.
+    pub(super) fn without_rows(&self, shared: &Shared, statements: Vec<Ddl>) -> Vec<Ddl> {
+        let keep = |it: &Ddl| {
+            let Some(Makes::Table(table)) = &it.makes else { return true };
+            let has_rows = self.0.get(table.table()).is_some_and(|it| it.rows > 0);
+            if has_rows {
+                let message = format!("the table of `{}` was there before the unfinished deploy: kept", table.table());
+                shared.sink.observe(Observation::Engine { level: Level::Warning, message });
+            }
+            !has_rows
+        };
+        statements.into_iter().filter(keep).collect()
+    }
+}
