@@ -28,7 +28,7 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{Arc, Barrier},
     thread,
     time::{Duration, Instant},
 };
@@ -332,21 +332,25 @@ async fn endpoints(table: &mut Table, app: &App, raw: Raw, settings: &EngineSett
 }
 
 fn raw_load(raw: Raw, arguments: &[String], sql: &str, connections: usize, time: Duration) -> Figures {
-    let start = Instant::now();
-    let times = thread::scope(|scope| {
+    // Connected and warm first; then the clock runs for all of them.
+    let ready = Barrier::new(connections);
+    let ran: Vec<(Vec<Duration>, Duration)> = thread::scope(|scope| {
         let one = || {
             let mut connection = raw.connect(arguments);
             connection.query(sql, "JSON");
+            ready.wait();
+            let begun = Instant::now();
             let mut times = Vec::new();
-            while start.elapsed() < time {
+            while times.is_empty() || begun.elapsed() < time {
                 let start = Instant::now();
                 connection.query(sql, "JSON");
                 times.push(start.elapsed());
             }
-            times
+            (times, begun.elapsed())
         };
         let threads: Vec<_> = (0..connections).map(|_| scope.spawn(one)).collect();
-        threads.into_iter().flat_map(|it| it.join().unwrap()).collect()
+        threads.into_iter().map(|it| it.join().unwrap()).collect()
     });
-    Figures::of(times, start.elapsed())
+    let elapsed = ran.iter().map(|(_, elapsed)| *elapsed).max().unwrap_or_default();
+    Figures::of(ran.into_iter().flat_map(|(times, _)| times).collect(), elapsed)
 }
