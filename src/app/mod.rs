@@ -32,7 +32,7 @@ pub use workspace::Workspace;
 pub use crate::ingest::files::FileFormat;
 
 use crate::{
-    auth::Access,
+    auth::{self, Access},
     datafile::Context,
     engine::{Engine, EngineError, EngineSettings},
     ingest::{
@@ -76,6 +76,8 @@ pub struct App {
 pub struct Caller {
     pub access: Access,
     pub workspace: Arc<Workspace>,
+    /// Tells tokens apart without their values.
+    pub key: [u8; 32],
 }
 
 /// What can go wrong that is not about the text of a project (that is a diagnostic).
@@ -164,9 +166,10 @@ impl App {
     /// What the token of this value may do, and where. A deleted token is nobody at once.
     pub fn authenticate(&self, token: &str) -> Option<Caller> {
         let hash = self.shared.lookup.hash(token);
+        let signed = auth::jwt::is_jwt(token);
         self.workspaces.iter().find_map(|workspace| {
-            let access = workspace.access(&hash)?;
-            Some(Caller { access, workspace: workspace.clone() })
+            let access = workspace.access(&hash).or_else(|| if signed { workspace.verify_jwt(token) } else { None })?;
+            Some(Caller { access, workspace: workspace.clone(), key: hash })
         })
     }
 

@@ -2,10 +2,12 @@
 
 use super::{AppError, Workspace, whole, words};
 use crate::{
-    auth::{self, Access, Scope, ScopeKind, Token},
+    auth::{
+        self, Access, Scope, ScopeKind, Token,
+        jwt::{Claims, LimitClaims, ScopeClaim},
+    },
     store::{Secret, StoredToken, TokenLookup},
 };
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError},
@@ -50,6 +52,35 @@ impl Workspace {
     pub(super) fn access(&self, hash: &[u8; 32]) -> Option<Access> {
         let table = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
         table.by_hash.get(hash).map(|(access, _)| access.clone())
+    }
+
+    /// What a token that carries its own scopes may do. Its key is the admin token's value, so that a new one
+    /// ends them all.
+    pub(super) fn verify_jwt(&self, token: &str) -> Option<Access> {
+        auth::jwt::verify(token, self.admin_token().reveal(), self.id(), words::seconds()).ok()
+    }
+
+    /// Signs a token that carries its scopes itself, as applications also do with the admin token.
+    pub fn sign_jwt(
+        &self,
+        name: &str,
+        expires: u64,
+        scopes: Vec<ScopeClaim>,
+        limits: Option<LimitClaims>,
+    ) -> Result<Secret, AppError> {
+        if expires <= words::seconds() {
+            return Err(AppError::Invalid("`expiration_time` has passed already".to_owned()));
+        }
+        let claims = Claims {
+            workspace_id: self.id().to_owned(),
+            name: name.to_owned(),
+            exp: expires,
+            nbf: None,
+            scopes,
+            limits,
+        };
+        auth::jwt::access(&claims).map_err(|error| AppError::Invalid(error.to_string()))?;
+        Ok(Secret::new(auth::jwt::sign(&claims, self.admin_token().reveal())))
     }
 
     /// The value of the admin token, for whoever owns the data directory.
@@ -214,9 +245,7 @@ impl Workspace {
     /// `p.ey..`: the form that clients know a token by and mask. What makes it hard to guess is its last part.
     fn new_value(&self, id: &str) -> Secret {
         let content = serde_json::json!({ "u": self.record.id, "id": id, "host": null }).to_string();
-        let content = BASE64_URL_SAFE_NO_PAD.encode(content);
-        let random = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
-        Secret::new(format!("p.{content}.{random}"))
+        Secret::new(auth::token_value(&content, rand::random()))
     }
 }
 

@@ -16,3 +16,8 @@ pub(super) fn random_letters(count: usize) -> String {
 pub(super) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S%.6f").to_string()
 }
+
+/// Seconds since 1970.
+pub(super) fn seconds() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default()
+}

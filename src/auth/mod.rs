@@ -3,14 +3,19 @@
 //! In: tokens as stored, a token string. Out: [`Access`], and [`ReadGrant`]s for single data sources.
 //! Projects, HTTP and the engine are not known here.
 
+pub mod jwt;
 mod scope;
+mod value;
 
+pub use jwt::BadToken;
 pub use scope::{BadScope, Scope, ScopeKind, add_scopes, merge_scopes};
+pub use value::{is_token_value, token_value};
 
 use crate::{
     name::ResourceName,
     sql::scan::{self, ScanError},
 };
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// A static token as it is kept. The value itself is handled by `store` and the routes.
@@ -30,6 +35,16 @@ pub struct Access {
     scopes: Arc<[Scope]>,
     token_name: Arc<str>,
     inside: bool,
+    /// By endpoint: parameters that the request cannot choose.
+    fixed_params: Arc<[(String, Map<String, Value>)]>,
+    limits: Limits,
+}
+
+/// What a token limits by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Requests in a second.
+    pub rps: Option<u32>,
 }
 
 /// The right to read one data source, whole or through filters. Made only by [`Access`].
@@ -51,13 +66,23 @@ pub fn check_filter(text: &str) -> Result<(), ScanError> {
 
 impl Access {
     pub fn of(token: &Token) -> Access {
-        Access { scopes: token.scopes.as_slice().into(), token_name: token.name.as_str().into(), inside: false }
+        Access::new(token.scopes.as_slice().into(), &token.name)
     }
 
     /// The access of the project itself: what its views and its deploy checks read with.
     pub fn owner() -> Access {
         let scope = Scope { kind: ScopeKind::Admin, resource: None, filter: None };
-        Access { scopes: [scope].into(), token_name: "".into(), inside: false }
+        Access::new([scope].into(), "")
+    }
+
+    fn new(scopes: Arc<[Scope]>, token_name: &str) -> Access {
+        Access {
+            scopes,
+            token_name: token_name.into(),
+            inside: false,
+            fixed_params: Arc::new([]),
+            limits: Limits::default(),
+        }
     }
 
     pub fn token_name(&self) -> &str {
@@ -66,6 +91,15 @@ impl Access {
 
     pub fn scopes(&self) -> &[Scope] {
         &self.scopes
+    }
+
+    /// Parameters that this token fixes for an endpoint, wherever it is read.
+    pub fn fixed_params(&self, pipe: &ResourceName) -> Option<&Map<String, Value>> {
+        self.fixed_params.iter().find(|(name, _)| name == pipe.as_str()).map(|(_, params)| params)
+    }
+
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
     pub fn is_admin(&self) -> bool {
@@ -220,7 +254,7 @@ mod tests {
         assert!(!append.may_drop_datasource(&name("x")) && !append.may_create_datasource() && !append.may_deploy());
         assert_eq!(append.read(&name("x")), Err(Denied));
         let filtered = Scope { kind: ScopeKind::PipesRead, resource: Some("p".into()), filter: Some("a=1".into()) };
-        let access = Access { scopes: [filtered].into(), token_name: "".into(), inside: false };
+        let access = Access::new([filtered].into(), "");
         assert_eq!(access.enter(&name("p")).err(), Some(Denied));
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     template::{Params, RenderOptions, Rendered, Template},
 };
 use indexmap::IndexMap;
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 /// Nodes read nodes this deep at most, and the whole text is at most so long: a node that reads another twice
 /// doubles it.
@@ -34,7 +34,8 @@ pub(super) struct Composer<'a> {
     pub(super) settings: IndexMap<String, serde_json::Value>,
     project: &'a Project,
     namespace: &'a Namespace,
-    params: &'a Params,
+    /// What templates see: the request's parameters under those that the token fixes.
+    params: Cow<'a, Params>,
     /// The nodes that are being composed, outermost first.
     stack: Vec<(&'a ResourceName, &'a ResourceName)>,
     composed: HashMap<(&'a ResourceName, &'a ResourceName), Sql>,
@@ -70,10 +71,26 @@ impl<'a> Composer<'a> {
             settings: IndexMap::new(),
             project,
             namespace,
-            params,
+            params: Cow::Borrowed(params),
             stack: Vec::new(),
             composed: HashMap::new(),
         }
+    }
+
+    /// A pipe's rows. What the token fixes for the pipe holds in all that it reads, and nowhere else.
+    pub(super) fn pipe(&mut self, pipe: &'a Pipe, inside: &Access) -> Result<Sql, QueryError> {
+        let Some(fixed) = inside.fixed_params(&pipe.name) else {
+            return self.node(pipe, pipe.output_node(), inside);
+        };
+        let mut params = self.params.clone().into_owned();
+        params.extend(fixed.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let outer_params = std::mem::replace(&mut self.params, Cow::Owned(params));
+        // What was composed outside was composed with other parameters.
+        let outer_composed = std::mem::take(&mut self.composed);
+        let sql = self.node(pipe, pipe.output_node(), inside);
+        self.params = outer_params;
+        self.composed = outer_composed;
+        sql
     }
 
     /// A node of a pipe; `access` is the one inside the pipe.
@@ -128,7 +145,7 @@ impl<'a> Composer<'a> {
     }
 
     fn render(&mut self, template: &Template, place: impl Fn(Span) -> Option<Place>) -> Result<Rendered, QueryError> {
-        let rendered = template.render(self.params, &self.options).map_err(|error| {
+        let rendered = template.render(&self.params, &self.options).map_err(|error| {
             let place = place(error.span);
             QueryError::Template { error: error.into(), place }
         })?;
@@ -230,7 +247,7 @@ impl<'a> Composer<'a> {
         }
         if let Some(pipe) = self.project.pipe(name) {
             return match access.enter(&pipe.name) {
-                Ok(inside) => self.node(pipe, pipe.output_node(), &inside).map(Meaning::Subquery),
+                Ok(inside) => self.pipe(pipe, &inside).map(Meaning::Subquery),
                 Err(_) => denied(),
             };
         }

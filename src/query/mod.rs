@@ -95,7 +95,7 @@ pub fn compile(
             let pipe = project.pipe(name.as_str()).filter(|it| it.is_endpoint());
             let pipe = pipe.ok_or_else(|| QueryError::NoSuchPipe(name.to_string()))?;
             composer.options.secrets = request.secrets.keys().cloned().collect();
-            let sql = composer.node(pipe, pipe.output_node(), &inside)?;
+            let sql = composer.pipe(pipe, &inside)?;
             match &request.over {
                 Some(over) => composer.query(over, access, Some((name, &sql)))?,
                 None => sql,

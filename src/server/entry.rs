@@ -52,6 +52,10 @@ pub(super) enum Door {
     Token,
 }
 
+/// What pages in browsers may read of a reply's head.
+const EXPOSED: &str = "X-Request-Id, X-DB-Exception-Code, Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, \
+                       X-RateLimit-Reset";
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A refused body is read on for a while, up to this much: a client that is still sending would see its
@@ -83,7 +87,7 @@ pub(super) async fn observe(State(context): State<Context>, mut request: Request
     }
     if browsers {
         response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-        let exposed = HeaderValue::from_static("X-Request-Id, X-DB-Exception-Code, Retry-After");
+        let exposed = HeaderValue::from_static(EXPOSED);
         response.headers_mut().insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     }
     context.sink.observe(Observation::Request {
@@ -100,15 +104,31 @@ pub(super) async fn observe(State(context): State<Context>, mut request: Request
 /// Per group of routes: the token first, so that strangers cannot make us hold bodies; then the body.
 pub(super) async fn admit(State(entry): State<Entry>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
+    let mut rate = None;
     if entry.door == Door::Token {
-        match caller(&entry.context, &parts) {
-            Some(caller) => _ = parts.extensions.insert(caller),
-            None => {
-                drain(parts.headers.contains_key(header::EXPECT), body).await;
-                return ApiError::from(Fault::Forbidden).into_response();
-            }
-        }
+        let Some(caller) = caller(&entry.context, &parts) else {
+            drain(parts.headers.contains_key(header::EXPECT), body).await;
+            return ApiError::from(Fault::Forbidden).into_response();
+        };
+        let limit = caller.access.limits().rps;
+        rate = limit.map(|limit| entry.context.rates.take(caller.key, limit, Instant::now()));
+        parts.extensions.insert(caller);
     }
+    let mut response = match rate {
+        Some(rate) if rate.exceeded => {
+            drain(parts.headers.contains_key(header::EXPECT), body).await;
+            ApiError::from(Fault::TooMany).into_response()
+        }
+        _ => handle(&entry, parts, body, next).await,
+    };
+    if let Some(rate) = rate {
+        rate.tell(response.headers_mut());
+    }
+    response
+}
+
+/// The body within its limit, then the handler.
+async fn handle(entry: &Entry, parts: Parts, body: Body, next: Next) -> Response {
     let settings = &entry.context.settings;
     let brings = parts.method == Method::POST || parts.method == Method::PUT;
     let limit = if brings { entry.max_body } else { entry.max_body.min(settings.max_body) };

@@ -72,6 +72,8 @@ pub(super) enum Fault {
     Timeout(&'static str),
     /// Every place is taken, and so is every place in the queue.
     Busy,
+    /// The token asks more often, or more at once, than it may.
+    TooMany,
     /// What is asked for is known but not made yet.
     Unsupported(String),
     Conflict(String),
@@ -153,6 +155,11 @@ impl From<Fault> for ApiError {
             Busy => ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the server has as many requests as it can take; try again later",
+            )
+            .retry_after(1),
+            TooMany => ApiError::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "this token asks more often or more at once than it may; try again later",
             )
             .retry_after(1),
             Unsupported(message) => ApiError::new(StatusCode::BAD_REQUEST, message),

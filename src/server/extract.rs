@@ -24,6 +24,8 @@ use std::sync::Arc;
 pub(super) struct Who {
     pub(super) access: Access,
     pub(super) workspace: Arc<Workspace>,
+    /// Tells tokens apart without their values.
+    pub(super) key: [u8; 32],
 }
 
 /// The one segment of a path that names something.
@@ -75,8 +77,8 @@ impl<S: Sync> FromRequestParts<S> for Who {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Who, ApiError> {
         let caller = parts.extensions.get::<Caller>().cloned();
         // A handler that was put behind an open door and asks who calls: nobody does.
-        let Caller { access, workspace } = caller.ok_or(Fault::Forbidden)?;
-        Ok(Who { access, workspace })
+        let Caller { access, workspace, key } = caller.ok_or(Fault::Forbidden)?;
+        Ok(Who { access, workspace, key })
     }
 }
 

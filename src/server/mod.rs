@@ -15,12 +15,14 @@ mod extract;
 mod frame;
 mod gate;
 mod params;
+mod rates;
 mod read;
 mod routes;
 mod upload;
 
 use crate::{app::App, observe::Sink};
 use gate::Gate;
+use rates::{Rates, Shares};
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 
@@ -80,6 +82,8 @@ struct Context {
     settings: Arc<Settings>,
     reads: Gate,
     uploads: Gate,
+    rates: Rates,
+    shares: Shares,
 }
 
 /// Serves until `shutdown` is ready, then lets running requests end for a while.
@@ -97,6 +101,9 @@ pub async fn serve(
         sink,
         reads: Gate::new(settings.max_running, settings.max_waiting, settings.queue_patience),
         uploads: Gate::new(settings.max_uploads, settings.max_uploads * 8, settings.queue_patience),
+        rates: Rates::default(),
+        // Half of the queue is always left for the other tokens.
+        shares: Shares::new(settings.max_running + settings.max_waiting / 2),
         settings: Arc::new(settings),
     };
     let router = routes::router(&context);

@@ -33,6 +33,7 @@ pub(super) async fn ask(
 ) -> Result<Response, ApiError> {
     let Asking { pipe, request } = asking;
     let started = Instant::now();
+    let _share = (!who.access.is_admin()).then(|| context.shares.take(who.key)).transpose()?;
     let permit = context.reads.enter().await?;
     let asked =
         Asked { sink: context.sink.clone(), request_id, pipe, started, patience: context.settings.client_patience };

@@ -20,37 +20,37 @@ use tokio::{
     task::JoinHandle,
 };
 
-const ADMIN: &str = "p.admin-of-the-tests";
+pub(crate) const ADMIN: &str = "p.admin-of-the-tests";
 
 /// A server of one test: its own data directory and database, on a port of its own.
-struct Site {
-    address: String,
+pub(crate) struct Site {
+    pub(crate) address: String,
     http: Client,
-    app: App,
+    pub(crate) app: App,
     observed: Arc<Mutex<Vec<Observation>>>,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
     _directory: tempfile::TempDir,
 }
 
-struct Reply {
-    status: StatusCode,
-    headers: header::HeaderMap,
-    text: String,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: header::HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Reply {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert_eq!(self.header("content-type"), "application/json", "{}", self.text);
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |it| it.to_str().unwrap())
     }
 
     /// The words of an error, which every error must have.
-    fn error(&self) -> String {
+    pub(crate) fn error(&self) -> String {
         assert!(self.status.as_u16() >= 400, "{} {}", self.status, self.text);
         let error = self.json()["error"].as_str().unwrap_or_default().to_owned();
         assert!(!error.is_empty(), "{}", self.text);
@@ -59,11 +59,11 @@ impl Reply {
 }
 
 impl Site {
-    async fn start() -> Site {
+    pub(crate) async fn start() -> Site {
         Site::with(server::Settings::default()).await
     }
 
-    async fn with(settings: server::Settings) -> Site {
+    pub(crate) async fn with(settings: server::Settings) -> Site {
         let directory = tempfile::tempdir().unwrap();
         let engine = crate::engine::engine().await.clone();
         let sink = Sink::default();
@@ -97,7 +97,7 @@ impl Site {
     }
 
     /// One with the project below and its rows.
-    async fn with_shop() -> Site {
+    pub(crate) async fn with_shop() -> Site {
         let site = Site::start().await;
         let reply = site.deploy(SHOP, "").await;
         assert_eq!(reply.json()["result"], "success", "{}", reply.text);
@@ -106,29 +106,29 @@ impl Site {
         site
     }
 
-    async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.stop.take().unwrap().send(()).unwrap();
         self.serving.await.unwrap();
         self.app.leave().await;
     }
 
-    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("http://{}{path}", self.address))
     }
 
-    async fn get(&self, path: &str, token: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str, token: &str) -> Reply {
         reply(self.request(Method::GET, path).bearer_auth(token)).await
     }
 
-    async fn form(&self, path: &str, token: &str, form: &[(&str, &str)]) -> Reply {
+    pub(crate) async fn form(&self, path: &str, token: &str, form: &[(&str, &str)]) -> Reply {
         reply(self.request(Method::POST, path).bearer_auth(token).form(form)).await
     }
 
-    async fn sql(&self, token: &str, q: &str) -> Reply {
+    pub(crate) async fn sql(&self, token: &str, q: &str) -> Reply {
         self.form("/v0/sql", token, &[("q", q)]).await
     }
 
-    async fn deploy(&self, files: &[(&str, &str)], query: &str) -> Reply {
+    pub(crate) async fn deploy(&self, files: &[(&str, &str)], query: &str) -> Reply {
         let mut form = multipart::Form::new().percent_encode_noop();
         for (path, text) in files {
             let part = multipart::Part::text((*text).to_owned()).file_name((*path).to_owned());
@@ -137,7 +137,7 @@ impl Site {
         reply(self.request(Method::POST, &format!("/v1/deploy{query}")).bearer_auth(ADMIN).multipart(form)).await
     }
 
-    async fn append(&self, name: &str, mode: &str, csv: &str) -> Reply {
+    pub(crate) async fn append(&self, name: &str, mode: &str, csv: &str) -> Reply {
         let part = multipart::Part::text(csv.to_owned()).file_name("rows.csv");
         let path = format!("/v0/datasources?mode={mode}&name={name}&format=csv");
         reply(self.request(Method::POST, &path).bearer_auth(ADMIN).multipart(multipart::Form::new().part("any", part)))
@@ -145,7 +145,7 @@ impl Site {
     }
 
     /// Makes a token and gives its value.
-    async fn token(&self, name: &str, scopes: &[&str]) -> String {
+    pub(crate) async fn token(&self, name: &str, scopes: &[&str]) -> String {
         let mut form = vec![("name", name)];
         form.extend(scopes.iter().map(|it| ("scope", *it)));
         let reply = self.form("/v0/tokens/", ADMIN, &form).await;
@@ -165,7 +165,7 @@ impl Site {
     }
 }
 
-async fn reply(request: reqwest::RequestBuilder) -> Reply {
+pub(crate) async fn reply(request: reqwest::RequestBuilder) -> Reply {
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
     assert_eq!(headers["x-request-id"].len(), 16);

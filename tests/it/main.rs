@@ -13,6 +13,7 @@ mod rls;
 mod sql;
 mod template;
 mod tidy;
+mod tokens;
 mod vectors;
 mod walls;
 

@@ -5,7 +5,7 @@
 use super::scopes::{self, ScopeWire};
 use crate::{
     app::{AppError, NewToken},
-    auth::Scope,
+    auth::{Scope, jwt::ScopeClaim},
     server::{
         error::{ApiError, Fault},
         extract::{Name, Who},
@@ -45,12 +45,12 @@ struct Origin {
     kind: String,
 }
 
-/// What making a token answers: these three, in this order.
+/// What making a token answers, in this order.
 #[derive(Serialize)]
-pub(super) struct MadeToken {
-    token: String,
-    scopes: Vec<ScopeWire>,
-    name: String,
+#[serde(untagged)]
+pub(super) enum Made {
+    Static { token: String, scopes: Vec<ScopeWire>, name: String },
+    Signed { token: String },
 }
 
 impl TokenInfo {
@@ -80,14 +80,13 @@ pub(super) async fn show(who: Who, Name(name): Name) -> Result<Json<TokenInfo>, 
     Ok(Json(TokenInfo::of(&token)))
 }
 
-pub(super) async fn create(who: Who, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Json<MadeToken>, ApiError> {
+pub(super) async fn create(who: Who, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Json<Made>, ApiError> {
     manages_tokens(&who)?;
     let fields = fields(&uri, &headers, &body)?;
-    if fields.text("expiration_time").is_some() {
-        let message = "tokens that expire are not known yet: leave out `expiration_time` for a static token";
-        return Err(Fault::Unsupported(message.to_owned()).into());
-    }
     let name = fields.required("name")?;
+    if let Some(expires) = fields.text("expiration_time") {
+        return Ok(Json(Made::Signed { token: signed(&who, &fields, &name, &expires)? }));
+    }
     let token = NewToken {
         name: name.clone(),
         description: fields.text("description").unwrap_or_default(),
@@ -101,11 +100,23 @@ pub(super) async fn create(who: Who, uri: Uri, headers: HeaderMap, body: Bytes) 
         }
         error => error.into(),
     })?;
-    Ok(Json(MadeToken {
+    Ok(Json(Made::Static {
         token: made.value.reveal().to_owned(),
         scopes: scopes::wire(&made.token.scopes),
         name: made.token.name.clone(),
     }))
+}
+
+/// A token that carries its scopes itself, and is kept nowhere.
+fn signed(who: &Who, fields: &Fields, name: &str, expires: &str) -> Result<String, ApiError> {
+    let bad = |field, message: String| Fault::Bad { field, message };
+    let expires =
+        expires.parse().map_err(|_| bad("expiration_time", "it is a number of seconds since 1970".to_owned()))?;
+    let scopes = fields.all("scopes").map(|it| serde_json::from_value(it.clone()));
+    let scopes: Vec<ScopeClaim> = scopes.collect::<Result<_, _>>().map_err(|error| bad("scopes", error.to_string()))?;
+    let limits = fields.all("limits").next().map(|it| serde_json::from_value(it.clone())).transpose();
+    let limits = limits.map_err(|error| bad("limits", error.to_string()))?;
+    Ok(who.workspace.sign_jwt(name, expires, scopes, limits)?.reveal().to_owned())
 }
 
 /// Replaces the scopes of a token; without any, only the description.

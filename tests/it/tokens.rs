@@ -1,0 +1,139 @@
+//! Tokens over HTTP: what their values look like, how fast they end, the ones that carry their own scopes, limits.
+
+use crate::http::{ADMIN, Site, reply};
+use birdhouse::auth::{self, jwt};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+impl Site {
+    /// A token as an application signs it, which knows the admin token and the workspace's id.
+    async fn signed(&self, scopes: Value, more: Value) -> String {
+        let workspace = self.get("/v0/workspace", ADMIN).await.json()["id"].clone();
+        let mut claims = json!({"workspace_id": workspace, "name": "app", "exp": now() + 60, "scopes": scopes});
+        for (name, value) in more.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        jwt::sign(&serde_json::from_value(claims).unwrap(), ADMIN)
+    }
+}
+
+#[tokio::test]
+async fn a_token_ends_at_once() {
+    let site = Site::with_shop().await;
+    let value = site.token("short_lived", &["PIPES:READ:all_sales"]).await;
+    assert!(auth::is_token_value(&value), "{value}");
+    assert_eq!(site.get("/v0/pipes/all_sales.json", &value).await.status, 200);
+    let refreshed = reply(site.request(Method::POST, "/v0/tokens/short_lived/refresh").bearer_auth(ADMIN)).await;
+    let fresh = refreshed.json()["token"].as_str().unwrap().to_owned();
+    assert_eq!(site.get("/v0/pipes/all_sales.json", &value).await.status, 403);
+    assert_eq!(site.get("/v0/pipes/all_sales.json", &fresh).await.status, 200);
+    let removed = reply(site.request(Method::DELETE, "/v0/tokens/short_lived").bearer_auth(ADMIN)).await;
+    assert_eq!(removed.status, 200);
+    assert_eq!(site.get("/v0/pipes/all_sales.json", &fresh).await.status, 403);
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn a_signed_token_opens_what_it_says() {
+    let site = Site::with_shop().await;
+    let scopes = json!([
+        {"type": "PIPES:READ", "resource": "by_item", "fixed_params": {"company": 2}},
+        {"type": "PIPES:READ", "resource": "all_sales"},
+        {"type": "DATASOURCES:READ", "resource": "sales", "filter": "company_id = 2"},
+    ]);
+    let token = site.signed(scopes.clone(), json!({})).await;
+    // Made by the server, it is the same kind of thing.
+    let path = format!("/v0/tokens/?name=app&expiration_time={}", now() + 60);
+    let body = json!({"scopes": scopes}).to_string();
+    let made = reply(site.request(Method::POST, &path).bearer_auth(ADMIN).body(body)).await.json();
+    let made = made["token"].as_str().unwrap().to_owned();
+    for token in [&token, &made] {
+        // What is fixed wins, however the request says otherwise, also where the pipe is read in SQL.
+        let two = json!([{"item": "spoon", "amount": 7}, {"item": "tea", "amount": 5}]);
+        for path in
+            ["/v0/pipes/by_item.json?company=1", "/v0/pipes/by_item.json", "/v0/pipes/by_item.json?company=1&company=2"]
+        {
+            let reply = site.get(path, token).await;
+            assert_eq!(reply.json()["data"], two, "{path}: {}", reply.text);
+        }
+        let posted = site.form("/v0/pipes/by_item.json", token, &[("company", "1")]).await;
+        assert_eq!(posted.json()["data"], two, "{}", posted.text);
+        let form = [("q", "SELECT * FROM by_item"), ("company", "1")];
+        assert_eq!(site.form("/v0/sql", token, &form).await.json()["data"], two);
+        let form = [("q", "%SELECT {{Int16(company)}} AS c, * FROM by_item"), ("company", "1")];
+        let asked = site.form("/v0/sql", token, &form).await.json()["data"].clone();
+        assert_eq!((&asked[0]["c"], &asked[0]["amount"]), (&json!(1), &json!(7)));
+        let form = [("q", "SELECT * FROM _"), ("pipeline", "by_item"), ("company", "1")];
+        assert_eq!(site.form("/v0/sql", token, &form).await.json()["data"], two);
+        let reply = site.get("/v0/pipes/all_sales.json", token).await.json();
+        assert_eq!(reply["data"].as_array().unwrap().iter().filter(|it| it["company_id"] == 2).count(), 2);
+        assert_eq!((&reply["rows"], &reply["statistics"]["rows_read"]), (&json!(2), &json!(2)));
+        assert_eq!(site.get("/v0/tokens", token).await.status, 403);
+    }
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn a_signed_token_ends_with_its_time_and_its_key() {
+    let site = Site::with_shop().await;
+    let scopes = json!([{"type": "PIPES:READ", "resource": "all_sales"}]);
+    let path = "/v0/pipes/all_sales.json";
+    let good = site.signed(scopes.clone(), json!({})).await;
+    assert_eq!(site.get(path, &good).await.status, 200);
+    let stranger = site.get(path, "p.wrong").await;
+    for claims in [json!({"exp": now()}), json!({"workspace_id": "another"}), json!({"nbf": now() + 60})] {
+        let reply = site.get(path, &site.signed(scopes.clone(), claims.clone()).await).await;
+        assert_eq!((reply.status.as_u16(), &reply.text), (403, &stranger.text), "{claims}");
+    }
+    for wrong in [
+        json!([]),
+        json!([{"type": "ADMIN", "resource": "x"}]),
+        json!([{"type": "DATASOURCES:READ", "resource": "sales", "filter": "1)) OR ((1"}]),
+    ] {
+        let reply = site.get(path, &site.signed(wrong.clone(), json!({})).await).await;
+        assert_eq!(reply.status, 403, "{wrong}");
+        let body = json!({"scopes": wrong}).to_string();
+        let asked = format!("/v0/tokens?name=app&expiration_time={}", now() + 60);
+        assert_eq!(reply_status(&site, &asked, body).await, 400, "{wrong}");
+    }
+    let body = json!({"scopes": scopes}).to_string();
+    assert_eq!(reply_status(&site, "/v0/tokens?name=app&expiration_time=7", body.clone()).await, 400);
+    assert_eq!(reply_status(&site, "/v0/tokens?name=app&expiration_time=soon", body).await, 400);
+    site.stop().await;
+}
+
+async fn reply_status(site: &Site, path: &str, body: String) -> u16 {
+    reply(site.request(Method::POST, path).bearer_auth(ADMIN).body(body)).await.status.as_u16()
+}
+
+#[tokio::test]
+async fn a_token_asks_as_often_as_it_may() {
+    let site = Site::with_shop().await;
+    let scopes = json!([{"type": "PIPES:READ", "resource": "all_sales"}]);
+    let token = site.signed(scopes.clone(), json!({"limits": {"rps": 2}})).await;
+    let asked = std::time::Instant::now();
+    let mut replies = Vec::new();
+    while replies.last().is_none_or(|it: &crate::http::Reply| it.status == 200) {
+        assert!(asked.elapsed() < Duration::from_secs(30), "never refused");
+        // Together, so that they are in one second on a slow machine too.
+        let path = "/v0/pipes/all_sales.json";
+        let (a, b, c) = tokio::join!(site.get(path, &token), site.get(path, &token), site.get(path, &token));
+        replies.extend([a, b, c]);
+        replies.sort_by_key(|it| it.status);
+    }
+    let refused = replies.last().unwrap();
+    assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (429, "1"));
+    for reply in &replies {
+        assert_eq!((reply.header("x-ratelimit-limit"), reply.header("x-ratelimit-reset")), ("2", "1"));
+        assert!(reply.header("x-ratelimit-remaining").parse::<u32>().unwrap() < 2);
+    }
+    refused.error();
+    // Others go on, and a token without a limit is told of none.
+    assert_eq!(site.get("/v0/pipes/all_sales.json", ADMIN).await.header("x-ratelimit-limit"), "");
+    site.stop().await;
+}
