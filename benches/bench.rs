@@ -298,7 +298,7 @@ async fn endpoints(table: &mut Table, app: &App, raw: Raw, settings: &EngineSett
     );
     let serving = tokio::spawn(serving);
     let token = app.workspace().admin_token().reveal().to_owned();
-    let Caller { access, workspace } = app.authenticate(&token).unwrap();
+    let Caller { access, workspace, .. } = app.authenticate(&token).unwrap();
     let seconds = Duration::from_secs(number("BENCH_SECONDS", 3) as u64);
     for (endpoint, parameters) in ENDPOINTS {
         let given = parameters.iter().map(|(name, value)| ((*name).to_owned(), serde_json::json!(value)));

@@ -3,12 +3,14 @@
 //! In: a [`Request`], the project, the namespace, an [`Access`]. Out: a [`CompiledQuery`], which cannot be
 //! made in any other way. Running it is not known here.
 
+mod audit;
 mod compose;
 mod names;
 
 #[cfg(test)]
 mod tests;
 
+pub use audit::{Audit, EndpointAudit, Read, audit};
 pub use names::Names;
 
 use crate::{

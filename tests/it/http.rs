@@ -220,6 +220,7 @@ const CLOSED: &[(&str, &str)] = &[
     ("PUT", "/v0/tokens/x"),
     ("DELETE", "/v0/tokens/x"),
     ("POST", "/v0/tokens/x/refresh"),
+    ("GET", "/v0/tokens/x/audit"),
     ("GET", "/v0/workspace"),
     ("GET", "/v1/workspace"),
 ];

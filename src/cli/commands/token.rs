@@ -56,6 +56,15 @@ enum TokenCommand {
         #[command(flatten)]
         target: TargetArgs,
     },
+    /// Say what a token sees: the data sources behind each of its endpoints, their filters, and the gaps
+    Audit {
+        name: String,
+        /// Print the server's answer as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        target: TargetArgs,
+    },
     /// Remove a token; whoever holds it is nobody from then on
     Rm {
         name: String,
@@ -74,6 +83,20 @@ pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow:
             let token = wait(client.post_form("/v0/tokens/", &form))?;
             printer.note(format!("made token {name}: {}", scopes_of(&token)));
             printer.line(value_of(&token)?)?;
+            // The token is made; an audit that fails is no reason to say that it was not.
+            if let Ok(audit) = wait(client.get(&format!("/v0/tokens/{}/audit", escape(&name)))) {
+                warn(&audit, printer);
+            }
+        }
+        TokenCommand::Audit { name, json, target } => {
+            let client = Client::new(&settings.target(&target)?)?;
+            let audit = wait(client.get(&format!("/v0/tokens/{}/audit", escape(&name))))?;
+            if json {
+                printer.line(&serde_json::to_string_pretty(&audit)?)?;
+                return Ok(());
+            }
+            printer.table(&["by", "reads", "rows"], &seen(&audit))?;
+            warn(&audit, printer);
         }
         TokenCommand::Ls { target } => {
             let client = Client::new(&settings.target(&target)?)?;
@@ -100,6 +123,36 @@ fn value_of(token: &Value) -> anyhow::Result<&str> {
     token["token"].as_str().ok_or_else(|| user("the server does not show this token's value to yours"))
 }
 
+/// Where rows of a filtered source reach the token all the same.
+fn warn(audit: &Value, printer: &Printer) {
+    for warning in audit["warnings"].as_array().into_iter().flatten() {
+        printer.note(format!("warning: {}", text(warning)));
+    }
+}
+
+/// One row for each data source that each endpoint, or SQL, reads.
+fn seen(audit: &Value) -> Vec<Vec<String>> {
+    let items = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let list = |value: &Value| items(value).iter().map(text).collect::<Vec<_>>();
+    let row = |by: &str, read: &Value| {
+        let filters = list(&read["filters"]);
+        let from = list(&read["unfiltered_from"]);
+        let rows = match (filters.as_slice(), from.as_slice()) {
+            ([], []) => "all".to_owned(),
+            ([], from) => format!("all, also what came from {}", from.join(", ")),
+            (filters, _) => filters.join(" AND "),
+        };
+        vec![by.to_owned(), text(&read["datasource"]), rows]
+    };
+    let endpoints = items(&audit["endpoints"]);
+    let of_endpoint = |it: &Value| -> Vec<Vec<String>> {
+        items(&it["reads"]).iter().map(|read| row(&text(&it["name"]), read)).collect()
+    };
+    let mut res: Vec<_> = endpoints.iter().flat_map(of_endpoint).collect();
+    res.extend(items(&audit["datasources"]).iter().map(|read| row("SQL", read)));
+    res
+}
+
 /// The scopes as one writes them: `PIPES:READ:x, DATASOURCES:READ:y:filter`.
 fn scopes_of(token: &Value) -> String {
     let scopes = token["scopes"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -117,6 +170,19 @@ fn text(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_audit_is_a_table() {
+        let audit = serde_json::json!({
+            "endpoints": [{"name": "p", "reads": [
+                {"datasource": "x", "filters": ["a = 1", "b = 2"], "unfiltered_from": []},
+                {"datasource": "mv", "filters": [], "unfiltered_from": ["x"]},
+            ]}],
+            "datasources": [{"datasource": "y", "filters": [], "unfiltered_from": []}],
+        });
+        let rows = [["p", "x", "a = 1 AND b = 2"], ["p", "mv", "all, also what came from x"], ["SQL", "y", "all"]];
+        assert_eq!(seen(&audit), rows.map(|it| it.map(str::to_owned).to_vec()));
+    }
 
     #[test]
     fn scopes_as_one_writes_them() {

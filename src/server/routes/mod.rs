@@ -46,6 +46,7 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/sql", get(sql::ask).post(sql::ask))
         .route("/v0/tokens", get(tokens::list).post(tokens::create))
         .route("/v0/tokens/{name}", get(tokens::show).put(tokens::change).delete(tokens::remove))
+        .route("/v0/tokens/{name}/audit", get(tokens::audit))
         .route("/v0/tokens/{name}/refresh", post(tokens::refresh))
         .route("/v0/workspace", get(workspace::show))
         .route("/v1/workspace", get(workspace::show))

@@ -5,7 +5,8 @@
 use super::scopes::{self, ScopeWire};
 use crate::{
     app::{AppError, NewToken},
-    auth::{Scope, jwt::ScopeClaim},
+    auth::{Access, Scope, jwt::ScopeClaim},
+    query::{self, Audit},
     server::{
         error::{ApiError, Fault},
         extract::{Name, Who},
@@ -143,6 +144,13 @@ pub(super) async fn refresh(who: Who, Name(name): Name) -> Result<Json<TokenInfo
     let token = find(&who, &name)?;
     let refreshed = who.workspace.refresh_token(&token.token.id).await?;
     Ok(Json(TokenInfo::of(&refreshed)))
+}
+
+/// What the token can see in the project as it is now.
+pub(super) async fn audit(who: Who, Name(name): Name) -> Result<Json<Audit>, ApiError> {
+    manages_tokens(&who)?;
+    let token = find(&who, &name)?;
+    Ok(Json(query::audit(&who.workspace.project(), &Access::of(&token.token))))
 }
 
 pub(super) async fn remove(who: Who, Name(name): Name) -> Result<Json<Value>, ApiError> {
