@@ -31,6 +31,7 @@ bench: setup ## measures against the raw engine; writes target/bench.json
 
 ROUNDS ?= 10
 torture: setup ## the tests that stop, kill and restart things, ROUNDS=10 times over
+	BIRDHOUSE_TORTURE=1 $(CARGO) test --quiet --test it once
 	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(CARGO) test --quiet --test it kafka || exit 1; done
 
 setup: setup-packages ## installs what building and testing need, and only what is missing

@@ -167,7 +167,7 @@ impl Workspace {
             engine: self.shared.engine.clone(),
             offsets: Arc::new(StoredOffsets { store, workspace: self.record.id.clone() }),
             sink: self.shared.sink.clone(),
-            tuning: kafka::Tuning::default(),
+            tuning: self.shared.settings.kafka.clone(),
         }
     }
 }
@@ -241,6 +241,7 @@ impl Offsets for StoredOffsets {
             partition: it.partition,
             next_offset: it.next_offset,
             epoch: it.ingest_epoch,
+            intent: it.intent,
         };
         Ok(positions.into_iter().map(position).collect())
     }
@@ -252,7 +253,7 @@ impl Offsets for StoredOffsets {
             partition: it.partition,
             next_offset: it.next_offset,
             ingest_epoch: it.epoch,
-            intent: None,
+            intent: it.intent.clone(),
         };
         let positions: Vec<_> = positions.iter().map(position).collect();
         self.store.save_kafka_positions(&self.workspace, &positions).map_err(|it| it.to_string())

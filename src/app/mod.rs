@@ -37,7 +37,7 @@ use crate::{
     engine::{Engine, EngineError, EngineSettings},
     ingest::{
         files::LoadError,
-        kafka::{BadSettings, StartError},
+        kafka::{self, BadSettings, StartError},
     },
     observe::{Level, Observation, Sink},
     query::QueryError,
@@ -58,6 +58,8 @@ pub struct Settings {
     pub admin_token: Option<Secret>,
     /// How long consumers wait for the end of a push that said it would have fixtures.
     pub hold_at_most: Duration,
+    /// How Kafka's messages become batches.
+    pub kafka: kafka::Tuning,
     /// What the files of projects may refer to outside of them.
     pub context: Context,
 }

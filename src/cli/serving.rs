@@ -13,6 +13,7 @@ use crate::{
     app::{self, App},
     datafile,
     engine::{self, EngineSettings, library},
+    ingest::failpoint,
     observe::{Observation, Sink},
     server,
     store::Secret,
@@ -58,6 +59,9 @@ impl Serving {
         settings: &Settings,
         context: datafile::Context,
     ) -> anyhow::Result<Serving> {
+        if let Some(places) = &server.failpoint {
+            failpoint::arm(places).map_err(|error| user(format!("BIRDHOUSE_FAILPOINT: {error}")))?;
+        }
         let listeners = listen(server.port)?;
         // The engine wants this done while there is one thread.
         engine::prepare_process();
@@ -70,6 +74,7 @@ impl Serving {
             engine: engine_settings(server, settings)?,
             admin_token: server.admin_token.as_deref().map(Secret::new),
             hold_at_most: HOLD_AT_MOST,
+            kafka: server.kafka.clone(),
             context,
         };
         let app = runtime.block_on(App::open(app_settings, sink.clone()))?;

@@ -8,11 +8,13 @@ use super::{
     fault::user,
     tinyb::{Host, Tinyb},
 };
+use crate::ingest::kafka::Tuning;
 use anyhow::Context;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
 pub(super) const DEFAULT_PORT: u16 = 7181;
@@ -74,6 +76,9 @@ pub(super) struct ServerSettings {
     pub(super) threads: Option<usize>,
     pub(super) query_seconds: Option<u64>,
     pub(super) require_sandbox: bool,
+    pub(super) kafka: Tuning,
+    /// Where a test has the server die.
+    pub(super) failpoint: Option<String>,
     /// The value that the admin's token shall have.
     pub(super) admin_token: Option<String>,
 }
@@ -208,8 +213,26 @@ impl Settings {
             query_seconds,
             require_sandbox: args.require_sandbox
                 || environment.parse("BIRDHOUSE_REQUIRE_SANDBOX", "true or false")?.unwrap_or(false),
+            kafka: self.kafka()?,
+            failpoint: environment.get("BIRDHOUSE_FAILPOINT").map(str::to_owned),
             admin_token: environment.get("BIRDHOUSE_ADMIN_TOKEN").map(str::to_owned),
         })
+    }
+
+    /// How many messages make a batch, and how long the first of them waits for the others.
+    fn kafka(&self) -> anyhow::Result<Tuning> {
+        let mut tuning = Tuning::default();
+        if let Some(rows) = self.environment.parse("BIRDHOUSE_KAFKA_BATCH_ROWS", "a number of rows")? {
+            tuning.batch_rows = rows;
+        }
+        if let Some(seconds) = self.environment.parse::<f64>("BIRDHOUSE_KAFKA_BATCH_SECONDS", "a number of seconds")? {
+            tuning.batch_age = Duration::try_from_secs_f64(seconds)
+                .map_err(|_| user(format!("BIRDHOUSE_KAFKA_BATCH_SECONDS is not a number of seconds: `{seconds}`")))?;
+        }
+        if tuning.batch_rows == 0 {
+            return Err(user("BIRDHOUSE_KAFKA_BATCH_ROWS is at least 1"));
+        }
+        Ok(tuning)
     }
 
     pub(super) fn data_dir(&self, flag: Option<&Path>) -> PathBuf {

@@ -6,7 +6,7 @@
 use super::{
     Target,
     decode::{Decoded, Rejected, Schema},
-    quarantine,
+    failpoint, quarantine,
 };
 use crate::{
     engine::{Deduplication, Engine, EngineError, EngineErrorKind},
@@ -16,7 +16,7 @@ use crate::{
     sql::statement,
 };
 use std::{
-    ops::Range,
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -38,13 +38,62 @@ pub struct Writer {
 /// Rows that can be decoded again in part, when the engine does not take the whole.
 pub trait Rows: Send + Sync {
     fn len(&self) -> usize;
-    fn decode(&self, range: Range<usize>) -> Decoded;
+    /// These rows alone, by their places.
+    fn decode(&self, rows: &[u32]) -> Decoded;
     /// A row as a refused one, for a reason that the engine gave.
     fn refuse(&self, index: usize, message: &str) -> Rejected;
     /// The same for the same rows, and for no others.
-    fn token(&self, range: Range<usize>) -> String;
+    fn token(&self) -> String;
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// What a flush must remember over a crash, so that it is repeated exactly.
+pub trait Ledger: Send {
+    /// When the flush was first tried, in seconds since 1970.
+    fn started(&self) -> u32;
+    fn cuts(&self) -> &Cuts;
+    /// Adds a cut and returns when it would survive a crash.
+    fn cut(&mut self, unit: &str, message: &str) -> impl Future<Output = Result<(), Aborted>> + Send;
+}
+
+/// Units of a flush that the engine did not take as a whole, with what it said. Once a unit was cut it must
+/// not be tried whole again: parts of it are in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Cuts(BTreeMap<String, String>);
+
+/// A ledger that lasts as long as the process.
+#[derive(Debug, Clone)]
+pub struct Fleeting {
+    pub started: u32,
+    pub cuts: Cuts,
+}
+
+impl Cuts {
+    pub fn insert(&mut self, unit: &str, message: &str) {
+        self.0.insert(unit.to_owned(), message.to_owned());
+    }
+}
+
+impl Default for Fleeting {
+    fn default() -> Fleeting {
+        Fleeting { started: now(), cuts: Cuts::default() }
+    }
+}
+
+impl Ledger for Fleeting {
+    fn started(&self) -> u32 {
+        self.started
+    }
+
+    fn cuts(&self) -> &Cuts {
+        &self.cuts
+    }
+
+    async fn cut(&mut self, unit: &str, message: &str) -> Result<(), Aborted> {
+        self.cuts.insert(unit, message);
+        Ok(())
     }
 }
 
@@ -96,67 +145,95 @@ impl Writer {
 
     /// Inserts once; every insert counts, identical or not. The caller observes.
     pub async fn append(&self, decoded: &Decoded, import_id: Option<&str>) -> Result<Written, EngineError> {
-        self.write(decoded, None, import_id, now()).await
+        for block in &decoded.blocks {
+            self.insert(&self.target.table, block.clone(), None).await?;
+        }
+        if !decoded.rejected.is_empty() {
+            let block = quarantine::block(&self.schema, &decoded.rejected, import_id, now());
+            self.insert(&self.target.quarantine, block, None).await?;
+        }
+        Ok(Written { rows: decoded.rows as u64, quarantined: decoded.rejected.len() as u64 })
     }
 
-    /// Inserts exactly these rows, however often it takes. `decoded` is what all of them became.
-    pub async fn flush(&self, rows: &dyn Rows, decoded: Decoded, stop: &CancellationToken) -> Result<Written, Aborted> {
-        let started = Instant::now();
-        let now = now();
+    /// Inserts exactly these rows, however often it takes. `decoded` is what all of them became. A flush that
+    /// a crash cut short is repeated by calling this again with the same rows and what the ledger kept.
+    pub async fn flush(
+        &self,
+        rows: &dyn Rows,
+        decoded: Decoded,
+        ledger: &mut impl Ledger,
+        source: &'static str,
+        stop: &CancellationToken,
+    ) -> Result<Written, Aborted> {
+        let began = Instant::now();
+        let token = rows.token();
         let mut total = Written::default();
-        let mut todo = vec![(0..rows.len(), decoded)];
-        while let Some((range, decoded)) = todo.pop() {
-            let token = rows.token(range.clone());
-            let error = match self.persist(&decoded, &token, now, stop).await {
-                Ok(written) => {
-                    total.rows += written.rows;
-                    total.quarantined += written.quarantined;
-                    continue;
+        let mut rejected = decoded.rejected;
+        let mut todo: Vec<_> = decoded.blocks.into_iter().zip(decoded.origins).enumerate().map(Unit::whole).collect();
+        todo.reverse();
+        while let Some(unit) = todo.pop() {
+            let message = match ledger.cuts().0.get(&unit.name) {
+                Some(message) => message.clone(),
+                None => {
+                    let token = format!("{token}:{}", unit.name);
+                    match self.persist(&self.target.table, &unit.block(rows), &token, true, stop).await {
+                        Ok(()) => {
+                            total.rows += unit.rows.len() as u64;
+                            continue;
+                        }
+                        Err(Failure::Stopped) => return Err(Aborted),
+                        Err(Failure::Data(error)) => {
+                            ledger.cut(&unit.name, &error.message).await?;
+                            error.message
+                        }
+                    }
                 }
-                Err(Failure::Stopped) => return Err(Aborted),
-                Err(Failure::Data(error)) => error,
             };
-            if range.len() > 1 {
-                let middle = range.start + range.len() / 2;
-                for half in [middle..range.end, range.start..middle] {
-                    let decoded = rows.decode(half.clone());
-                    todo.push((half, decoded));
-                }
-            } else {
-                let rejected = vec![rows.refuse(range.start, &error.message)];
-                todo.push((range, Decoded { rejected, ..Decoded::default() }));
+            match unit.halves() {
+                Some([first, second]) => todo.extend([second, first]),
+                None => rejected.extend(unit.rows.iter().map(|it| rows.refuse(*it as usize, &message))),
             }
+        }
+        failpoint::reach("after-insert");
+        if !rejected.is_empty() {
+            let block = quarantine::block(&self.schema, &rejected, None, ledger.started());
+            let persisted = self.persist(&self.target.quarantine, &block, &format!("{token}:q"), false, stop).await;
+            persisted.map_err(|_| Aborted)?;
+            total.quarantined = rejected.len() as u64;
+            failpoint::reach("after-quarantine");
         }
         self.sink.observe(Observation::Inserted {
             datasource: self.target.datasource.name.to_string(),
             rows: total.rows,
             quarantined: total.quarantined,
-            elapsed: started.elapsed(),
-            source: "kafka",
+            elapsed: began.elapsed(),
+            source,
         });
         Ok(total)
     }
 
-    /// Tries until it succeeds, the server stops, or the engine says that a row is at fault.
+    /// Tries until it succeeds, the server stops, or, where rows may be at fault, the engine says that one is.
     async fn persist(
         &self,
-        decoded: &Decoded,
+        table: &Physical,
+        block: &Block,
         token: &str,
-        now: u32,
+        may_be_cut: bool,
         stop: &CancellationToken,
-    ) -> Result<Written, Failure> {
+    ) -> Result<(), Failure> {
         loop {
-            let error = match self.write(decoded, Some(token), None, now).await {
-                Ok(written) => {
+            failpoint::reach_soon("mid-insert");
+            let error = match self.insert(table, block.clone(), Some(token.to_owned())).await {
+                Ok(()) => {
                     self.trouble.attempts.store(0, Ordering::Relaxed);
-                    return Ok(written);
+                    return Ok(());
                 }
                 Err(error) => EngineError { message: self.public(&error.message), ..error },
             };
             if error.kind == EngineErrorKind::Closed {
                 return Err(Failure::Stopped);
             }
-            if decoded.rows > 0 && is_data_error(&error) {
+            if may_be_cut && is_data_error(&error) {
                 return Err(Failure::Data(error));
             }
             let attempts = self.trouble.attempts.fetch_add(1, Ordering::Relaxed);
@@ -180,28 +257,37 @@ impl Writer {
         message.replace(&format!("`{database}`."), "").replace(&format!("{database}."), "")
     }
 
-    async fn write(
-        &self,
-        decoded: &Decoded,
-        token: Option<&str>,
-        import_id: Option<&str>,
-        now: u32,
-    ) -> Result<Written, EngineError> {
-        for (index, block) in decoded.blocks.iter().enumerate() {
-            let token = token.map(|it| if index == 0 { it.to_owned() } else { format!("{it}:b{index}") });
-            self.insert(&self.target.table, block.clone(), token).await?;
-        }
-        if !decoded.rejected.is_empty() {
-            let block = quarantine::block(&self.schema, &decoded.rejected, import_id, now);
-            self.insert(&self.target.quarantine, block, token.map(|it| format!("{it}:q"))).await?;
-        }
-        Ok(Written { rows: decoded.rows as u64, quarantined: decoded.rejected.len() as u64 })
-    }
-
     async fn insert(&self, table: &Physical, block: Block, token: Option<String>) -> Result<(), EngineError> {
         let head = statement::insert_native(table, block.columns.iter().map(|(name, _)| name));
+        let token = token.filter(|_| !failpoint::is_armed(failpoint::NO_DEDUPLICATION));
         let deduplication = token.map_or(Deduplication::Off, Deduplication::Token);
         self.engine.insert(&head, block, deduplication).await.map(|_| ())
+    }
+}
+
+/// Rows of a flush that are inserted together: a block, or a part of one that the engine did not take.
+struct Unit {
+    name: String,
+    /// Their places in the flush.
+    rows: Vec<u32>,
+    block: Option<Block>,
+}
+
+impl Unit {
+    fn whole((index, (block, rows)): (usize, (Block, Vec<u32>))) -> Unit {
+        Unit { name: format!("b{index}"), rows, block: Some(block) }
+    }
+
+    fn block(&self, rows: &dyn Rows) -> Block {
+        // Rows of one block are alike, so a part of them is one block too.
+        self.block.clone().or_else(|| rows.decode(&self.rows).blocks.into_iter().next()).unwrap_or_default()
+    }
+
+    fn halves(&self) -> Option<[Unit; 2]> {
+        let (first, second) = self.rows.split_at(self.rows.len() / 2);
+        let half =
+            |rows: &[u32], name| Unit { name: format!("{}.{name}", self.name), rows: rows.to_vec(), block: None };
+        (!first.is_empty()).then(|| [half(first, 0), half(second, 1)])
     }
 }
 
@@ -223,7 +309,8 @@ fn pause(attempts: u32, retryable: bool) -> Duration {
     (FIRST_PAUSE * 2u32.pow(attempts.min(10))).min(LONGEST_PAUSE)
 }
 
-fn now() -> u32 {
+/// Seconds since 1970.
+pub(super) fn now() -> u32 {
     u32::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default()
 }
 

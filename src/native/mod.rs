@@ -8,6 +8,7 @@ mod buffer;
 pub use buffer::Buffer;
 
 use crate::{name::ColumnName, sql::ColumnType};
+use bytes::Bytes;
 
 /// Rows as columns, encoded for the engine.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +16,7 @@ pub struct Block {
     pub columns: Vec<(ColumnName, ColumnType)>,
     pub rows: usize,
     /// The block in Native format.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
 }
 
 impl Block {
@@ -36,7 +37,7 @@ impl Block {
             buffer.write(&mut bytes);
             types.push((name.clone(), wire));
         }
-        Block { columns: types, rows, bytes }
+        Block { columns: types, rows, bytes: bytes.into() }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
     datafile::{Datafile, EngineLines, Text},
     diagnostic::{Diagnostic, Mapped, Span, nearest},
     name::{ColumnName, ResourceName},
+    native,
     sql::{ColumnType, UserSql, scan::ScanError},
 };
 use std::collections::BTreeMap;
@@ -138,6 +139,12 @@ fn columns(reporter: &mut Reporter<'_>, is_kafka: bool) -> Vec<Column> {
                 continue;
             }
         };
+        if line.jsonpath.is_some() && line.materialized.is_none() && !native::supports(&column_type) {
+            let message = format!("rows cannot bring values of the type {column_type}, which `{name}` has");
+            let diagnostic = Diagnostic::error("column_type_not_sent", message)
+                .hint("give the column a simple type, or fill it with a MATERIALIZED expression or a view");
+            reporter.report(line.name.span, diagnostic);
+        }
         let jsonpath = line.jsonpath.as_ref().and_then(|path| match JsonPath::parse(path.as_str()) {
             Ok(path) => Some(path),
             Err((at, message)) => {

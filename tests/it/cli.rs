@@ -16,13 +16,13 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder of its own, in which commands run with an environment of their own.
-struct Folder {
+pub(crate) struct Folder {
     temp: tempfile::TempDir,
 }
 
 /// A `birdhouse serve` or `dev` that runs.
-struct Server {
-    child: Child,
+pub(crate) struct Server {
+    pub(crate) child: Child,
     port: u16,
     /// Both streams, line by line.
     lines: Receiver<String>,
@@ -31,15 +31,15 @@ struct Server {
 }
 
 impl Folder {
-    fn new() -> Folder {
+    pub(crate) fn new() -> Folder {
         Folder { temp: tempfile::tempdir().unwrap() }
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.temp.path()
     }
 
-    fn file(&self, path: &str, text: &str) -> PathBuf {
+    pub(crate) fn file(&self, path: &str, text: &str) -> PathBuf {
         let path = self.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text).unwrap();
@@ -58,7 +58,7 @@ impl Folder {
         folder
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_birdhouse"));
         command
             .args(arguments)
@@ -75,7 +75,7 @@ impl Folder {
     }
 
     /// Runs a command that must succeed; its standard output.
-    fn ok(&self, arguments: &[&str]) -> String {
+    pub(crate) fn ok(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(output.status.success(), "{arguments:?}: {}\n{}", output.status, words(&output));
         String::from_utf8(output.stdout).unwrap()
@@ -107,7 +107,7 @@ fn words(output: &Output) -> String {
 }
 
 impl Server {
-    fn start(mut command: Command) -> Server {
+    pub(crate) fn start(mut command: Command) -> Server {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = mpsc::channel();
         let streams: [Box<dyn Read + Send>; 2] =
@@ -129,12 +129,12 @@ impl Server {
         server
     }
 
-    fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         format!("http://localhost:{}", self.port)
     }
 
     /// Reads lines until one holds `text`.
-    fn wait_for(&mut self, text: &str) -> String {
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -151,7 +151,7 @@ impl Server {
     }
 
     /// What an endpoint answers: status and text.
-    fn get(&self, path: &str, token: &str) -> (u16, String) {
+    pub(crate) fn get(&self, path: &str, token: &str) -> (u16, String) {
         let url = format!("{}{path}", self.host());
         let work = async {
             let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -162,7 +162,7 @@ impl Server {
     }
 
     /// Stops it as a service manager does, and gives its exit code.
-    fn stop(mut self) -> Option<i32> {
+    pub(crate) fn stop(mut self) -> Option<i32> {
         self.signal();
         let deadline = Instant::now() + PATIENCE;
         loop {

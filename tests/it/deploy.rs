@@ -93,6 +93,7 @@ async fn settings(directory: &Path) -> Settings {
         engine: engine().await.settings().clone(),
         admin_token: None,
         hold_at_most: Duration::from_secs(60),
+        kafka: birdhouse::ingest::kafka::Tuning::default(),
         context: Context::default(),
     }
 }

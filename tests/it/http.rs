@@ -74,6 +74,7 @@ impl Site {
             data_directory: directory.path().join("data"),
             engine: engine.settings().clone(),
             admin_token: Some(Secret::new(ADMIN)),
+            kafka: birdhouse::ingest::kafka::Tuning::default(),
             hold_at_most: Duration::from_secs(60),
             context: Context::default(),
         };

@@ -7,7 +7,7 @@ use birdhouse::{
     engine::Engine,
     ingest::{
         Target,
-        batch::{Rows, Writer, Written},
+        batch::{Fleeting, Rows, Writer, Written},
         decode::{Decoded, Decoder, Problem, Rejected, Schema},
         files::{self, FileFormat, LoadReport, Origin},
     },
@@ -20,7 +20,7 @@ use birdhouse::{
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
-use std::{fmt::Write as _, io::Cursor, ops::Range, sync::Arc};
+use std::{fmt::Write as _, io::Cursor, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 /// A data source from lines of `name Type [$.path] [:= default]`. With a topic it is fed from Kafka.
@@ -215,15 +215,21 @@ struct Lines {
     token: String,
 }
 
+impl Lines {
+    fn all(&self) -> Decoded {
+        self.decode(&(0..self.lines.len() as u32).collect::<Vec<_>>())
+    }
+}
+
 impl Rows for Lines {
     fn len(&self) -> usize {
         self.lines.len()
     }
 
-    fn decode(&self, range: Range<usize>) -> Decoded {
+    fn decode(&self, rows: &[u32]) -> Decoded {
         let mut decoder = Decoder::new(self.schema.clone());
-        for line in &self.lines[range] {
-            decoder.json(line.as_bytes(), String::new);
+        for row in rows {
+            decoder.json(self.lines[*row as usize].as_bytes(), String::new);
         }
         decoder.finish()
     }
@@ -233,8 +239,8 @@ impl Rows for Lines {
         Rejected { raw: self.lines[index].clone().into_bytes(), errors, ..Rejected::default() }
     }
 
-    fn token(&self, range: Range<usize>) -> String {
-        format!("{}:{}-{}", self.token, range.start, range.end)
+    fn token(&self) -> String {
+        self.token.clone()
     }
 }
 
@@ -252,7 +258,7 @@ async fn a_row_that_the_engine_refuses_is_found_and_the_rest_is_in_once() {
     // The same flush again is no second one.
     for _ in 0..2 {
         let stop = CancellationToken::new();
-        let written = writer.flush(&lines, lines.decode(0..1000), &stop).await.unwrap();
+        let written = writer.flush(&lines, lines.all(), &mut Fleeting::default(), "test", &stop).await.unwrap();
         assert_eq!(written, Written { rows: 998, quarantined: 2 });
     }
     let rows = select(engine, "count() AS c, uniqExact(n) AS u", &target.table, "").await;
@@ -262,6 +268,35 @@ async fn a_row_that_the_engine_refuses_is_found_and_the_rest_is_in_once() {
     let reason = kept[1]["c__error"][0].as_str().unwrap();
     assert!(reason.contains("Constraint `c` for table poison ("), "{reason}");
     assert!(!reason.contains(namespace.database()), "{reason}");
+}
+
+#[tokio::test]
+async fn a_cut_that_was_written_down_is_made_again_though_the_engine_would_take_the_whole_now() {
+    let (engine, namespace) = database().await;
+    // Rows that leave `d` to the engine are a block of their own, so there are two.
+    let target = create(engine, &namespace, datasource("cut", &["n Int32 $.n", "d Int32 $.d := n + 1"], None)).await;
+    let constrain = |words: &'static str| {
+        let mut sql = Sql::new("ALTER TABLE ");
+        sql.table(&target.table).push(words);
+        sql
+    };
+    engine.command(&constrain(" ADD CONSTRAINT c CHECK n != 61")).await.unwrap();
+    let schema = Arc::new(Schema::compile(&target.datasource).unwrap());
+    let writer = Writer::new(engine, &target, &schema, &Sink::default());
+    let line = |n: i32| if n % 2 == 0 { format!("{{\"n\":{n}}}") } else { format!("{{\"n\":{n},\"d\":0}}") };
+    let lines = Lines { schema, lines: (0..100).map(line).collect(), token: "t".to_owned() };
+    let (stop, mut ledger) = (CancellationToken::new(), Fleeting::default());
+    let written = writer.flush(&lines, lines.all(), &mut ledger, "test", &stop).await.unwrap();
+    assert_eq!(written, Written { rows: 99, quarantined: 1 });
+    // A crash before the offset moved, and meanwhile the constraint is gone.
+    engine.command(&constrain(" DROP CONSTRAINT c")).await.unwrap();
+    for _ in 0..2 {
+        let written = writer.flush(&lines, lines.all(), &mut ledger, "test", &stop).await.unwrap();
+        assert_eq!(written, Written { rows: 99, quarantined: 1 });
+    }
+    let rows = select(engine, "count() AS c, uniqExact(n) AS u, countIf(d = n + 1) AS d", &target.table, "").await;
+    assert_eq!(rows, [serde_json::json!({"c": 99, "u": 99, "d": 50})]);
+    assert_eq!(select(engine, "count() AS c", &target.quarantine, "").await, [serde_json::json!({"c": 1})]);
 }
 
 #[tokio::test]
@@ -278,7 +313,8 @@ async fn a_flush_waits_for_a_table_that_is_not_there() {
     let writer = Writer::new(engine, &target, &schema, &Sink::default());
     let lines = Lines { schema, lines: vec!["{\"n\":1}".to_owned(), "{".to_owned()], token: "t".to_owned() };
     let stop = CancellationToken::new();
-    let flush = writer.flush(&lines, lines.decode(0..2), &stop);
+    let mut ledger = Fleeting::default();
+    let flush = writer.flush(&lines, lines.all(), &mut ledger, "test", &stop);
     let make = async {
         while writer.trouble().0 == 0 {
             tokio::task::yield_now().await;

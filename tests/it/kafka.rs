@@ -86,6 +86,11 @@ impl Broker {
         }
     }
 
+    pub(crate) async fn restart(&mut self) {
+        self.down();
+        self.up().await;
+    }
+
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
@@ -389,7 +394,7 @@ async fn a_topic_made_anew_is_read_from_its_begin() {
     consumer.stop().await;
     assert_eq!(feed.table().await, once(150));
     assert_eq!(feed.heard("it was made anew"), 1);
-    assert_eq!(feed.offsets.0.lock().unwrap()[&0], Position { partition: 0, next_offset: 50, epoch: 1 });
+    assert_eq!(feed.offsets.0.lock().unwrap()[&0], Position { partition: 0, next_offset: 50, epoch: 1, intent: None });
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ mod engine;
 mod http;
 mod ingest;
 mod kafka;
+mod once;
 mod plan;
 mod rls;
 mod sql;

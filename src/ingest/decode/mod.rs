@@ -19,6 +19,9 @@ use schema::{Field, Origin};
 use std::sync::Arc;
 use take::{Taken, Taking};
 
+/// Rises when the same bytes may become other rows than before.
+pub const DECODER_VERSION: u32 = 1;
+
 /// A JSON row that is larger is refused, as Kafka messages are.
 pub const MAX_ROW: usize = 10 << 20;
 
@@ -46,6 +49,8 @@ pub struct Problem {
 #[derive(Debug, Default)]
 pub struct Decoded {
     pub blocks: Vec<Block>,
+    /// By block: where its rows stood among those that were taken, good or not.
+    pub origins: Vec<Vec<u32>>,
     pub rows: usize,
     pub rejected: Vec<Rejected>,
 }
@@ -82,6 +87,8 @@ pub struct Decoder {
     current: usize,
     row: Row,
     rejected: Vec<Rejected>,
+    /// Rows that were taken, good or not.
+    taken: u32,
 }
 
 /// Rows that leave the same columns to the engine.
@@ -90,7 +97,7 @@ struct Group {
     /// By column: left to the engine's default.
     absent: Vec<bool>,
     buffers: Vec<Buffer>,
-    rows: usize,
+    origins: Vec<u32>,
 }
 
 /// What is known of the row at hand.
@@ -136,7 +143,7 @@ impl Decoder {
             hints: vec![0; schema.nodes],
             counts: vec![Vec::new(); schema.columns.len()],
         };
-        Decoder { schema, groups: Vec::new(), current: 0, row, rejected: Vec::new() }
+        Decoder { schema, groups: Vec::new(), current: 0, row, rejected: Vec::new(), taken: 0 }
     }
 
     /// A row of JSON. `source` is asked only if it is refused.
@@ -159,12 +166,13 @@ impl Decoder {
     pub fn reject(&mut self, raw: &[u8], message: String, source: String) {
         let errors = vec![Problem { column: String::new(), message }];
         let values = vec![None; self.schema.columns.len()];
+        self.taken += 1;
         self.rejected.push(Rejected { raw: raw.to_vec(), values, errors, source });
     }
 
     /// Good rows so far.
     pub fn rows(&self) -> usize {
-        self.groups.iter().map(|it| it.rows).sum()
+        self.groups.iter().map(|it| it.origins.len()).sum()
     }
 
     pub fn rejected(&self) -> usize {
@@ -182,13 +190,15 @@ impl Decoder {
         let rows = self.rows();
         let groups = std::mem::take(&mut self.groups);
         self.current = 0;
-        let blocks = groups.iter().filter(|it| it.rows > 0).map(|group| {
+        self.taken = 0;
+        let blocks = groups.iter().filter(|it| !it.origins.is_empty()).map(|group| {
             let columns = self.schema.columns.iter().zip(&group.buffers).zip(&group.absent);
             let present = columns.filter(|(_, absent)| !**absent);
             Block::encode(present.map(|((field, buffer), _)| (&field.name, &field.column_type, buffer)))
         });
         let blocks = blocks.collect();
-        Decoded { blocks, rows, rejected: std::mem::take(&mut self.rejected) }
+        let origins = groups.into_iter().map(|it| it.origins).filter(|it| !it.is_empty()).collect();
+        Decoded { blocks, origins, rows, rejected: std::mem::take(&mut self.rejected) }
     }
 
     fn take(&mut self, input: Input<'_>, raw: impl FnOnce() -> Vec<u8>, source: impl FnOnce() -> String) {
@@ -196,13 +206,18 @@ impl Decoder {
             // Most rows have all that they can have; others make a group of their own.
             self.groups.push(Group::new(&self.schema, |_, field| field.origin == Origin::Nowhere));
         }
+        let origin = self.taken;
+        self.taken += 1;
         let mut moved = false;
         loop {
             let group = &mut self.groups[self.current];
             self.row.clear();
             let taken = Taking { schema: &self.schema, group, row: &mut self.row }.run(input);
             match taken {
-                Taken::Good => return,
+                Taken::Good => {
+                    group.origins.push(origin);
+                    return;
+                }
                 Taken::Refused => {
                     let values = extract::values(&self.schema, input);
                     let errors = std::mem::take(&mut self.row.problems);
@@ -233,7 +248,7 @@ impl Group {
         Group {
             absent: columns.clone().enumerate().map(|(index, field)| absent(index, field)).collect(),
             buffers: columns.map(|field| Buffer::new(&field.column_type)).collect(),
-            rows: 0,
+            origins: Vec::new(),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     project::{Column, ColumnDefault, Datasource, JsonPath, JsonStep, KafkaMeta},
     sql::ColumnType,
 };
+use sha2::{Digest, Sha256};
 
 /// Compiled once per data source; decoders share it.
 #[derive(Debug, Default)]
@@ -23,6 +24,7 @@ pub struct Schema {
     pub(super) needs_container: bool,
     pub(super) store_raw_value: bool,
     pub(super) store_headers: bool,
+    fingerprint: u64,
     /// Where the fields of a CSV row without a header go, in the order of the datafile.
     pub(super) positions: Vec<Option<usize>>,
 }
@@ -137,7 +139,9 @@ impl Schema {
         let mut nodes = 0;
         root.number(&mut nodes);
         let kafka = datasource.kafka.as_ref();
+        let fingerprint = fingerprint(&columns, kafka.is_some_and(|it| it.store_raw_value));
         Ok(Schema {
+            fingerprint,
             needs_container: !(root.keys.is_empty() && root.indexes.is_empty() && root.each.is_none()),
             columns,
             positions,
@@ -146,6 +150,11 @@ impl Schema {
             store_raw_value: kafka.is_some_and(|it| it.store_raw_value),
             store_headers: kafka.is_some_and(|it| it.store_headers),
         })
+    }
+
+    /// The same for schemas that make the same rows of the same bytes, in this version of the decoder.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
     }
 
     /// Whether a message's headers go into a column.
@@ -158,6 +167,19 @@ impl Schema {
     pub fn columns(&self) -> impl ExactSizeIterator<Item = &ColumnName> {
         self.columns.iter().map(|it| &it.name)
     }
+}
+
+fn fingerprint(columns: &[Field], store_raw_value: bool) -> u64 {
+    let mut hash = Sha256::new();
+    for it in columns {
+        let (name, path) = (it.name.as_str(), &it.path);
+        hash.update(format!("{name}\0{}\0{path}\0{:?}\0{:?}\0", it.column_type, it.origin, it.fallback));
+    }
+    hash.update([u8::from(store_raw_value)]);
+    let hash = hash.finalize();
+    let bytes: [u8; 8] = std::array::from_fn(|index| hash[index]);
+    // SQLite's and JSON's numbers are signed.
+    u64::from_le_bytes(bytes) >> 1
 }
 
 impl Field {

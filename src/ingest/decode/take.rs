@@ -59,7 +59,6 @@ impl Taking<'_> {
             return Taken::Refused;
         }
         self.group.buffers.iter_mut().for_each(Buffer::commit);
-        self.group.rows += 1;
         Taken::Good
     }
 

@@ -5,6 +5,7 @@
 //! and HTTP are not known here.
 
 mod check;
+mod intent;
 mod pending;
 mod reader;
 mod settings;
@@ -18,7 +19,7 @@ use super::{Target, batch::Writer, decode::Schema};
 use crate::{engine::Engine, observe::Sink};
 use pending::Stream;
 use rdkafka::{config::FromClientConfigAndContext, consumer::BaseConsumer};
-use reader::Reader;
+use reader::{Reader, Saved};
 use shared::{Shared, Voice};
 use std::{collections::BTreeMap, fmt, sync::Arc, thread, time::Duration};
 use tokio::sync::mpsc;
@@ -41,6 +42,8 @@ pub struct Position {
     pub next_offset: i64,
     /// Counts how often the topic was made anew: it is part of the insert's token.
     pub epoch: u32,
+    /// What was about to be inserted from `next_offset` on, in this module's own form.
+    pub intent: Option<Vec<u8>>,
 }
 
 /// Durable offsets. `save` returns when they would survive a crash. Both may block.
@@ -133,6 +136,7 @@ pub fn start(context: &Context, source: Source) -> Result<Consumer, StartError> 
     let kafka = datasource.kafka.as_ref().ok_or_else(|| StartError::NotKafka(name.to_owned()))?;
     let schema = Arc::new(Schema::compile(&datasource)?);
     let saved = context.offsets.load(&source.id, &kafka.topic).map_err(StartError::Offsets)?;
+    let saved = saved.into_iter().map(Saved::read).collect::<Result<Vec<_>, _>>().map_err(StartError::Offsets)?;
     let shared = Shared::new(name, &kafka.topic, &context.sink);
     let client = client(&source.connection, name, &kafka.group_id, Voice(shared.clone()))?;
     let (commands, received) = mpsc::channel(WAITING_BATCHES);
@@ -154,7 +158,8 @@ pub fn start(context: &Context, source: Source) -> Result<Consumer, StartError> 
         shared: shared.clone(),
         commands,
         stop: stop.clone(),
-        saved: saved.into_iter().map(|it| (it.partition, it)).collect(),
+        saved: saved.into_iter().map(|it| (it.position.partition, it)).collect(),
+        look_now: false,
         partitions: BTreeMap::new(),
     };
     let reading = thread::Builder::new().name(format!("kafka {name}")).spawn(|| reader.run());

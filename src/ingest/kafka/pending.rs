@@ -2,6 +2,7 @@
 //!
 //! In: messages as they are read. Out: a [`Batch`]: its rows, and the token that names exactly them.
 
+use super::intent::Intent;
 use crate::ingest::{
     batch::Rows,
     decode::{Decoded, Decoder, Message, Rejected, Schema, refuse},
@@ -24,6 +25,8 @@ pub(super) struct Batch {
     pub(super) partition: i32,
     pub(super) epoch: u32,
     pub(super) opened: Instant,
+    /// What it was before a crash: it must become exactly that again.
+    pub(super) again: Option<Intent>,
     bytes: Vec<u8>,
     messages: Vec<Stored>,
 }
@@ -40,7 +43,7 @@ struct Stored {
 impl Batch {
     pub(super) fn new(stream: &Arc<Stream>, partition: i32, epoch: u32) -> Batch {
         let stream = stream.clone();
-        Batch { stream, partition, epoch, opened: Instant::now(), bytes: Vec::new(), messages: Vec::new() }
+        Batch { stream, partition, epoch, opened: Instant::now(), again: None, bytes: Vec::new(), messages: Vec::new() }
     }
 
     /// Gives the bytes taken.
@@ -70,9 +73,34 @@ impl Batch {
         self.bytes.len() + self.messages.len() * size_of::<Stored>()
     }
 
-    /// The offset that follows its last message.
-    pub(super) fn next_offset(&self) -> i64 {
-        self.messages.last().map_or(0, |it| it.offset + 1)
+    /// The offset of its first message, and the one that follows its last.
+    pub(super) fn range(&self) -> (i64, i64) {
+        if let Some(again) = &self.again {
+            return (again.from, again.to);
+        }
+        let first = self.messages.first().map_or(0, |it| it.offset);
+        (first, self.messages.last().map_or(first, |it| it.offset + 1))
+    }
+
+    pub(super) fn schema(&self) -> &Schema {
+        &self.stream.schema
+    }
+
+    pub(super) fn all(&self) -> Vec<u32> {
+        (0..self.messages.len() as u32).collect()
+    }
+
+    /// Tells whether these are the messages that were there before.
+    pub(super) fn digest(&self) -> u32 {
+        let mut crc = flate2::Crc::new();
+        crc.update(&self.bytes);
+        for message in &self.messages {
+            crc.update(&message.offset.to_le_bytes());
+            let length = |it: &Option<Range<usize>>| it.as_ref().map_or(-1, |it| it.len() as i64).to_le_bytes();
+            crc.update(&length(&message.key));
+            crc.update(&length(&message.value));
+        }
+        crc.sum()
     }
 
     fn message(&self, index: usize) -> Message<'_> {
@@ -94,10 +122,10 @@ impl Rows for Batch {
         self.messages.len()
     }
 
-    fn decode(&self, range: Range<usize>) -> Decoded {
+    fn decode(&self, rows: &[u32]) -> Decoded {
         let mut decoder = Decoder::new(self.stream.schema.clone());
-        for index in range {
-            decoder.message(&self.message(index));
+        for index in rows {
+            decoder.message(&self.message(*index as usize));
         }
         decoder.finish()
     }
@@ -106,10 +134,9 @@ impl Rows for Batch {
         refuse(&self.stream.schema, &self.message(index), message)
     }
 
-    fn token(&self, range: Range<usize>) -> String {
+    fn token(&self) -> String {
         let Stream { id, topic, .. } = &*self.stream;
-        let from = self.messages.get(range.start).map_or(0, |it| it.offset);
-        let to = range.end.checked_sub(1).and_then(|it| self.messages.get(it)).map_or(0, |it| it.offset + 1);
+        let (from, to) = self.range();
         format!("k:{id}:{topic}:{}:{from}-{to}:e{}", self.partition, self.epoch)
     }
 }

@@ -6,11 +6,16 @@
 
 use super::{
     Position, State, Tuning,
+    intent::Intent,
     pending::{Batch, Stream},
     shared::{Shared, Voice},
     writer::Command,
 };
-use crate::{ingest::batch::Rows, observe::Level, project::OffsetReset};
+use crate::{
+    ingest::{batch::Rows, failpoint},
+    observe::Level,
+    project::OffsetReset,
+};
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer},
@@ -34,8 +39,17 @@ pub(super) struct Reader {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) stop: CancellationToken,
     /// Our own offsets, of partitions that are not read yet.
-    pub(super) saved: BTreeMap<i32, Position>,
+    pub(super) saved: BTreeMap<i32, Saved>,
+    /// Partitions wait for the end of what a crash cut short.
+    pub(super) look_now: bool,
     pub(super) partitions: BTreeMap<i32, Partition>,
+}
+
+/// A position with its intent in the form that is worked with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Saved {
+    pub(super) position: Position,
+    pub(super) intent: Option<Intent>,
 }
 
 /// A partition that is read.
@@ -44,6 +58,8 @@ pub(super) struct Partition {
     /// The offset that follows the last message that was read.
     next_offset: i64,
     open: Option<Batch>,
+    /// What a crash cut short: the first batch is exactly this.
+    again: Option<Intent>,
 }
 
 /// The writer is gone, or the server stops.
@@ -68,7 +84,7 @@ impl Reader {
         let mut commit = Instant::now() + COMMIT;
         while !self.stop.is_cancelled() {
             let now = Instant::now();
-            if now >= discovery {
+            if now >= discovery || std::mem::take(&mut self.look_now) {
                 match self.discover() {
                     Ok(()) => {
                         discovery = Instant::now() + DISCOVERY;
@@ -118,42 +134,59 @@ impl Reader {
                 code => format!("the topic `{topic}` cannot be read: {code}"),
             }));
         }
-        let fresh: Vec<_> = found.partitions().iter().map(|it| it.id()).collect();
-        let fresh = fresh.into_iter().filter(|it| !self.partitions.contains_key(it));
-        for partition in fresh.collect::<Vec<_>>() {
-            let saved = self.saved.get(&partition).cloned();
-            let position = self.settle(partition, saved)?;
-            self.assign(&position)?;
-            self.saved.remove(&partition);
-        }
-        if self.partitions.is_empty() {
+        let known: Vec<_> = found.partitions().iter().map(|it| it.id()).collect();
+        if known.is_empty() {
             return Err(NotNow(format!("the topic `{topic}` has no partitions")));
         }
+        self.forget_intents_of_others(&known)?;
+        // First what a crash cut short, and nothing else until that is read: later inserts must not make the
+        // tables forget the tokens that it will be repeated with.
+        let unfinished = self.saved.values().any(|it| it.intent.is_some());
+        let unfinished = unfinished || self.partitions.values().any(|it| it.again.is_some());
+        let fresh = known.into_iter().filter(|it| !self.partitions.contains_key(it));
+        for partition in fresh.collect::<Vec<_>>() {
+            let saved = self.saved.get(&partition).cloned();
+            if unfinished && saved.as_ref().is_none_or(|it| it.intent.is_none()) {
+                continue;
+            }
+            let saved = self.settle(partition, saved)?;
+            self.assign(saved)?;
+            self.saved.remove(&partition);
+        }
+        // What was settled without its intent leaves nobody to wait for.
+        self.look_now = unfinished && self.partitions.values().all(|it| it.again.is_none());
         self.shared.well();
         Ok(())
     }
 
     /// Where a partition is to be read on: our own offset, else the group's, else by the data source's
     /// setting; never outside of what the broker has.
-    fn settle(&self, partition: i32, saved: Option<Position>) -> Result<Position, NotNow> {
+    fn settle(&self, partition: i32, saved: Option<Saved>) -> Result<Saved, NotNow> {
         let topic = &self.stream.topic;
         let not_now = |error| NotNow(format!("partition {partition} does not answer: {}", words(&error)));
         let (low, high) = self.client.fetch_watermarks(topic, partition, ANSWER).map_err(not_now)?;
         let known = low..=high;
         let position = match saved {
-            Some(it) if known.contains(&it.next_offset) => return Ok(it),
-            Some(it) if it.next_offset < low => {
-                let message = format!("offsets {} to {low} are no longer on the broker: lost", it.next_offset);
+            Some(it) if it.needs() > high => {
+                let end = it.needs();
+                let mut message =
+                    format!("the topic ends at {high}, before {end}: it was made anew and is read from its begin");
+                if it.intent.is_some() {
+                    let from = it.position.next_offset;
+                    message += &format!("; whether offsets {from} to {end} of the old one are in is not known");
+                }
                 self.shared.say(Level::Error, Some(partition), message);
-                Position { next_offset: low, ..it }
+                Position { partition, next_offset: low, epoch: it.position.epoch + 1, intent: None }
             }
+            Some(it) if it.position.next_offset >= low => return Ok(it),
             Some(it) => {
-                let message = format!(
-                    "the topic ends at {high}, before {}: it was made anew and is read from its begin",
-                    it.next_offset
-                );
+                let message = format!("offsets {} to {low} are no longer on the broker: lost", it.position.next_offset);
                 self.shared.say(Level::Error, Some(partition), message);
-                Position { partition, next_offset: low, epoch: it.epoch + 1 }
+                if it.intent.as_ref().is_some_and(|it| it.to > low) {
+                    // What is left of the range is repeated, as the part of it that it is.
+                    return Ok(Saved { position: Position { next_offset: low, ..it.position }, ..it });
+                }
+                Position { next_offset: low, intent: None, ..it.position }
             }
             None => {
                 let mut asked = TopicPartitionList::new();
@@ -165,23 +198,42 @@ impl Reader {
                     (_, OffsetReset::Earliest) => low,
                     (_, OffsetReset::Latest) => high,
                 };
-                Position { partition, next_offset, epoch: 0 }
+                Position { partition, next_offset, epoch: 0, intent: None }
             }
         };
         // Saved now: a restart before the first message must not decide again, and differently.
         self.send(Command::Save(position.clone())).map_err(|Ended| NotNow("stopping".to_owned()))?;
-        Ok(position)
+        Ok(Saved { position, intent: None })
     }
 
-    fn assign(&mut self, position: &Position) -> Result<(), NotNow> {
-        let Position { partition, next_offset, epoch } = *position;
+    /// Intents of partitions that the topic does not have any more cannot be repeated: that is said, and
+    /// nobody waits for them.
+    fn forget_intents_of_others(&mut self, known: &[i32]) -> Result<(), NotNow> {
+        let gone = self.saved.values_mut().filter(|it| !known.contains(&it.position.partition));
+        let mut forgotten = Vec::new();
+        for it in gone {
+            if let Some(intent) = it.intent.take() {
+                it.position.intent = None;
+                forgotten.push((it.position.clone(), intent));
+            }
+        }
+        for (position, Intent { from, to, .. }) in forgotten {
+            let message = format!("the partition is gone; whether its offsets {from} to {to} are in is not known");
+            self.shared.say(Level::Error, Some(position.partition), message);
+            self.send(Command::Save(position)).map_err(|Ended| NotNow("stopping".to_owned()))?;
+        }
+        Ok(())
+    }
+
+    fn assign(&mut self, saved: Saved) -> Result<(), NotNow> {
+        let Saved { position: Position { partition, next_offset, epoch, .. }, intent } = saved;
         let mut list = TopicPartitionList::new();
         let assigned = list
             .add_partition_offset(&self.stream.topic, partition, Offset::Offset(next_offset))
             .and_then(|()| self.client.incremental_assign(&list));
         assigned.map_err(|error| NotNow(format!("partition {partition} is not assigned: {}", words(&error))))?;
         self.shared.positioned(partition, next_offset);
-        self.partitions.insert(partition, Partition { epoch, next_offset, open: None });
+        self.partitions.insert(partition, Partition { epoch, next_offset, open: None, again: intent });
         Ok(())
     }
 
@@ -197,7 +249,8 @@ impl Reader {
             }
         }
         let age = self.tuning.batch_age;
-        let oldest = self.partitions.values().filter_map(|it| it.open.as_ref()).map(|it| it.opened).min();
+        let oldest = self.partitions.values().filter(|it| it.again.is_none()).filter_map(|it| it.open.as_ref());
+        let oldest = oldest.map(|it| it.opened).min();
         let patience = oldest.map_or(POLL, |it| (it + age).saturating_duration_since(Instant::now()).min(POLL));
         let mut out_of_range = false;
         // The clock is looked at now and then only; a full batch is seen at once.
@@ -207,6 +260,7 @@ impl Reader {
                 Some(Ok(message)) => {
                     if let Some(full) = take(&mut self.partitions, &self.stream, &self.shared, &self.tuning, &message) {
                         drop(message);
+                        self.look_now |= full.again.is_some();
                         self.insert(full)?;
                     }
                 }
@@ -220,9 +274,10 @@ impl Reader {
         self.cut(|batch| now.duration_since(batch.opened) >= age)
     }
 
-    /// Hands over the open batches that `wanted` says.
+    /// Hands over the open batches that `wanted` says; those that must become what they were are not cut.
     fn cut(&mut self, wanted: impl Fn(&Batch) -> bool) -> Result<(), Ended> {
-        let open = self.partitions.values_mut().filter(|it| it.open.as_ref().is_some_and(&wanted));
+        let open = self.partitions.values_mut().filter(|it| it.again.is_none());
+        let open = open.filter(|it| it.open.as_ref().is_some_and(&wanted));
         for batch in open.filter_map(|it| it.open.take()).collect::<Vec<_>>() {
             self.insert(batch)?;
         }
@@ -230,8 +285,8 @@ impl Reader {
     }
 
     fn insert(&self, batch: Batch) -> Result<(), Ended> {
-        let decoded = batch.decode(0..batch.len());
-        self.send(Command::Insert(batch, decoded))
+        let decoded = batch.decode(&batch.all());
+        self.send(Command::Insert(Box::new((batch, decoded))))
     }
 
     fn send(&self, command: Command) -> Result<(), Ended> {
@@ -254,16 +309,21 @@ impl Reader {
     fn look_again(&mut self) -> Result<(), Ended> {
         for partition in self.partitions.keys().copied().collect::<Vec<_>>() {
             let Some(state) = self.partitions.get_mut(&partition) else { continue };
-            let saved = Position { partition, next_offset: state.next_offset, epoch: state.epoch };
-            if let Some(batch) = state.open.take() {
+            let intent = state.again.clone();
+            // What must become what it was is read from its begin again.
+            let next_offset = intent.as_ref().map_or(state.next_offset, |it| it.from);
+            let position =
+                Position { partition, next_offset, epoch: state.epoch, intent: intent.as_ref().map(Intent::write) };
+            let saved = Saved { position, intent };
+            if let Some(batch) = state.open.take_if(|_| saved.intent.is_none()) {
                 self.insert(batch)?;
             }
-            let settled = self.settle(partition, Some(saved.clone())).and_then(|position| {
-                if position == saved {
+            let settled = self.settle(partition, Some(saved.clone())).and_then(|settled| {
+                if settled == saved && saved.intent.is_none() {
                     return Ok(());
                 }
                 self.unassign(partition)?;
-                self.assign(&position)
+                self.assign(settled)
             });
             if let Err(NotNow(message)) = settled {
                 self.shared.complain(Level::Warning, Some(partition), &message.clone(), message);
@@ -289,6 +349,7 @@ impl Reader {
         if !self.shared.moved.swap(false, Ordering::AcqRel) {
             return;
         }
+        failpoint::reach("before-commit");
         let mut list = TopicPartitionList::new();
         for (partition, next_offset) in self.shared.next_offsets() {
             if list.add_partition_offset(&self.stream.topic, partition, Offset::Offset(next_offset)).is_err() {
@@ -299,6 +360,18 @@ impl Reader {
             let message = format!("the group's offsets were not committed: {}", words(&error));
             self.shared.complain(Level::Info, None, "commit", message);
         }
+    }
+}
+
+impl Saved {
+    pub(super) fn read(position: Position) -> Result<Saved, String> {
+        let intent = position.intent.as_deref().map(Intent::read).transpose()?;
+        Ok(Saved { position, intent })
+    }
+
+    /// The offset that the partition must reach, if it is the one that was read.
+    fn needs(&self) -> i64 {
+        self.intent.as_ref().map_or(self.position.next_offset, |it| it.to)
     }
 }
 
@@ -318,6 +391,28 @@ fn take(
     }
     partition.next_offset = message.offset() + 1;
     let epoch = partition.epoch;
+    if let Some(again) = partition.again.take() {
+        let mut batch = partition.open.take().unwrap_or_else(|| Batch::new(stream, number, epoch));
+        let within = message.offset() < again.to;
+        if within {
+            batch.push(message);
+        }
+        if message.offset() + 1 < again.to {
+            partition.open = Some(batch);
+            partition.again = Some(again);
+            return None;
+        }
+        // What holds the reading back must not wait for what only reading ends, so it counts from now on.
+        shared.held.fetch_add(batch.size(), Ordering::AcqRel);
+        batch.again = Some(again);
+        if !within {
+            // The last messages of the range are gone from the broker: this one begins the next batch.
+            let mut next = Batch::new(stream, number, epoch);
+            shared.held.fetch_add(next.push(message), Ordering::AcqRel);
+            partition.open = Some(next);
+        }
+        return Some(batch);
+    }
     let batch = partition.open.get_or_insert_with(|| {
         shared.well();
         Batch::new(stream, number, epoch)
