@@ -12,7 +12,9 @@ use super::{
     error::{Class, Fault, Result},
     format,
     functions::{Args, Entry},
-    methods, ops, text,
+    methods, ops,
+    resolve::Free,
+    secrets::RawSecrets,
     value::{Heap, Map, Num, Value},
 };
 use indexmap::IndexMap;
@@ -35,7 +37,9 @@ pub(super) struct Interp<'a> {
     scopes: Vec<(Arc<str>, Value)>,
     closures: Vec<Closure>,
     depth: usize,
-    out: String,
+    pub(super) out: String,
+    /// Set when the text is a setting, not SQL.
+    pub(super) raw: Option<RawSecrets<'a>>,
 }
 
 #[derive(Clone)]
@@ -63,6 +67,16 @@ pub(super) fn render(program: &Program, params: &Params, options: &RenderOptions
     Ok(Rendered { sql: out, settings, secrets: secrets.into_iter().collect() })
 }
 
+/// Renders a text that is no SQL: values print as they are, and `tb_secret` is the only function besides Python's.
+pub(super) fn render_raw(program: &Program, raw: RawSecrets<'_>) -> Result<String> {
+    let params = Params::new();
+    let options = RenderOptions::default();
+    let mut interp = Interp::new(program, &params, &options);
+    interp.raw = Some(raw);
+    interp.body(&program.nodes)?;
+    Ok(interp.out)
+}
+
 impl<'a> Interp<'a> {
     pub(super) fn new(program: &'a Program, params: &'a Params, options: &'a RenderOptions) -> Interp<'a> {
         Interp {
@@ -78,6 +92,7 @@ impl<'a> Interp<'a> {
             closures: Vec::new(),
             depth: 0,
             out: String::with_capacity(program.text_size + 64),
+            raw: None,
         }
     }
 
@@ -278,52 +293,6 @@ impl<'a> Interp<'a> {
             Value::Function(entry) => entry.class.is_some_and(|it| class != Class::Budget && class.is_a(it)),
             Value::Tuple(id) => self.heap.sequences[*id].clone().iter().any(|it| self.catches(class, it)),
             _ => false,
-        }
-    }
-
-    fn emit(&mut self, text: &str) -> Result<()> {
-        if self.out.len() + text.len() > self.options.budgets.output {
-            return Err(Fault::budget("bytes of output", self.options.budgets.output));
-        }
-        self.out.push_str(text);
-        Ok(())
-    }
-
-    /// The wrapper around every `{{ }}`: what is not known to be SQL becomes a literal.
-    fn print(&mut self, expr: &'a Expr, source: &str) -> Result<()> {
-        let value = self.eval(expr)?;
-        match &value {
-            Value::None => {
-                let short: String = source.chars().take(20).collect();
-                let message = format!("`{short}` has no value");
-                Err(Fault::new("null_expression", Class::ValueError, message)
-                    .hint("give it a default, or test it with `defined()` first"))
-            }
-            Value::Str(text) => {
-                self.check_text(text.len())?;
-                let quoted = text::quote(text);
-                self.emit(&quoted)
-            }
-            Value::Placeholder(_) => self.emit("'__no_value__'"),
-            Value::Bytes(bytes) => {
-                let text: String = String::from_utf8_lossy(bytes).into_owned();
-                self.emit(&text::quote(&text))
-            }
-            Value::Fragment(text) | Value::Symbol(text) => self.emit(&text.clone()),
-            Value::Typed(..) => {
-                let printed = self.heap.print(&value)?;
-                self.emit(&printed)
-            }
-            Value::Exception(_, text) => self.emit(&text::quote(text)),
-            Value::Iter(_) | Value::Lambda(_) | Value::Bound(_) | Value::Ellipsis => {
-                let message = format!("`{{{{ }}}}` cannot print {}", value.type_name());
-                Err(Fault::type_error(message))
-            }
-            other => {
-                let mut printed = String::new();
-                self.heap.repr(other, true, &mut printed, 0)?;
-                self.emit(&printed)
-            }
         }
     }
 
@@ -637,10 +606,16 @@ impl<'a> Interp<'a> {
             return Ok(value.clone());
         }
         let free = &self.program.names.free[slot];
+        self.known(free)?;
         let value = match self.params.get(&*free.name) {
             Some(json) => self.value_of_json(json)?,
             None => match free.entry {
                 Some(entry) => Value::Function(entry),
+                None if !free.outside => {
+                    let message = format!("`{}` is not known within a comprehension or a lambda", free.name);
+                    return Err(Fault::new("undefined_name", Class::NameError, message)
+                        .hint("set a variable to it first, or name it outside too"));
+                }
                 None if self.options.test_mode => Value::Placeholder(free.name.clone()),
                 None => Value::None,
             },
@@ -649,10 +624,21 @@ impl<'a> Interp<'a> {
         Ok(value)
     }
 
+    /// In a setting there are no parameters, and no functions of templates but one.
+    fn known(&self, free: &Free) -> Result<()> {
+        if self.raw.is_none() || free.entry.is_some_and(|it| it.is_python || it.name == "tb_secret") {
+            return Ok(());
+        }
+        Err(Fault::new("undefined_name", Class::NameError, format!("`{}` has no meaning in a setting", free.name)))
+    }
+
     fn call_expr(&mut self, call: &'a Call) -> Result<Value> {
         // A built-in that is called is the built-in, whatever the request calls its parameters.
         let entry: Option<&'static Entry> = match &call.function.kind {
-            Kind::Name(Name { place: Place::Free(slot), .. }) => self.program.names.free[*slot].entry,
+            Kind::Name(Name { place: Place::Free(slot), .. }) => {
+                self.known(&self.program.names.free[*slot])?;
+                self.program.names.free[*slot].entry
+            }
             Kind::Attribute(value, method) => {
                 let receiver = self.eval(value)?;
                 methods::check(&receiver, method)?;

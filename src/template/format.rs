@@ -14,6 +14,8 @@ struct Spec {
     align: Option<char>,
     sign: Option<char>,
     alternate: bool,
+    /// A `0` before the width: numbers keep their sign in front of it.
+    zero: bool,
     width: usize,
     group: Option<char>,
     precision: Option<usize>,
@@ -32,7 +34,9 @@ pub(super) fn format(interp: &Interp<'_>, value: &Value, text: &str) -> Result<S
     let (body, is_number) = match value.as_num() {
         Some(number) => (number_text(&number, &spec).ok_or_else(bad)?, true),
         None => match value.as_str() {
-            Some(_) if !matches!(spec.kind, None | Some('s')) || spec.sign.is_some() => return Err(bad()),
+            Some(_) if !matches!(spec.kind, None | Some('s')) || spec.sign.is_some() || spec.group.is_some() => {
+                return Err(bad());
+            }
             Some(it) => (it.chars().take(spec.precision.unwrap_or(usize::MAX)).collect(), false),
             None => return Err(Fault::type_error(format!("{} takes no format", value.type_name()))),
         },
@@ -63,7 +67,7 @@ fn parse(text: &str) -> Option<Spec> {
     }
     if chars.get(at) == Some(&'0') {
         spec.fill = spec.fill.or(Some('0'));
-        spec.align = spec.align.or(Some('='));
+        spec.zero = true;
         at += 1;
     }
     let number = |at: &mut usize| {
@@ -202,7 +206,12 @@ fn pad(body: &str, spec: &Spec, is_number: bool) -> String {
         return body.to_owned();
     }
     let fill = |count: usize| spec.fill.unwrap_or(' ').to_string().repeat(count);
-    match spec.align.unwrap_or(if is_number { '>' } else { '<' }) {
+    let usual = match is_number {
+        true if spec.zero => '=',
+        true => '>',
+        false => '<',
+    };
+    match spec.align.unwrap_or(usual) {
         '<' => format!("{body}{}", fill(missing)),
         '^' => format!("{}{body}{}", fill(missing / 2), fill(missing - missing / 2)),
         '=' if is_number => {

@@ -17,6 +17,7 @@ mod methods;
 mod ops;
 mod params;
 mod parser;
+mod print;
 mod resolve;
 mod scan;
 mod secrets;
@@ -234,28 +235,18 @@ impl Template {
         eval::render(&self.program, params, options).map_err(|fault| {
             let mut error = fault.error;
             // A missing parameter that is called like a function of many languages deserves its own words.
-            let python_error = matches!(error.category, "runtime" | "not_callable");
-            let uses_length = self.program.names.free.iter().any(|it| &*it.name == "length");
-            if python_error && uses_length && !params.contains_key("length") {
+            let is_generic = match error.category {
+                "runtime" => !matches!(fault.class, error::Class::AttributeError | error::Class::IndexError),
+                category => matches!(category, "not_callable" | "missing_argument"),
+            };
+            let names = &self.program.names;
+            let mut used = names.free.iter().filter(|it| it.outside).map(|it| &it.name).chain(&names.locals);
+            let is_given = || params.get("length").is_some_and(|it| !matches!(it, serde_json::Value::Null));
+            if is_generic && !options.test_mode && !is_given() && used.any(|it| &**it == "length") {
                 error.category = "length_name";
                 error.hint = Some("there is no function `length`: use `len()`".to_owned());
             }
             error
         })
     }
-}
-
-/// The text of an expression that needs no parameters.
-fn constant_expression(expr: &ast::Expr) -> Option<String> {
-    use ast::{Node, SetKind};
-    let _ = SetKind::Expression;
-    let mut nodes = vec![Node::Print(vec![expr.clone()], "".into())];
-    let names = resolve::resolve(&mut nodes);
-    if !names.free.is_empty() {
-        return None;
-    }
-    let program =
-        Program { nodes, names, arrays: vec![], required: vec![], lambdas: vec![], defect: None, text_size: 0 };
-    let rendered = eval::render(&program, &Params::new(), &RenderOptions::default()).ok()?;
-    Some(rendered.sql)
 }

@@ -227,7 +227,12 @@ impl Walk<'_> {
             Kind::Call(call) => {
                 let Some(function) = call.function.as_name() else { return };
                 let args = arguments(call);
-                let Some(Some(first)) = args.first() else { return };
+                let first = match args.first() {
+                    Some(Some(first)) => first,
+                    Some(None) if &**function == "Array" && !self.in_statement => &Value::Null,
+                    _ => return,
+                };
+                let is_nameless = first.is_null() && &**function == "Array" && !self.in_statement;
                 if first.is_array() && (functions::declares_type(function) || functions::looks_at(function)) {
                     self.unreadable = true;
                     if !self.in_statement {
@@ -236,16 +241,15 @@ impl Walk<'_> {
                     }
                     return;
                 }
-                if first.is_null() || (self.in_statement && (!first.is_string() || first == "")) {
+                if (first.is_null() && !is_nameless) || (self.in_statement && (!first.is_string() || first == "")) {
                     // A cast of a literal.
                     return;
                 }
                 if functions::declares_type(function) {
                     let values = call.args.iter().chain(call.keywords.iter().map(|it| &it.value));
-                    self.unreadable |= values
-                        .filter_map(list_items)
-                        .flatten()
-                        .any(|it| !matches!(it.kind, Kind::Const(_) | Kind::Name(_)));
+                    if values.filter_map(list_items).any(|it| !is_uniform(it)) {
+                        return;
+                    }
                     let decl = declaration(function, first, &args, &call.keywords);
                     found.insert(key(first), Found { decl, bare: false });
                 } else if functions::looks_at(function) && is_some(first) {
@@ -331,8 +335,22 @@ fn constant(expr: &Expr) -> Option<Value> {
             }
         }
         Kind::Binary(_, left, right) => constant(left).filter(|it| !it.is_null()).or_else(|| constant(right)),
-        Kind::List(items) => Some(Value::Array(items.iter().map(|it| constant(it).unwrap_or_default()).collect())),
+        // Of a list that begins with anything but a constant or a name, nothing is documented.
+        Kind::List(items) if matches!(items.first().map(|it| &it.kind), Some(Kind::Const(_) | Kind::Name(_))) => {
+            Some(Value::Array(items.iter().map(|it| constant(it).unwrap_or_default()).collect()))
+        }
+        Kind::List(_) => Some(json!([])),
         _ => None,
+    }
+}
+
+/// Whether a list's items are all constants or all names, if its first is either: else the original reads
+/// nothing of the whole declaration.
+fn is_uniform(items: &Vec<Expr>) -> bool {
+    match items.first().map(|it| &it.kind) {
+        Some(Kind::Const(_)) => items.iter().all(|it| matches!(it.kind, Kind::Const(_))),
+        Some(Kind::Name(_)) => items.iter().all(|it| matches!(it.kind, Kind::Name(_))),
+        _ => true,
     }
 }
 
@@ -349,6 +367,7 @@ fn constant_text(expr: &Expr) -> Option<String> {
         Kind::Const(Const::Int(it)) => Some(it.to_string()),
         Kind::Const(Const::Big(it)) => Some(it.to_string()),
         Kind::Const(Const::Float(it)) => Some(super::text::float(*it)),
+        Kind::Const(Const::Bool(it)) => Some(if *it { "True" } else { "False" }.to_owned()),
         Kind::Binary(super::ast::Binary::Add, left, right) => Some(constant_text(left)? + &constant_text(right)?),
         _ => None,
     }
@@ -368,6 +387,21 @@ fn is_some(value: &Value) -> bool {
 
 fn key(name: &Value) -> String {
     name.as_str().map_or_else(|| name.to_string(), str::to_owned)
+}
+
+/// A constant as Python shows it in a list.
+fn as_python(value: &Value) -> String {
+    match value {
+        Value::Null => "None".to_owned(),
+        Value::Bool(it) => if *it { "True" } else { "False" }.to_owned(),
+        Value::String(it) => {
+            let mut out = String::new();
+            super::text::repr(it, false, &mut out);
+            out
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(as_python).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
+    }
 }
 
 fn named(name: &Value) -> ParamDecl {
@@ -390,7 +424,11 @@ fn declaration(function: &str, name: &Value, args: &[Option<Value>], keywords: &
     decl.type_name = match args.get(1) {
         Some(Some(Value::Null)) if is_array => "Array(None)".to_owned(),
         Some(Some(Value::Bool(item))) if is_array => format!("Array({})", if *item { "True" } else { "False" }),
-        Some(Some(item)) if is_array => format!("Array({})", key(item)),
+        Some(Some(item @ Value::Array(_))) if is_array => format!("Array({})", as_python(item)),
+        Some(Some(item)) if is_array => match item.as_f64().filter(|_| item.is_f64()) {
+            Some(it) => format!("Array({})", super::text::float(it)),
+            None => format!("Array({})", key(item)),
+        },
         Some(None) if is_array => "Array(None)".to_owned(),
         _ if is_array => "Array(String)".to_owned(),
         _ => function.to_owned(),

@@ -7,7 +7,7 @@ use super::{
     functions::{self, Entry},
 };
 use indexmap::IndexSet;
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Names {
@@ -21,13 +21,21 @@ pub(super) struct Free {
     pub(super) name: Arc<str>,
     /// What it means when the request gives no such parameter, and always when it is called.
     pub(super) entry: Option<&'static Entry>,
+    /// It stands in the open, not only within comprehensions and lambdas: there the original does not look, and
+    /// a name that the request does not give is unknown to it.
+    pub(super) outside: bool,
 }
 
 pub(super) fn resolve(nodes: &mut Body) -> Names {
     let mut resolver = Resolver::default();
     resolver.collect(nodes);
     resolver.body(nodes);
-    let free = resolver.free.into_iter().map(|name| Free { entry: functions::find(&name), name });
+    let outside = resolver.outside;
+    let free = resolver.free.into_iter().map(|name| Free {
+        entry: functions::find(&name),
+        outside: outside.contains(&name),
+        name,
+    });
     Names { locals: resolver.locals.into_iter().collect(), free: free.collect() }
 }
 
@@ -35,6 +43,9 @@ pub(super) fn resolve(nodes: &mut Body) -> Names {
 struct Resolver {
     locals: IndexSet<Arc<str>>,
     free: IndexSet<Arc<str>>,
+    outside: HashSet<Arc<str>>,
+    /// How many comprehensions and lambdas are around.
+    inner: usize,
     /// The variables of the comprehensions and lambdas around.
     scopes: Vec<Arc<str>>,
 }
@@ -153,6 +164,9 @@ impl Resolver {
         } else if let Some(slot) = self.locals.get_index_of(&name.text) {
             Place::Local(slot)
         } else {
+            if self.inner == 0 {
+                self.outside.insert(name.text.clone());
+            }
             Place::Free(self.free.insert_full(name.text.clone()).0)
         };
     }
@@ -204,19 +218,26 @@ impl Resolver {
                 lambda.params.iter_mut().filter_map(|(_, it)| it.as_mut()).for_each(|it| self.expr(it));
                 let outer = self.scopes.len();
                 self.scopes.extend(lambda.params.iter().map(|(name, _)| name.clone()));
+                self.inner += 1;
                 self.expr(&mut lambda.body);
+                self.inner -= 1;
                 self.scopes.truncate(outer);
             }
             Kind::Comprehension(it) => {
                 let outer = self.scopes.len();
-                for each in &mut it.loops {
+                for (index, each) in it.loops.iter_mut().enumerate() {
+                    // Python evaluates the first one outside.
+                    self.inner += usize::from(index > 0);
                     self.expr(&mut each.iter);
+                    self.inner += usize::from(index == 0);
                     self.scope(&each.target);
                     self.expr(&mut each.target);
                     each.conditions.iter_mut().for_each(|it| self.expr(it));
+                    self.inner -= usize::from(index > 0);
                 }
                 self.expr(&mut it.item);
                 it.value.iter_mut().for_each(|it| self.expr(it));
+                self.inner -= 1;
                 self.scopes.truncate(outer);
             }
         }

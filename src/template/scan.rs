@@ -15,7 +15,8 @@ pub(super) enum Chunk {
     Tag(Span),
 }
 
-pub(super) fn scan(text: &str) -> Result<Vec<Chunk>, TemplateError> {
+/// The chunks up to the end, or up to what cannot be cut.
+pub(super) fn scan(text: &str) -> (Vec<Chunk>, Option<TemplateError>) {
     let bytes = text.as_bytes();
     let mut chunks = Vec::new();
     let mut start = 0;
@@ -45,7 +46,7 @@ pub(super) fn scan(text: &str) -> Result<Vec<Chunk>, TemplateError> {
         };
         let Some(length) = text[inside..].find(close) else {
             let message = format!("this {what} is not closed: `{close}` is missing");
-            return Err(problem("parse", Span::new(at, text.len()), message));
+            return (chunks, Some(problem("parse", Span::new(at, text.len()), message)));
         };
         let whole = Span::new(at, inside + length + 2);
         let span = trim(text, Span::new(inside, inside + length));
@@ -55,14 +56,14 @@ pub(super) fn scan(text: &str) -> Result<Vec<Chunk>, TemplateError> {
             continue;
         }
         if span.is_empty() {
-            return Err(problem("parse", whole, format!("there is nothing in this {what}")));
+            return (chunks, Some(problem("parse", whole, format!("there is nothing in this {what}"))));
         }
         chunks.push(if kind == b'{' { Chunk::Expression(span) } else { Chunk::Tag(span) });
     }
     if start < text.len() {
         chunks.push(Chunk::Text(text[start..].to_owned()));
     }
-    Ok(chunks)
+    (chunks, None)
 }
 
 /// White space as Python's `str.strip` sees it.

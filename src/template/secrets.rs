@@ -4,12 +4,19 @@
 //! connections, never for SQL.
 
 use super::{
-    TemplateError,
-    ast::{Const, Expr, Kind, Node},
-    error::problem,
-    tree,
+    Program, TemplateError,
+    error::{Class, Fault, Result},
+    eval, resolve, tree,
+    value::Value,
 };
 use indexmap::IndexMap;
+
+/// The values of secrets, for a text that is no SQL.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RawSecrets<'a> {
+    values: &'a IndexMap<String, String>,
+    refuse_empty: bool,
+}
 
 /// Renders `{{ tb_secret('name', 'default') }}` in a datafile's setting. An empty value prints `""`, or is
 /// refused with `refuse_empty`.
@@ -17,63 +24,41 @@ pub fn render_secrets(
     text: &str,
     secrets: &IndexMap<String, String>,
     refuse_empty: bool,
-) -> Result<String, TemplateError> {
+) -> std::result::Result<String, TemplateError> {
     let tree = tree::build(text)?;
-    if let Some(defect) = tree.defect {
+    // Several values in one pair of braces cannot be SQL, and here they need not be.
+    if let Some(defect) = tree.defect.filter(|it| it.category != "runtime") {
         return Err(defect);
     }
-    let mut out = String::new();
-    for node in &tree.nodes {
-        match node {
-            Node::Text(text) => out.push_str(text),
-            Node::Print(exprs, _) => {
-                for expr in exprs {
-                    let value = value(expr, secrets)?;
-                    if !value.is_empty() {
-                        out.push_str(&value);
-                    } else if refuse_empty {
-                        return Err(problem("secret", expr.span, "this secret is empty"));
-                    } else {
-                        out.push_str("\"\"");
-                    }
-                }
-            }
-            _ => {
-                let message = "only `{{ tb_secret('name') }}` can stand in a setting";
-                return Err(problem("secret_render", crate::diagnostic::Span::default(), message));
-            }
+    let mut nodes = tree.nodes;
+    let names = resolve::resolve(&mut nodes);
+    let mut lambdas = Vec::new();
+    resolve::lambdas(&nodes, &mut lambdas);
+    let program =
+        Program { nodes, names, arrays: vec![], required: vec![], lambdas, defect: None, text_size: text.len() };
+    eval::render_raw(&program, RawSecrets { values: secrets, refuse_empty }).map_err(|fault| {
+        let mut error = fault.error;
+        if !matches!(error.category, "secret" | "budget") {
+            error.category = "secret_render";
         }
-    }
-    Ok(out)
+        error
+    })
 }
 
-fn value(expr: &Expr, secrets: &IndexMap<String, String>) -> Result<String, TemplateError> {
-    let unknown = || problem("secret_render", expr.span, "only `tb_secret('name', 'default')` can stand in a setting");
-    match &expr.kind {
-        Kind::Call(call) if call.function.as_name().is_some_and(|it| &**it == "tb_secret") => {
-            let argument = |at: usize, word: &str| {
-                let named = call.keywords.iter().find(|it| it.name.as_deref() == Some(word)).map(|it| &it.value);
-                call.args.get(at).or(named)
-            };
-            let name = match argument(0, "name").map(|it| &it.kind) {
-                Some(Kind::Const(Const::Str(name))) => name.clone(),
-                _ => return Err(unknown()),
-            };
-            if let Some(value) = secrets.get(&*name) {
-                return Ok(value.clone());
+impl RawSecrets<'_> {
+    /// What `tb_secret(name, default)` is in a setting.
+    pub(super) fn value(&self, name: &Value, default: Option<Value>) -> Result<Value> {
+        let known = name.as_str().and_then(|it| self.values.get(&**it)).map(|it| Value::str(it.as_str()));
+        let value = known.or(default.filter(|it| !it.is_none())).ok_or_else(|| {
+            let name = name.as_str().map_or_else(|| name.type_name().to_owned(), |it| format!("`{it}`"));
+            Fault::new("secret", Class::ValueError, format!("there is no secret {name} and it has no default"))
+        })?;
+        match value.as_str() {
+            Some(text) if text.is_empty() && self.refuse_empty => {
+                Err(Fault::new("secret", Class::ValueError, "this secret is empty"))
             }
-            match argument(1, "default").map(|it| &it.kind) {
-                None | Some(Kind::Const(Const::None)) => {
-                    Err(problem("secret", expr.span, format!("there is no secret `{name}` and it has no default")))
-                }
-                Some(Kind::Const(Const::Str(it))) => Ok(it.to_string()),
-                Some(Kind::Const(Const::Int(it))) => Ok(it.to_string()),
-                Some(Kind::Const(Const::Bool(it))) => Ok(if *it { "True" } else { "False" }.to_owned()),
-                Some(Kind::Const(Const::Float(it))) => Ok(super::text::float(*it)),
-                Some(_) => Err(unknown()),
-            }
+            Some(text) if text.is_empty() => Ok(Value::str("\"\"")),
+            _ => Ok(value),
         }
-        Kind::Call(_) => Err(problem("forbidden", expr.span, "only `tb_secret` can be called in a setting")),
-        _ => super::constant_expression(expr).ok_or_else(unknown),
     }
 }

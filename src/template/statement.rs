@@ -127,6 +127,9 @@ pub(super) fn condition(template: &str, span: Span) -> Result<Expr, TemplateErro
     let mut parser = Parser::new(template, tag_tokens(template, span)?);
     let expr = parser.list_or_walrus().map_err(|error| smuggled(&parser, error))?;
     finish(&parser)?;
+    if matches!(expr.kind, Kind::Starred(_)) || bare_tuple(&expr) {
+        return Err(syntax(expr.span, "several values are no condition; put brackets around them"));
+    }
     check::harmless(&expr)?;
     Ok(expr)
 }

@@ -5,7 +5,7 @@
 
 use super::{
     TemplateError,
-    ast::{Body, For, Handler, Name, Node, Place, Try},
+    ast::{Body, Const, Expr, For, Handler, Kind, Name, Node, Place, Set, SetKind, Try},
     error::problem,
     scan::{Chunk, Whitespace, scan, trim},
     statement,
@@ -42,14 +42,28 @@ pub(super) struct Tree {
 }
 
 pub(super) fn build(template: &str) -> Result<Tree, TemplateError> {
-    let chunks = scan(template)?;
-    let mut builder = Builder { template, whitespace: Whitespace::All, open: vec![], nodes: vec![], defect: None };
+    let (chunks, cut) = scan(template);
+    let mut builder = Builder {
+        template,
+        whitespace: Whitespace::All,
+        open: vec![],
+        nodes: vec![],
+        defect: None,
+        unreadable: None,
+        forbidden: None,
+    };
     for chunk in chunks {
         builder.chunk(chunk)?;
+    }
+    if let Some(error) = cut {
+        return Err(error);
     }
     if let Some(open) = builder.open.last() {
         let message = format!("`{{% {} %}}` has no `{{% end %}}`", open.word());
         return Err(problem("unclosed_block", open.span, message));
+    }
+    if let Some(error) = builder.unreadable {
+        return Err(error);
     }
     Ok(Tree { nodes: builder.nodes, defect: builder.defect })
 }
@@ -61,6 +75,10 @@ struct Builder<'a> {
     /// The nodes of the body that is being read.
     nodes: Body,
     defect: Option<TemplateError>,
+    /// What is no Python in a tag is told when all tags and `{{ }}` were seen.
+    unreadable: Option<TemplateError>,
+    /// What was just found to be forbidden in a block's tag.
+    forbidden: Option<TemplateError>,
 }
 
 /// A block whose end was not reached yet.
@@ -68,19 +86,36 @@ struct Open {
     span: Span,
     /// What the enclosing body held before.
     outer: Body,
+    /// What is forbidden in its tags is told at its end.
+    refused: Option<TemplateError>,
     kind: Block,
 }
 
 enum Block {
-    If { arms: Vec<(super::ast::Expr, Body)>, pending: Option<super::ast::Expr> },
-    For { target: super::ast::Expr, iter: super::ast::Expr, body: Option<Body> },
-    While { test: super::ast::Expr, body: Option<Body> },
-    Try { block: Try, stage: Stage },
+    If {
+        arms: Vec<(Expr, Body)>,
+        pending: Option<Expr>,
+    },
+    For {
+        target: Expr,
+        iter: Expr,
+        body: Option<Body>,
+    },
+    While {
+        test: Expr,
+        body: Option<Body>,
+    },
+    Try {
+        block: Try,
+        stage: Stage,
+    },
+    /// `block`, whose body is read before it is refused.
+    Refused,
 }
 
 enum Stage {
     Body,
-    Handler(Option<super::ast::Expr>, Option<Name>),
+    Handler(Option<Expr>, Option<Name>),
     Else,
     Finally,
 }
@@ -92,6 +127,7 @@ impl Open {
             Block::For { .. } => "for",
             Block::While { .. } => "while",
             Block::Try { .. } => "try",
+            Block::Refused => "block",
         }
     }
 }
@@ -112,7 +148,13 @@ impl Builder<'_> {
                 self.nodes.push(Node::Print(printed.exprs, self.template[span.start..span.end].into()));
                 Ok(())
             }
-            Chunk::Tag(span) => self.tag(span),
+            Chunk::Tag(span) => {
+                self.tag(span)?;
+                if let (Some(error), Some(open)) = (self.forbidden.take(), self.open.last_mut()) {
+                    open.refused.get_or_insert(error);
+                }
+                Ok(())
+            }
         }
     }
 
@@ -124,19 +166,22 @@ impl Builder<'_> {
         let rest = trim(self.template, Span::new(span.start + length, span.end));
         match word {
             "if" => {
-                let test = statement::condition(self.template, rest)?;
+                let test = statement::condition(self.template, rest);
+                let test = self.later(test, rest)?;
                 self.enter(span, Block::If { arms: vec![], pending: Some(test) })
             }
             "for" => {
-                let (target, iter) = statement::for_head(self.template, rest)?;
+                let head = statement::for_head(self.template, rest);
+                let (target, iter) = self.later(head, rest)?;
                 self.enter(span, Block::For { target, iter, body: None })
             }
             "while" => {
-                let test = statement::condition(self.template, rest)?;
+                let test = statement::condition(self.template, rest);
+                let test = self.later(test, rest)?;
                 self.enter(span, Block::While { test, body: None })
             }
             "try" => {
-                bare(word, rest)?;
+                self.bare(word, rest);
                 self.enter(span, Block::Try { block: Try::default(), stage: Stage::Body })
             }
             "elif" => self.elif(span, rest),
@@ -156,7 +201,8 @@ impl Builder<'_> {
                 if rest.is_empty() {
                     return Err(problem("parse", span, "`{% set %}` sets nothing"));
                 }
-                let set = statement::set(self.template, rest)?;
+                let set = statement::set(self.template, rest);
+                let set = self.later(set, rest)?;
                 self.nodes.push(Node::Set(Box::new(set)));
                 Ok(())
             }
@@ -169,10 +215,30 @@ impl Builder<'_> {
                 })?;
                 Ok(())
             }
-            _ if FORBIDDEN_TAGS.contains(&word) => {
-                Err(problem("parse", span, format!("the tag `{word}` is not available here")))
-            }
+            "block" => self.enter(span, Block::Refused),
+            _ if FORBIDDEN_TAGS.contains(&word) => Err(unavailable(word, span)),
             _ => Err(unknown_tag(word, span)),
+        }
+    }
+
+    /// What a tag holds; if it is wrong in itself, that is told later, and something harmless stands in for it.
+    fn later<T: Harmless>(&mut self, read: Result<T, TemplateError>, span: Span) -> Result<T, TemplateError> {
+        let error = match read {
+            Ok(read) => return Ok(read),
+            Err(error) => error,
+        };
+        match (error.category, T::BLOCK) {
+            ("forbidden", true) => _ = self.forbidden.get_or_insert(error),
+            ("python_syntax", _) => _ = self.unreadable.get_or_insert(error),
+            _ => return Err(error),
+        }
+        Ok(T::harmless(span))
+    }
+
+    fn bare(&mut self, word: &str, rest: Span) {
+        if !rest.is_empty() {
+            let error = problem("forbidden", rest, format!("nothing may follow `{word}`"));
+            self.forbidden.get_or_insert(error);
         }
     }
 
@@ -181,7 +247,8 @@ impl Builder<'_> {
             let message = format!("blocks nest deeper than their budget of {MAX_BLOCKS} levels");
             return Err(problem("budget", span, message));
         }
-        self.open.push(Open { span, outer: std::mem::take(&mut self.nodes), kind });
+        let refused = self.forbidden.take();
+        self.open.push(Open { span, outer: std::mem::take(&mut self.nodes), refused, kind });
         Ok(())
     }
 
@@ -189,10 +256,12 @@ impl Builder<'_> {
         if !matches!(self.open.last(), Some(Open { kind: Block::If { .. }, .. })) {
             return Err(outside("elif", "if", span));
         }
-        let test = statement::condition(self.template, rest)?;
+        let test = statement::condition(self.template, rest);
+        let test = self.later(test, rest)?;
         let Some(Open { kind: Block::If { arms, pending }, .. }) = self.open.last_mut() else { return Ok(()) };
         let Some(last) = pending.take() else {
-            return Err(syntax(span, "`elif` stands after `else`"));
+            self.unreadable.get_or_insert_with(|| syntax(span, "`elif` stands after `else`"));
+            return Ok(());
         };
         arms.push((last, std::mem::take(&mut self.nodes)));
         *pending = Some(test);
@@ -205,20 +274,27 @@ impl Builder<'_> {
         };
         if !rest.is_empty() {
             let hint = "write `{% elif condition %}`";
-            return Err(problem("forbidden", span, "nothing may follow `else`").with_hint(hint));
+            let refused = || problem("forbidden", span, "nothing may follow `else`").with_hint(hint);
+            open.refused.get_or_insert_with(refused);
         }
         let nodes = std::mem::take(&mut self.nodes);
-        let second = || syntax(span, "this block has a second `else`");
+        let mut second = || _ = self.unreadable.get_or_insert_with(|| syntax(span, "this block has a second `else`"));
         match &mut open.kind {
-            Block::If { arms, pending } => arms.push((pending.take().ok_or_else(second)?, nodes)),
+            Block::If { arms, pending } => match pending.take() {
+                Some(test) => arms.push((test, nodes)),
+                None => second(),
+            },
             Block::For { body, .. } | Block::While { body, .. } => {
                 if body.replace(nodes).is_some() {
-                    return Err(second());
+                    second();
                 }
             }
+            Block::Refused => return Err(outside("else", "if", span)),
             Block::Try { block, stage } => {
                 if !matches!(stage, Stage::Handler(..)) {
-                    return Err(syntax(span, "the `else` of a `try` stands after an `except`"));
+                    let message = "the `else` of a `try` stands after an `except`";
+                    self.unreadable.get_or_insert_with(|| syntax(span, message));
+                    return Ok(());
                 }
                 block.close(stage, nodes);
                 *stage = Stage::Else;
@@ -228,14 +304,17 @@ impl Builder<'_> {
     }
 
     fn except(&mut self, span: Span, rest: Span) -> Result<(), TemplateError> {
-        let Some(Open { kind: Block::Try { block, stage }, .. }) = self.open.last_mut() else {
+        if !matches!(self.open.last(), Some(Open { kind: Block::Try { .. }, .. })) {
             return Err(outside("except", "try", span));
-        };
-        let (class, name) = statement::except_head(self.template, rest)?;
+        }
+        let head = statement::except_head(self.template, rest);
+        let (class, name) = self.later(head, rest)?;
+        let Some(Open { kind: Block::Try { block, stage }, .. }) = self.open.last_mut() else { return Ok(()) };
         let after_all = block.handlers.last().is_some_and(|it| it.class.is_none())
             || matches!(stage, Stage::Handler(None, _) | Stage::Else | Stage::Finally);
         if after_all {
-            return Err(syntax(span, "this `except` can never be reached"));
+            self.unreadable.get_or_insert_with(|| syntax(span, "this `except` can never be reached"));
+            return Ok(());
         }
         block.close(stage, std::mem::take(&mut self.nodes));
         *stage = Stage::Handler(class, name.map(|text| Name { text, place: Place::Scoped }));
@@ -243,12 +322,15 @@ impl Builder<'_> {
     }
 
     fn finally(&mut self, span: Span, rest: Span) -> Result<(), TemplateError> {
-        let Some(Open { kind: Block::Try { block, stage }, .. }) = self.open.last_mut() else {
+        if !matches!(self.open.last(), Some(Open { kind: Block::Try { .. }, .. })) {
             return Err(outside("finally", "try", span));
-        };
-        bare("finally", rest)?;
+        }
+        self.bare("finally", rest);
+        let Some(Open { kind: Block::Try { block, stage }, .. }) = self.open.last_mut() else { return Ok(()) };
+
         if matches!(stage, Stage::Finally) {
-            return Err(syntax(span, "this block has a second `finally`"));
+            self.unreadable.get_or_insert_with(|| syntax(span, "this block has a second `finally`"));
+            return Ok(());
         }
         block.close(stage, std::mem::take(&mut self.nodes));
         *stage = Stage::Finally;
@@ -256,9 +338,12 @@ impl Builder<'_> {
     }
 
     fn end(&mut self, span: Span) -> Result<(), TemplateError> {
-        let Some(Open { outer, kind, .. }) = self.open.pop() else {
+        let Some(Open { outer, kind, refused, .. }) = self.open.pop() else {
             return Err(problem("parse", span, "this `{% end %}` closes nothing"));
         };
+        if let Some(error) = refused {
+            return Err(error);
+        }
         let nodes = std::mem::replace(&mut self.nodes, outer);
         let node = match kind {
             Block::If { mut arms, pending: Some(test) } => {
@@ -275,13 +360,48 @@ impl Builder<'_> {
             Block::Try { mut block, mut stage } => {
                 block.close(&mut stage, nodes);
                 if block.handlers.is_empty() && block.finally.is_none() {
-                    return Err(syntax(span, "a `try` needs an `except` or a `finally`"));
+                    let message = "a `try` needs an `except` or a `finally`";
+                    self.unreadable.get_or_insert_with(|| syntax(span, message));
                 }
                 Node::Try(Box::new(block))
             }
+            Block::Refused => return Err(unavailable("block", span)),
         };
         self.nodes.push(node);
         Ok(())
+    }
+}
+
+/// What stands in for something that could not be read, until that is told.
+trait Harmless {
+    /// Whether it belongs to a block, at whose end it is judged.
+    const BLOCK: bool = true;
+    fn harmless(span: Span) -> Self;
+}
+
+impl Harmless for Expr {
+    fn harmless(span: Span) -> Expr {
+        Expr::new(Kind::Const(Const::None), span)
+    }
+}
+
+impl Harmless for (Expr, Expr) {
+    fn harmless(span: Span) -> (Expr, Expr) {
+        (Expr::harmless(span), Expr::harmless(span))
+    }
+}
+
+impl Harmless for (Option<Expr>, Option<std::sync::Arc<str>>) {
+    fn harmless(span: Span) -> Self {
+        (Some(Expr::harmless(span)), None)
+    }
+}
+
+impl Harmless for Set {
+    const BLOCK: bool = false;
+
+    fn harmless(span: Span) -> Set {
+        Set { kind: SetKind::Expression, value: Expr::harmless(span), has_braces: false }
     }
 }
 
@@ -302,11 +422,8 @@ fn outside(word: &str, block: &str, span: Span) -> TemplateError {
     problem("parse", span, format!("`{word}` stands outside `{{% {block} %}}`"))
 }
 
-fn bare(word: &str, rest: Span) -> Result<(), TemplateError> {
-    if rest.is_empty() {
-        return Ok(());
-    }
-    Err(problem("forbidden", rest, format!("nothing may follow `{word}`")))
+fn unavailable(word: &str, span: Span) -> TemplateError {
+    problem("parse", span, format!("the tag `{word}` is not available here"))
 }
 
 fn unknown_tag(word: &str, span: Span) -> TemplateError {

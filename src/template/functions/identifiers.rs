@@ -31,7 +31,8 @@ pub(super) const FUNCTIONS: &[(&str, Function)] = &[
 
 fn needs_text(value: &Value, function: &str) -> Result<Arc<str>> {
     value.as_str().cloned().ok_or_else(|| {
-        let fault = Fault::type_error(format!("`{function}` needs a text, not {}", value.type_name()));
+        let message = format!("`{function}` needs a text, not {}", value.type_name());
+        let fault = Fault::new("runtime", Class::AttributeError, message);
         if value.is_none() { fault.hint("is a parameter missing?") } else { fault }
     })
 }
@@ -100,7 +101,10 @@ fn columns(interp: &mut Interp<'_>, args: Args) -> Result<Value> {
 fn symbol(_: &mut Interp<'_>, args: Args) -> Result<Value> {
     let [name, quote] = args.bind("symbol", ["x", "quote"], 1)?;
     let name = name.unwrap_or(Value::None);
-    let name = if matches!(name, Value::Placeholder(_)) { "placeholder".into() } else { needs_text(&name, "symbol")? };
+    if matches!(name, Value::Placeholder(_)) {
+        return Ok(Value::symbol("`placeholder`"));
+    }
+    let name = needs_text(&name, "symbol")?;
     let quote = match quote {
         None => "`".into(),
         Some(quote) => needs_text(&quote, "symbol")?,
@@ -128,6 +132,9 @@ fn defined(_: &mut Interp<'_>, args: Args) -> Result<Value> {
 fn sql_and(interp: &mut Interp<'_>, args: Args) -> Result<Value> {
     let mut conditions = Vec::new();
     for (name, value) in args.keywords {
+        if value.is_none() {
+            continue;
+        }
         let (column, operator) = match name.rsplit_once("__") {
             None => (&*name, "="),
             Some((column, operator)) => {
@@ -152,7 +159,6 @@ fn sql_and(interp: &mut Interp<'_>, args: Args) -> Result<Value> {
             return Err(Fault::new("invalid_operand", Class::ValueError, message));
         }
         let printed = match &value {
-            Value::None => continue,
             Value::Str(it) => text::quote(it),
             Value::Placeholder(_) => "'__no_value__'".to_owned(),
             Value::Fragment(_) | Value::Symbol(_) | Value::Typed(..) => interp.heap.print(&value)?,
@@ -222,7 +228,7 @@ fn enumerate_with_last(interp: &mut Interp<'_>, args: Args) -> Result<Value> {
 fn error(interp: &mut Interp<'_>, args: Args) -> Result<Value> {
     let [message, _] = args.bind("error", ["message", "code"], 1)?;
     if interp.options.test_mode {
-        return Ok(Value::fragment("-- error() \n"));
+        return Ok(Value::fragment("-- {x} \n"));
     }
     let message = interp.heap.print(&message.unwrap_or(Value::None))?;
     Err(Fault::new("error", Class::ValueError, message))
@@ -231,7 +237,7 @@ fn error(interp: &mut Interp<'_>, args: Args) -> Result<Value> {
 fn custom_error(interp: &mut Interp<'_>, args: Args) -> Result<Value> {
     let [body, code] = args.bind("custom_error", ["body", "code"], 1)?;
     if interp.options.test_mode {
-        return Ok(Value::fragment("-- error() \n"));
+        return Ok(Value::fragment("-- {x} \n"));
     }
     let body = to_json(interp, &body.unwrap_or(Value::None), 0)?;
     let message = body.as_str().map_or_else(|| body.to_string(), str::to_owned);

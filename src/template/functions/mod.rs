@@ -25,6 +25,8 @@ pub(super) struct Entry {
     pub(super) printable: bool,
     /// Whether Python would print it as a class.
     pub(super) is_class: bool,
+    /// Whether it is Python's, not the template language's.
+    pub(super) is_python: bool,
     /// The exception class it names.
     pub(super) class: Option<Class>,
 }
@@ -80,12 +82,16 @@ impl Args {
 
 static TABLE: LazyLock<HashMap<&'static str, Entry>> = LazyLock::new(|| {
     let mut table = HashMap::new();
-    let families =
-        [typed::FUNCTIONS, identifiers::FUNCTIONS, dates::FUNCTIONS, settings::FUNCTIONS, builtins::PRINTABLE];
-    let mut add = |name, call, printable, is_class, class| {
-        table.insert(name, Entry { name, call, printable, is_class, class });
-    };
+    let families = [typed::FUNCTIONS, identifiers::FUNCTIONS, dates::FUNCTIONS, settings::FUNCTIONS];
     for (name, call) in families.into_iter().flatten() {
+        let entry = Entry { name, call: *call, printable: true, is_class: false, is_python: false, class: None };
+        table.insert(*name, entry);
+    }
+    let mut add = |name, call, printable, is_class, class| {
+        let is_python = !matches!(name, "Symbol" | "Column" | "symbol" | "column");
+        table.insert(name, Entry { name, call, printable, is_class, is_python, class });
+    };
+    for (name, call) in builtins::PRINTABLE {
         add(*name, *call, true, matches!(*name, "list" | "int" | "float"), None);
     }
     for (name, call) in builtins::OTHERS {

@@ -27,7 +27,8 @@ const FEATURES: &[&str] = &["analyzer", "parallel_replicas", "optimize_aggregati
 
 fn comment(interp: &Interp<'_>, words: &str, value: &Value) -> Result<Value> {
     let value = interp.heap.print(value)?;
-    let value: String = value.chars().map(|c| if c.is_control() || c == '\u{2028}' { ' ' } else { c }).collect();
+    let value: String =
+        value.chars().map(|c| if c != '\t' && (c.is_control() || c == '\u{2028}') { ' ' } else { c }).collect();
     interp.check_text(value.len())?;
     Ok(Value::fragment(format!("-- {words} {value}\n")))
 }
@@ -103,8 +104,12 @@ fn disable(interp: &mut Interp<'_>, args: Args) -> Result<Value> {
 }
 
 fn tb_secret(interp: &mut Interp<'_>, args: Args) -> Result<Value> {
-    let [name, default] = args.bind("tb_secret", ["name", "default"], 1)?;
+    let first = if interp.raw.is_some() { "secret_name" } else { "x" };
+    let [name, default] = args.bind("tb_secret", [first, "default"], 1)?;
     let name = name.unwrap_or(Value::None);
+    if let Some(raw) = interp.raw {
+        return raw.value(&name, default);
+    }
     let bad = |words: String| Fault::new("secret", Class::ValueError, words);
     let Some(name) = name.as_str() else {
         return Err(bad(format!("the name of a secret is a text, not {}", name.type_name())));

@@ -318,6 +318,8 @@ fn array(interp: &mut Interp<'_>, args: Args) -> Result<Value> {
         None => "".into(),
     };
     let placeholder = match Scalar::named(&item_type) {
+        _ if is_boolean(&item_type) => Value::str("0,0"),
+        _ if is_identifier(&item_type) => Value::str("`placeholder`,`placeholder`"),
         None | Some(Scalar::String) => Value::str(""),
         Some(scalar) => {
             let item = interp.heap.print(&scalar.placeholder())?;
@@ -367,8 +369,17 @@ fn print_item(
 ) -> Result<()> {
     let text = interp.heap.print(item)?;
     match item_type {
-        "Boolean" | "bool" => out.push_str(if is_true(interp, item)? { "1" } else { "0" }),
-        "Symbol" | "Column" | "column" | "symbol" => out.push_str(&text::backquote(&text)),
+        _ if is_boolean(item_type) => out.push_str(if is_true(interp, item)? { "1" } else { "0" }),
+        _ if is_identifier(item_type) => out.push_str(&text::backquote(&text)),
+        // Of an unknown type, an item is what it is.
+        _ if Scalar::named(item_type).is_none() && !matches!(item, Value::Str(_)) => match item {
+            Value::None => {
+                let message = format!("the item at {index} has no value");
+                return Err(Fault::new("null_expression", Class::ValueError, message));
+            }
+            Value::Num(_) | Value::Bool(_) | Value::Typed(..) => out.push_str(&text),
+            _ => interp.heap.repr(item, true, out, 0)?,
+        },
         _ => {
             let scalar = Scalar::named(item_type).unwrap_or(Scalar::String);
             let text: Arc<str> = text.into();
@@ -385,6 +396,14 @@ fn print_item(
     Ok(())
 }
 
+fn is_boolean(item_type: &str) -> bool {
+    matches!(item_type, "Boolean" | "bool")
+}
+
+fn is_identifier(item_type: &str) -> bool {
+    matches!(item_type, "Symbol" | "Column" | "column" | "symbol")
+}
+
 /// The list that an array's text stands for, when it can be read back.
 pub(in crate::template) fn parsed_array(
     interp: &mut Interp<'_>,
@@ -392,7 +411,8 @@ pub(in crate::template) fn parsed_array(
     item_type: &str,
 ) -> Result<Option<Value>> {
     if !matches!(value, Value::Str(_) | Value::List(_))
-        || matches!(item_type, "Symbol" | "Column" | "column" | "symbol")
+        || is_identifier(item_type)
+        || !item_type.chars().all(|c| c == '_' || c.is_alphanumeric())
     {
         return Ok(None);
     }
@@ -400,8 +420,12 @@ pub(in crate::template) fn parsed_array(
     let mut list = Vec::with_capacity(items.len());
     for item in items {
         let text: Arc<str> = interp.heap.print(&item)?.into();
-        if item_type == "Boolean" || item_type == "bool" {
+        if is_boolean(item_type) {
             list.push(Value::int(i64::from(is_true(interp, &item)?)));
+            continue;
+        }
+        if Scalar::named(item_type).is_none() && matches!(item, Value::Num(_)) {
+            list.push(item);
             continue;
         }
         let scalar = Scalar::named(item_type).unwrap_or(Scalar::String);
