@@ -17,6 +17,7 @@ mod adopt;
 mod connections;
 mod consumers;
 mod deploy;
+mod events;
 mod rows;
 mod tokens;
 mod verify;
@@ -36,6 +37,7 @@ use crate::{
     datafile::Context,
     engine::{Engine, EngineError, EngineSettings},
     ingest::{
+        events::EventsError,
         files::LoadError,
         kafka::{self, BadSettings, StartError},
     },
@@ -97,6 +99,8 @@ pub enum AppError {
     Connection(#[from] BadSettings),
     #[error("{0}")]
     Kafka(#[from] StartError),
+    #[error("{0}")]
+    Events(#[from] EventsError),
     /// The kind of thing, and its name.
     #[error("there is no {kind} `{name}`")]
     NotFound { kind: &'static str, name: String },
@@ -159,6 +163,7 @@ impl App {
             workspaces.push(Workspace::restore(shared.clone(), record).await?);
         }
         for workspace in &workspaces {
+            workspace.open_events()?;
             workspace.hold_again().await?;
             workspace.start_consumers().await?;
         }

@@ -5,13 +5,14 @@ use crate::{
     auth::Access,
     diagnostic::{Severity, has_errors},
     engine::{EngineError, Rows},
+    ingest::events::Events,
     name::Namespace,
     project::{self, Project},
     query::{self, CompiledQuery, Request},
     sql::statement,
     store::WorkspaceRecord,
 };
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use tokio::sync;
 
 #[derive(Debug)]
@@ -28,7 +29,9 @@ pub struct Workspace {
     /// Held by whoever changes connections.
     pub(super) changing_connections: sync::Mutex<()>,
     /// Shared by those who insert rows from files, held alone by a deploy while its statements run.
-    pub(super) inserting: sync::RwLock<()>,
+    pub(super) inserting: Arc<sync::RwLock<()>>,
+    /// Set once the workspace is back.
+    pub(super) events: OnceLock<Events>,
     /// Held by who replaces a table's rows.
     pub(super) replacing: sync::Mutex<()>,
     pub(super) consumers: sync::Mutex<Consumers>,
@@ -72,7 +75,8 @@ impl Workspace {
             deploying: sync::Mutex::default(),
             changing_tokens: sync::Mutex::default(),
             changing_connections: sync::Mutex::default(),
-            inserting: sync::RwLock::default(),
+            inserting: Arc::default(),
+            events: OnceLock::new(),
             replacing: sync::Mutex::default(),
             consumers: sync::Mutex::default(),
         });
@@ -116,6 +120,9 @@ impl Workspace {
     pub(super) async fn quiesce(&self) {
         let _deploying = self.deploying.lock().await;
         self.stop_consumers().await;
+        if let Some(events) = self.events.get() {
+            events.close().await;
+        }
         let _inserting = self.inserting.write().await;
         let _replacing = self.replacing.lock().await;
     }

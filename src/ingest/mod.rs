@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod decode;
+pub mod events;
 pub mod failpoint;
 pub mod files;
 pub mod kafka;

@@ -7,7 +7,7 @@ use crate::{
     app::AppError,
     auth::Denied,
     engine::{EngineError, EngineErrorKind},
-    ingest::files::LoadError,
+    ingest::{events::EventsError, files::LoadError},
     query::QueryError,
     sql::scan::ScanError,
     template::TemplateError,
@@ -215,6 +215,7 @@ impl From<AppError> for ApiError {
             AppError::Query(error) => error.into(),
             AppError::Load(LoadError::Engine(error)) => error.into(),
             AppError::Load(error) => ApiError::new(StatusCode::BAD_REQUEST, error.to_string()),
+            AppError::Events(error) => error.into(),
             AppError::Connection(error) => ApiError::new(StatusCode::BAD_REQUEST, error.to_string()),
             AppError::Kafka(error) => ApiError::new(StatusCode::BAD_REQUEST, error.to_string()),
             error @ AppError::InUse { .. } => ApiError::new(StatusCode::CONFLICT, error.to_string()),
@@ -224,6 +225,24 @@ impl From<AppError> for ApiError {
             AppError::Stopping => {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping").retry_after(5)
             }
+        }
+    }
+}
+
+impl From<EventsError> for ApiError {
+    fn from(error: EventsError) -> ApiError {
+        let status = match &error {
+            EventsError::Schema(_) | EventsError::Malformed(_) => StatusCode::BAD_REQUEST,
+            EventsError::Busy => StatusCode::TOO_MANY_REQUESTS,
+            EventsError::Unsafe(_) => StatusCode::SERVICE_UNAVAILABLE,
+            // Clients do not send again what this says: the rows are kept.
+            EventsError::View(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        let res = ApiError::new(status, error.to_string());
+        match error {
+            EventsError::Busy => res.retry_after(1),
+            EventsError::Unsafe(_) => res.retry_after(5),
+            _ => res,
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct Settings {
     pub max_body: usize,
     /// The largest project that can be deployed in one call.
     pub max_project: usize,
+    /// The largest body of events, unpacked.
+    pub max_events: usize,
     /// The largest file that can be appended in one call.
     pub max_file: usize,
     /// The longest URL, and the most that headers may take, in bytes.
@@ -60,6 +62,7 @@ impl Default for Settings {
         Settings {
             max_body: 1 << 20,
             max_project: 32 << 20,
+            max_events: 10 << 20,
             max_file: 128 << 20,
             max_head: 32 << 10,
             max_running: cores * 4,

@@ -23,7 +23,7 @@ pub(crate) struct Folder {
 /// A `birdhouse serve` or `dev` that runs.
 pub(crate) struct Server {
     pub(crate) child: Child,
-    port: u16,
+    pub(crate) port: u16,
     /// Both streams, line by line.
     lines: Receiver<String>,
     /// Lines that were read while something else was waited for.

@@ -5,6 +5,7 @@ mod cli;
 mod datafile;
 mod deploy;
 mod engine;
+mod events;
 mod http;
 mod ingest;
 mod kafka;

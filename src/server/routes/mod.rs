@@ -5,6 +5,7 @@
 mod connectors;
 mod datasources;
 mod deploy;
+mod events;
 mod health;
 mod pipes;
 mod scopes;
@@ -51,6 +52,7 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/workspace", get(workspace::show))
         .route("/v1/workspace", get(workspace::show))
         .route("/v1/consumers/release", post(deploy::release_consumers));
+    let events = Router::new().route("/v0/events", post(events::send));
     let files = Router::new().route("/v0/datasources", get(datasources::list).post(datasources::append));
     let projects = Router::new().route("/v1/deploy", post(deploy::deploy));
 
@@ -61,6 +63,7 @@ pub(super) fn router(context: &Context) -> Router {
     };
     enter(open, entry(Door::Open, settings.max_body, quick))
         .merge(enter(calls, entry(Door::Token, settings.max_body, quick)))
+        .merge(enter(events, entry(Door::Token, settings.max_events, quick)))
         .merge(enter(files, large(settings.max_file)))
         .merge(enter(projects, large(settings.max_project)))
         .layer(DefaultBodyLimit::disable())

@@ -1,0 +1,209 @@
+//! Events over HTTP: what is answered, what is in afterwards, and what a crash leaves of it.
+
+use crate::cli::{Folder, Server};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+const ADMIN: &str = "p.admin";
+const EVENTS: &str = "TOKEN sender APPEND
+
+SCHEMA >
+    `id` UInt64 `json:$.id`,
+    `kind` LowCardinality(String) `json:$.kind`
+
+ENGINE \"MergeTree\"
+ENGINE_SORTING_KEY \"id\"
+";
+const KINDS: &str = "SCHEMA >
+    `kind` String,
+    `n` UInt64
+
+ENGINE \"SummingMergeTree\"
+ENGINE_SORTING_KEY \"kind\"
+";
+const TO_KINDS: &str = "NODE n\nSQL >\n    SELECT kind, count() AS n FROM events GROUP BY kind\n\n\
+    TYPE materialized\nDATASOURCE kinds\n";
+
+/// A project with a view of its events, in a folder that servers come and go in.
+struct House {
+    folder: Folder,
+}
+
+impl House {
+    fn new() -> (House, Server) {
+        let folder = Folder::new();
+        folder.file("datasources/events.datasource", EVENTS);
+        folder.file("datasources/kinds.datasource", KINDS);
+        folder.file("pipes/to_kinds.pipe", TO_KINDS);
+        let house = House { folder };
+        let server = house.serve("");
+        house.folder.ok(&["auth", "--host", &server.host(), "--token", ADMIN]);
+        house.folder.ok(&["push"]);
+        (house, server)
+    }
+
+    fn serve(&self, failpoint: &str) -> Server {
+        let mut command = self.folder.command(&["serve", "--port", "0"]);
+        command.env("BIRDHOUSE_ADMIN_TOKEN", ADMIN).env("BIRDHOUSE_FAILPOINT", failpoint);
+        Server::start(command)
+    }
+}
+
+/// A request's answer: its status and its body, which is always JSON.
+async fn post(server: &Server, query: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> (u16, Value) {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut request = client.post(format!("{}/v0/events?{query}", server.host())).body(body.into());
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let reply = request.send().await.unwrap();
+    (reply.status().as_u16(), reply.json().await.unwrap())
+}
+
+fn ask(server: &Server, sql: &str) -> Value {
+    let query: String = sql.bytes().map(|it| format!("%{it:02X}")).collect();
+    let (status, text) =
+        tokio::task::block_in_place(|| server.get(&format!("/v0/sql?q={query}%20FORMAT%20JSON"), ADMIN));
+    assert_eq!(status, 200, "{text}");
+    serde_json::from_str::<Value>(&text).unwrap()["data"].clone()
+}
+
+fn answer(good: u64, bad: u64) -> Value {
+    json!({"successful_rows": good, "quarantined_rows": bad})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_answered_in_numbers_and_are_in() {
+    let (_house, server) = House::new();
+    let sender = format!("name=events&token={ADMIN}");
+    let wait = format!("{sender}&wait=true");
+    // Lines, whatever the type says; the last needs no end; blank ones are none.
+    for kind in
+        ["application/json", "application/x-ndjson", "text/plain;charset=UTF-8", "application/x-www-form-urlencoded"]
+    {
+        let body = "{\"id\":1,\"kind\":\"a\"}\n\n{\"id\":2,\"kind\":\"a\"}";
+        assert_eq!(post(&server, &wait, &[("content-type", kind)], body).await, (200, answer(2, 0)), "{kind}");
+    }
+    // Equal events are as many rows as they are.
+    assert_eq!(ask(&server, "SELECT count() AS n FROM events"), json!([{"n": 8}]));
+    assert_eq!(ask(&server, "SELECT sum(n) AS n FROM kinds"), json!([{"n": 8}]));
+    let bad = "{\"id\":3,\"kind\":\"b\"}\nnothing\n{\"id\":-1,\"kind\":\"b\"}\n";
+    assert_eq!(post(&server, &wait, &[], bad).await, (200, answer(1, 2)));
+    let kept = ask(&server, "SELECT c__raw, c__source FROM events_quarantine ORDER BY c__raw DESC");
+    assert_eq!(kept[1]["c__raw"], "nothing");
+    assert!(kept[1]["c__source"].as_str().unwrap().ends_with(":2"), "the line: {kept}");
+    let json = format!("{wait}&format=json");
+    assert_eq!(
+        post(&server, &json, &[], "[\n{\"id\":4,\n\"kind\":\"c\"},\n{\"id\":5,\"kind\":\"c\"}]").await,
+        (200, answer(2, 0))
+    );
+    assert_eq!(post(&server, &json, &[], "{\"id\":4,\n").await.0, 400);
+    // Who does not wait hears that they are safe, and they come.
+    assert_eq!(post(&server, &sender, &[], "{\"id\":6,\"kind\":\"d\"}").await, (202, answer(1, 0)));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while ask(&server, "SELECT count() AS n FROM events WHERE id = 6") != json!([{"n": 1}]) {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packer.write_all(b"{\"id\":7,\"kind\":\"e\"}").unwrap();
+    let gzip = [("content-encoding", "gzip")];
+    assert_eq!(post(&server, &wait, &gzip, packer.finish().unwrap()).await, (200, answer(1, 0)));
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    packer.write_all(&vec![b' '; 11 << 20]).unwrap();
+    assert_eq!(post(&server, &wait, &gzip, packer.finish().unwrap()).await.0, 413, "a bomb");
+    // Errors say what is wrong.
+    let (status, error) = post(&server, &format!("name=nothing&token={ADMIN}"), &[], "{}").await;
+    assert_eq!((status, &error["error"]), (404, &json!("there is no data source `nothing` in this workspace")));
+    assert_eq!(post(&server, &format!("token={ADMIN}"), &[], "{}").await.0, 400);
+    assert_eq!(post(&server, "name=events", &[], "{}").await.0, 403);
+    assert_eq!(post(&server, &wait, &[], vec![b'x'; 11 << 20]).await.0, 413);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_puts_in_what_was_acknowledged() {
+    let (house, server) = House::new();
+    let sender = format!("name=events&token={ADMIN}");
+    for id in 0..50 {
+        let body = format!("{{\"id\":{id},\"kind\":\"a\"}}");
+        assert_eq!(post(&server, &sender, &[], body).await, (202, answer(1, 0)));
+    }
+    assert_eq!(tokio::task::block_in_place(|| server.stop()), Some(0));
+    let server = house.serve("");
+    assert_eq!(ask(&server, "SELECT count() AS n, uniqExact(id) AS u FROM events"), json!([{"n": 50, "u": 50}]));
+}
+
+/// Senders send to whichever server lives, and note what was acknowledged.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_is_in_once_through_any_crash() {
+    let (house, first) = House::new();
+    let (port, over, next) =
+        (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let acknowledged = Arc::new(Mutex::new(Vec::<u64>::new()));
+    port.store(u64::from(first.port), Ordering::SeqCst);
+    let mut senders = Vec::new();
+    for _ in 0..8 {
+        let (port, over, next, acknowledged) = (port.clone(), over.clone(), next.clone(), acknowledged.clone());
+        senders.push(tokio::spawn(async move {
+            let client = reqwest::Client::builder().no_proxy().build().unwrap();
+            while !over.load(Ordering::SeqCst) {
+                let id = next.fetch_add(1, Ordering::SeqCst);
+                let url =
+                    format!("http://localhost:{}/v0/events?name=events&token={ADMIN}", port.load(Ordering::SeqCst));
+                let body = format!("{{\"id\":{id},\"kind\":\"kind {}\"}}", id % 5);
+                match client.post(url).body(body).send().await {
+                    Ok(reply) if reply.status().is_success() => acknowledged.lock().unwrap().push(id),
+                    Ok(reply) => panic!("{}", reply.status()),
+                    Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        }));
+    }
+    let mut random = StdRng::seed_from_u64(9);
+    tokio::task::block_in_place(|| {
+        let kill = |mut server: Server, after: Duration| {
+            let deadline = Instant::now() + after;
+            while server.child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(2));
+            }
+            _ = server.child.kill();
+            server.child.wait().unwrap();
+        };
+        kill(first, Duration::from_millis(300));
+        for place in ["event-logged:20", "event-intent:2", "mid-insert:2", "after-insert:2", "event-inserted:2", ""] {
+            let server = house.serve(place);
+            port.store(u64::from(server.port), Ordering::SeqCst);
+            let after = if place.is_empty() { random.random_range(300..900) } else { 5000 };
+            kill(server, Duration::from_millis(after));
+        }
+    });
+    let server = house.serve("");
+    port.store(u64::from(server.port), Ordering::SeqCst);
+    over.store(true, Ordering::SeqCst);
+    for sender in senders {
+        sender.await.unwrap();
+    }
+    assert_eq!(tokio::task::block_in_place(|| server.stop()), Some(0));
+    let server = house.serve("");
+    let rows = ask(&server, "SELECT id, count() AS n FROM events GROUP BY id ORDER BY id");
+    let rows: BTreeMap<u64, u64> =
+        rows.as_array().unwrap().iter().map(|it| (it["id"].as_u64().unwrap(), it["n"].as_u64().unwrap())).collect();
+    let acknowledged = acknowledged.lock().unwrap();
+    assert!(acknowledged.len() > 200, "{} are few", acknowledged.len());
+    let lost: Vec<_> = acknowledged.iter().filter(|it| !rows.contains_key(it)).collect();
+    assert!(lost.is_empty(), "{lost:?} of {} were acknowledged and are not in", acknowledged.len());
+    let doubled: Vec<_> = rows.iter().filter(|(_, n)| **n > 1).collect();
+    assert!(doubled.is_empty(), "{doubled:?}");
+    let kept = ask(&server, "SELECT kind, sum(n) AS n FROM kinds GROUP BY kind ORDER BY kind");
+    assert_eq!(kept, ask(&server, "SELECT kind, count() AS n FROM events GROUP BY kind ORDER BY kind"));
+}
