@@ -21,7 +21,8 @@ pub struct EngineSettings {
     pub max_answer_time: Duration,
     /// Memory of one read, in bytes.
     pub max_memory_usage: u64,
-    /// Size of one answer in the engine, in bytes.
+    /// Size of one answer that the engine holds whole (Parquet, tables for people, short JSON), in bytes. Others
+    /// are passed on as they come and may be of any size.
     pub max_result_bytes: u64,
     /// Length of one statement, in bytes.
     pub max_query_size: u64,

@@ -9,6 +9,7 @@ mod events;
 mod http;
 mod ingest;
 mod kafka;
+mod memory;
 mod once;
 mod plan;
 mod rls;

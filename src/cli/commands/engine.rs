@@ -97,7 +97,7 @@ fn info(settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
         ("threads", format!("{} a query", defaults.max_threads)),
         ("queries", format!("{} at a time, further ones wait", defaults.readers)),
         ("time", format!("{} s a query", defaults.max_execution_time.as_secs())),
-        ("result", format!("{} MB a query", defaults.max_result_bytes / 1_000_000)),
+        ("result", format!("{} MB where it is held whole", defaults.max_result_bytes / 1_000_000)),
     ];
     for (name, value) in rows {
         printer.line(format!("{name:<8} {value}"))?;

@@ -20,14 +20,23 @@ pub(super) const NOWHERE: &str = "nowhere";
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Users' reads, behind a reader's role, read-only and limited.
+    /// Users' reads, behind a reader's role, read-only and limited; their answers are passed on as they come.
     Read,
+    /// The same for answers that are held whole, and so are limited in size.
+    Whole,
     /// Statements of ours, and the killing of others.
     Command,
     /// Inserts.
     Insert,
     /// Judging texts, which runs nothing.
     Parse,
+}
+
+impl Purpose {
+    /// Whether it runs what users ask.
+    pub(super) fn is_read(self) -> bool {
+        matches!(self, Purpose::Read | Purpose::Whole)
+    }
 }
 
 pub(super) fn slot_role(slot: usize) -> String {
@@ -91,10 +100,13 @@ pub(super) fn arguments(
         set(name, value);
     }
     match purpose {
-        Purpose::Read => {
-            for (name, value) in limits(settings) {
+        Purpose::Read | Purpose::Whole => {
+            for (name, value) in limits(settings, purpose) {
                 set(name, &value);
             }
+            // A block becomes a chunk, and several are under way in an answer that nobody reads.
+            set("max_block_size", "16384");
+            set("output_format_parallel_formatting", "0");
             set("timeout_overflow_mode", "throw");
             set("result_overflow_mode", "throw");
             set("readonly", "1");
@@ -109,13 +121,14 @@ pub(super) fn arguments(
     res
 }
 
-/// The limits of a reading connection, which are read back once it is connected.
-pub(super) fn limits(settings: &EngineSettings) -> [(&'static str, String); 5] {
+/// The limits of a reading connection, which are read back once it is connected. An answer that is passed on
+/// as it comes may be of any size.
+pub(super) fn limits(settings: &EngineSettings, purpose: Purpose) -> [(&'static str, String); 5] {
     let seconds = |it: Duration| it.as_secs().max(1).to_string();
     [
         ("max_execution_time", seconds(settings.max_answer_time.max(settings.max_execution_time))),
         ("max_memory_usage", settings.max_memory_usage.to_string()),
-        ("max_result_bytes", settings.max_result_bytes.to_string()),
+        ("max_result_bytes", if purpose == Purpose::Whole { settings.max_result_bytes } else { 0 }.to_string()),
         ("max_query_size", settings.max_query_size.to_string()),
         ("max_threads", settings.max_threads.to_string()),
     ]

@@ -104,12 +104,28 @@ pub(super) struct Stream<'c> {
 
 /// The engine takes its time zone from the process, so it is set here, at the start of `main`. Once there are
 /// several threads this does nothing; opening the engine checks the zone.
+///
+/// The library looks for the kernel's auxiliary vector behind the environment, where it is at first: it cannot
+/// read `/proc` from its sandbox. Setting a variable moves the environment, so a copy of the vector goes along.
 pub(super) fn set_time_zone() {
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-    if threads == 1 {
-        // SAFETY: no other thread can read or write the environment meanwhile.
-        unsafe { std::env::set_var("TZ", "UTC") };
+    let vector = std::fs::read("/proc/self/auxv").unwrap_or_default();
+    if threads == 1 && std::env::var_os("TZ").is_none_or(|it| it != "UTC") {
+        let words = vector.chunks_exact(size_of::<usize>()).filter_map(|it| Some(usize::from_ne_bytes(it.try_into().ok()?)));
+        // SAFETY: no other thread can read or write the environment meanwhile; it is a list of pointers that ends
+        // with null, and so is the new one, which lives for ever.
+        unsafe {
+            std::env::set_var("TZ", "UTC");
+            let count = (0..).take_while(|it| !(*environ.add(*it)).is_null()).count();
+            let old = std::slice::from_raw_parts(environ, count).iter().copied();
+            let moved = old.chain([std::ptr::null_mut()]).chain(words.map(std::ptr::without_provenance_mut));
+            environ = moved.chain([std::ptr::null_mut(); 2]).collect::<Vec<*mut c_char>>().leak().as_mut_ptr();
+        }
     }
+}
+
+unsafe extern "C" {
+    static mut environ: *mut *mut c_char;
 }
 
 impl Library {

@@ -92,6 +92,7 @@ impl Chdb {
         let sql = sql.as_str().to_owned();
         let parameters = parameters.to_vec();
         let purpose = match purpose {
+            Reader::User if worker::is_whole(format, &sql) => Purpose::Whole,
             Reader::User => Purpose::Read,
             Reader::Own => Purpose::Command,
         };

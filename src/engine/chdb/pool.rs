@@ -38,7 +38,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 pub(super) struct Pool {
     pub(super) origin: Origin,
     sink: Sink,
-    queues: [Queue; 4],
+    queues: [Queue; 5],
     state: Mutex<State>,
     /// Told when a worker or the keeper ends.
     changed: Condvar,
@@ -55,7 +55,7 @@ struct Queue {
 struct State {
     idle: Vec<Worker>,
     slots: Vec<Weak<Slot>>,
-    workers: [usize; 4],
+    workers: [usize; 5],
     made: u64,
     closing: bool,
     keeper_ended: bool,
@@ -73,8 +73,12 @@ impl Pool {
     pub(super) fn start(origin: Origin, sink: Sink) -> Result<Arc<Pool>, EngineError> {
         let settings = &origin.settings;
         let queue = |purpose, places| Queue { purpose, places, semaphore: Arc::new(Semaphore::new(places)) };
+        let reads = queue(Purpose::Read, settings.readers.max(1));
+        // Both wait for the same places.
+        let whole = Queue { purpose: Purpose::Whole, places: reads.places, semaphore: Arc::clone(&reads.semaphore) };
         let queues = [
-            queue(Purpose::Read, settings.readers.max(1)),
+            reads,
+            whole,
             queue(Purpose::Command, 4),
             queue(Purpose::Insert, settings.writers.max(1)),
             queue(Purpose::Parse, 1),
@@ -264,7 +268,7 @@ fn keep(pool: &Pool, mut connection: Connection, orders: &mpsc::Receiver<Order>)
     let start = Instant::now();
     while pool.state().workers.iter().any(|it| *it > 0) && start.elapsed() < CLOSE_LIMIT {
         for slot in pool.slots() {
-            let patient = slot.purpose != Purpose::Read && start.elapsed() < CLOSE_GRACE;
+            let patient = !slot.purpose.is_read() && start.elapsed() < CLOSE_GRACE;
             if !patient {
                 kill(pool, &mut connection, &slot, None, Why::Closing);
             }
@@ -281,7 +285,7 @@ fn watch(pool: &Pool, connection: &mut Connection) {
     let limit = pool.origin.settings.max_execution_time;
     for slot in pool.slots() {
         let running = slot.running();
-        let too_long = running.is_busy() && slot.purpose == Purpose::Read && running.worked() > limit;
+        let too_long = running.is_busy() && slot.purpose.is_read() && running.worked() > limit;
         let (number, killed) = (running.number, running.killed);
         drop(running);
         match killed {

@@ -63,8 +63,8 @@ pub(super) fn check(
     tag: &str,
 ) -> Result<(), EngineError> {
     let mut wanted = vec![("implicit_select", "false".to_owned()), ("log_comment", tag.to_owned())];
-    if purpose == Purpose::Read {
-        wanted.extend(config::limits(settings));
+    if purpose.is_read() {
+        wanted.extend(config::limits(settings, purpose));
         wanted.push(("readonly", "1".to_owned()));
     }
     let bytes = run(connection, &statement::session(wanted.iter().map(|(name, _)| *name)))?;
@@ -94,7 +94,7 @@ pub(super) fn run(connection: &mut Connection, sql: &Sql) -> Result<Vec<u8>, Eng
 
 fn role(purpose: Purpose) -> String {
     match purpose {
-        Purpose::Read => config::slot_role(0),
+        Purpose::Read | Purpose::Whole => config::slot_role(0),
         Purpose::Command | Purpose::Insert | Purpose::Parse => config::ADMIN_ROLE.to_owned(),
     }
 }

@@ -29,6 +29,10 @@ const REMEMBERED: usize = 4096;
 /// Rows of an answer that is taken whole.
 const SMALL: u64 = 10_000;
 
+/// A chunk of an answer is handed over in pieces of at most this size: what waits for a slow reader is
+/// bounded by bytes, whatever the engine calls a chunk.
+const PIECE: usize = 256 << 10;
+
 /// How often a reading connection is checked anew.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
@@ -223,7 +227,7 @@ fn handle(connection: &mut Connection, gate: &mut Gate, pool: &Pool, slot: &Slot
     match work {
         Work::Read { sql, parameters, format, number, events } => {
             let read = Read { sql: &sql, parameters: &parameters, format, slot, number, events: &events };
-            if slot.purpose == Purpose::Read
+            if slot.purpose.is_read()
                 && let Err(error) = gate.admit(connection, &sql)
             {
                 _ = send(slot, number, &events, Event::Failed(error));
@@ -360,10 +364,8 @@ impl Read<'_> {
     fn run(&self, connection: &mut Connection) -> Result<End, Stop> {
         let mut cut = Cut::new(self.format);
         let mut end = End::default();
-        let (name, streamed) = engine_format(self.format);
-        // Only a whole answer says how many rows there would be without LIMIT.
-        let streamed = streamed && !(self.format == Format::Json && statement::ends_in_limit(self.sql, SMALL));
-        if streamed {
+        let name = engine_format(self.format);
+        if !is_whole(self.format, self.sql) {
             let stream = self.slot.timed(|| connection.stream(self.sql, name, self.parameters));
             let mut stream = stream.map_err(|error| {
                 let error = EngineError::parse(&error);
@@ -398,8 +400,15 @@ impl Read<'_> {
         end.statistics.result_rows += rows;
         end.statistics.rows_read += rows_read;
         end.statistics.bytes_read += bytes_read;
-        for event in cut.events(bytes, end).map_err(|error| Stop::Failed(error, After::Close))? {
-            self.send(event)?;
+        let (columns, separator, rows) = cut.cut(bytes, end).map_err(|error| Stop::Failed(error, After::Close))?;
+        if let Some(columns) = columns {
+            self.send(Event::Columns(columns))?;
+        }
+        if !separator.is_empty() {
+            self.send(Event::Chunk(Bytes::from_static(separator.as_bytes())))?;
+        }
+        for piece in rows.chunks(PIECE) {
+            self.send(Event::Chunk(Bytes::copy_from_slice(piece)))?;
         }
         Ok(true)
     }
@@ -431,18 +440,26 @@ fn send(slot: &Slot, number: u64, events: &tokio::sync::mpsc::Sender<Event>, eve
     }
 }
 
-/// The engine's name of a format, and whether its chunks can be put together again. The others are whole
-/// answers, which the limit on results bounds.
-fn engine_format(format: Format) -> (&'static str, bool) {
+/// Whether the engine gives the answer at once, so that it is held whole: where chunks cannot be put together
+/// again, and where only a whole answer says how many rows there would be without LIMIT.
+pub(super) fn is_whole(format: Format, sql: &str) -> bool {
     match format {
-        Format::Json => ("JSON", true),
-        Format::Csv => ("CSV", true),
-        Format::CsvWithNames => ("CSVWithNames", true),
-        Format::Tsv => ("TabSeparated", true),
-        Format::TsvWithNames => ("TabSeparatedWithNames", true),
-        Format::JsonEachRow => ("JSONEachRow", true),
-        Format::PrettyCompact => ("PrettyCompact", false),
-        Format::Parquet => ("Parquet", false),
+        Format::PrettyCompact | Format::Parquet => true,
+        Format::Json => statement::ends_in_limit(sql, SMALL),
+        Format::Csv | Format::CsvWithNames | Format::Tsv | Format::TsvWithNames | Format::JsonEachRow => false,
+    }
+}
+
+fn engine_format(format: Format) -> &'static str {
+    match format {
+        Format::Json => "JSON",
+        Format::Csv => "CSV",
+        Format::CsvWithNames => "CSVWithNames",
+        Format::Tsv => "TabSeparated",
+        Format::TsvWithNames => "TabSeparatedWithNames",
+        Format::JsonEachRow => "JSONEachRow",
+        Format::PrettyCompact => "PrettyCompact",
+        Format::Parquet => "Parquet",
     }
 }
 
@@ -470,16 +487,18 @@ impl Cut {
         }
     }
 
-    fn events(&mut self, bytes: &[u8], end: &mut End) -> Result<Vec<Event>, EngineError> {
+    /// The columns where they are new, what stands between the rows before and these, and the rows.
+    fn cut<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        end: &mut End,
+    ) -> Result<(Option<Vec<Column>>, &'static str, &'b [u8]), EngineError> {
         match self {
-            Cut::Nothing => Ok(vec![Event::Chunk(Bytes::copy_from_slice(bytes))]),
-            Cut::Header { length: Some(length), .. } => {
-                let rest = bytes.get(*length..).unwrap_or_default();
-                Ok(vec![Event::Chunk(Bytes::copy_from_slice(rest))])
-            }
+            Cut::Nothing => Ok((None, "", bytes)),
+            Cut::Header { length: Some(length), .. } => Ok((None, "", bytes.get(*length..).unwrap_or_default())),
             Cut::Header { length, quoted } => {
                 *length = Some(header_length(bytes, *quoted));
-                Ok(vec![Event::Chunk(Bytes::copy_from_slice(bytes))])
+                Ok((None, "", bytes))
             }
             Cut::Json { started, rows } => {
                 let unreadable = || EngineError::own(EngineErrorKind::Internal, "the engine's JSON has another shape");
@@ -489,15 +508,12 @@ impl Cut {
                 if !parts.tail.is_empty() {
                     parts.tail.clone_into(&mut end.tail);
                 }
-                let mut res = Vec::new();
-                if !std::mem::replace(started, true) {
-                    res.push(Event::Columns(serde_json::from_str(parts.meta).map_err(|_| unreadable())?));
-                }
-                if !parts.rows.is_empty() {
-                    let separator = if std::mem::replace(rows, true) { ",\n" } else { "" };
-                    res.push(Event::Chunk(Bytes::from([separator.as_bytes(), parts.rows.as_bytes()].concat())));
-                }
-                Ok(res)
+                let columns = match std::mem::replace(started, true) {
+                    true => None,
+                    false => Some(serde_json::from_str(parts.meta).map_err(|_| unreadable())?),
+                };
+                let separator = !parts.rows.is_empty() && std::mem::replace(rows, true);
+                Ok((columns, if separator { ",\n" } else { "" }, parts.rows.as_bytes()))
             }
         }
     }

@@ -1,0 +1,133 @@
+//! What answers cost while nobody reads them: the built binary, its resident memory, real connections.
+#![cfg(target_os = "linux")]
+
+use super::engine::library_path;
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+const TOKEN: &str = "p.admin-of-the-memory-test";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Rows of ninety bytes.
+const ROWS: u64 = 1_000_000;
+
+/// What an answer may take that nobody reads: a few blocks in the engine, a MiB or two between it and the
+/// connection, what the allocator keeps.
+const PER_ANSWER: u64 = 20 << 20;
+
+struct Server {
+    child: Child,
+    address: String,
+    _directory: tempfile::TempDir,
+}
+
+impl Server {
+    fn start() -> Server {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_birdhouse"));
+        command
+            .args(["serve", "--port", "0"])
+            .current_dir(directory.path())
+            .env_clear()
+            .env("HOME", directory.path())
+            .env("BIRDHOUSE_LIBCHDB", library_path())
+            .env("BIRDHOUSE_ADMIN_TOKEN", TOKEN)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let line = lines.find(|it| it.contains("birdhouse serves at http://localhost:")).unwrap();
+        thread::spawn(move || lines.for_each(drop));
+        let port = line.split("localhost:").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        Server { child, address: format!("127.0.0.1:{port}"), _directory: directory }
+    }
+
+    fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|it| it.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    }
+
+    /// Memory once it no longer grows.
+    fn settled_memory(&self) -> u64 {
+        let deadline = Instant::now() + PATIENCE;
+        let (mut most, mut since) = (self.memory(), Instant::now());
+        while since.elapsed() < Duration::from_secs(1) {
+            assert!(Instant::now() < deadline, "memory goes on growing: {most}");
+            thread::sleep(Duration::from_millis(20));
+            let now = self.memory();
+            if now > most {
+                (most, since) = (now, Instant::now());
+            }
+        }
+        most
+    }
+
+    /// Asks, and reads no more than the status.
+    fn ask(&self, rows: u64, format: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let query = format!("select+number,repeat('x',80)+from+numbers({rows})+format+{format}");
+        let head = format!(
+            "GET /v0/sql?q={query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut status = [0; 15];
+        stream.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200 OK");
+        stream
+    }
+
+    fn whole(&self, rows: u64, format: &str) -> u64 {
+        let mut stream = self.ask(rows, format);
+        let (mut size, mut end, mut buffer) = (0, Vec::new(), vec![0; 1 << 16]);
+        loop {
+            let count = stream.read(&mut buffer).unwrap();
+            if count == 0 {
+                assert!(end.ends_with(b"\r\n0\r\n\r\n"), "the answer was cut after {size} bytes");
+                return size;
+            }
+            size += count as u64;
+            end.extend_from_slice(&buffer[..count]);
+            end.drain(..end.len().saturating_sub(16));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+#[test]
+fn answers_that_nobody_reads_cost_a_few_blocks_each() {
+    let server = Server::start();
+    for format in ["CSV", "JSON"] {
+        server.whole(ROWS, format);
+        let before = server.settled_memory();
+        let unread: Vec<_> = (0..10).map(|_| server.ask(ROWS, format)).collect();
+        let grown = server.settled_memory().saturating_sub(before);
+        assert!(grown < 10 * PER_ANSWER, "ten unread answers of 90 MB in {format} took {} MiB", grown >> 20);
+        drop(unread);
+    }
+}
+
+#[test]
+fn an_answer_of_three_hundred_megabytes_passes_through() {
+    let server = Server::start();
+    server.whole(ROWS, "CSV");
+    let before = server.settled_memory();
+    let size = server.whole(3_500_000, "CSV");
+    assert!(size > 300_000_000, "{size}");
+    let grown = server.settled_memory().saturating_sub(before);
+    assert!(grown < 2 * PER_ANSWER, "it took {} MiB", grown >> 20);
+}
