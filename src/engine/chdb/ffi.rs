@@ -111,7 +111,8 @@ pub(super) fn set_time_zone() {
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     let vector = std::fs::read("/proc/self/auxv").unwrap_or_default();
     if threads == 1 && std::env::var_os("TZ").is_none_or(|it| it != "UTC") {
-        let words = vector.chunks_exact(size_of::<usize>()).filter_map(|it| Some(usize::from_ne_bytes(it.try_into().ok()?)));
+        let words =
+            vector.chunks_exact(size_of::<usize>()).filter_map(|it| Some(usize::from_ne_bytes(it.try_into().ok()?)));
         // SAFETY: no other thread can read or write the environment meanwhile; it is a list of pointers that ends
         // with null, and so is the new one, which lives for ever.
         unsafe {

@@ -400,7 +400,8 @@ impl Read<'_> {
         end.statistics.result_rows += rows;
         end.statistics.rows_read += rows_read;
         end.statistics.bytes_read += bytes_read;
-        let (columns, separator, rows) = cut.cut(bytes, end).map_err(|error| Stop::Failed(error, After::Close))?;
+        let Chunk { columns, separator, rows } =
+            cut.cut(bytes, end).map_err(|error| Stop::Failed(error, After::Close))?;
         if let Some(columns) = columns {
             self.send(Event::Columns(columns))?;
         }
@@ -463,6 +464,16 @@ fn engine_format(format: Format) -> &'static str {
     }
 }
 
+/// What is to be passed on of a chunk.
+#[derive(Default)]
+struct Chunk<'b> {
+    /// Where they are new.
+    columns: Option<Vec<Column>>,
+    /// Between the rows before and these.
+    separator: &'static str,
+    rows: &'b [u8],
+}
+
 /// Cuts what each chunk repeats off all but the first.
 enum Cut {
     Nothing,
@@ -487,18 +498,14 @@ impl Cut {
         }
     }
 
-    /// The columns where they are new, what stands between the rows before and these, and the rows.
-    fn cut<'b>(
-        &mut self,
-        bytes: &'b [u8],
-        end: &mut End,
-    ) -> Result<(Option<Vec<Column>>, &'static str, &'b [u8]), EngineError> {
+    fn cut<'b>(&mut self, bytes: &'b [u8], end: &mut End) -> Result<Chunk<'b>, EngineError> {
+        let only = |rows| Ok(Chunk { rows, ..Chunk::default() });
         match self {
-            Cut::Nothing => Ok((None, "", bytes)),
-            Cut::Header { length: Some(length), .. } => Ok((None, "", bytes.get(*length..).unwrap_or_default())),
+            Cut::Nothing => only(bytes),
+            Cut::Header { length: Some(length), .. } => only(bytes.get(*length..).unwrap_or_default()),
             Cut::Header { length, quoted } => {
                 *length = Some(header_length(bytes, *quoted));
-                Ok((None, "", bytes))
+                only(bytes)
             }
             Cut::Json { started, rows } => {
                 let unreadable = || EngineError::own(EngineErrorKind::Internal, "the engine's JSON has another shape");
@@ -513,7 +520,7 @@ impl Cut {
                     false => Some(serde_json::from_str(parts.meta).map_err(|_| unreadable())?),
                 };
                 let separator = !parts.rows.is_empty() && std::mem::replace(rows, true);
-                Ok((columns, if separator { ",\n" } else { "" }, parts.rows.as_bytes()))
+                Ok(Chunk { columns, separator: if separator { ",\n" } else { "" }, rows: parts.rows.as_bytes() })
             }
         }
     }
