@@ -28,6 +28,7 @@ pub use connections::NewConnection;
 pub use deploy::{DeployOptions, DeployReport};
 pub use rows::{AppendMode, Appended, TableStatistics};
 pub use tokens::{ADMIN_TOKEN, NewToken};
+pub use verify::check;
 pub use workspace::Workspace;
 
 pub use crate::ingest::files::FileFormat;

@@ -13,7 +13,7 @@ use crate::{
     diagnostic::{Diagnostic, Mapped, Place, Span, nearest},
     engine::{Engine, EngineError, EngineErrorKind},
     name::Namespace,
-    plan::{Action, Plan},
+    plan::{self, Action, Plan},
     project::{self, Column, ColumnDefault, Datasource, Node, NodeSql, Pipe, PipeKind, Project},
     query::{self, OwnerMode, QueryError},
     sql::{ColumnType, Sql, UserSql, scan, statement},
@@ -29,20 +29,70 @@ pub(super) async fn verify(
     if plan.is_empty() {
         return Ok(vec![]);
     }
+    let (diagnostics, leftover) = try_out(&shared.engine, plan, current, wanted).await?;
+    if let Some(error) = leftover {
+        shared.warn(format!("a database that a check used could not be dropped: {error}"));
+    }
+    Ok(diagnostics)
+}
+
+/// What only the engine finds wrong with a project of which nothing is deployed: for checks without a server. The
+/// engine is left as it was.
+pub async fn check(engine: &Engine, project: &Project) -> Result<Vec<Diagnostic>, AppError> {
+    let nothing = Project::default();
+    let project = &whole_part(project);
+    let (mut diagnostics, _) = try_out(engine, &plan::diff(&nothing, project), &nothing, project).await?;
+    diagnostics.dedup();
+    Ok(diagnostics)
+}
+
+/// The part of a project that reads and writes nothing that is missing, because its file is wrong.
+fn whole_part(project: &Project) -> Project {
+    let mut part = project.clone();
+    loop {
+        let is_there = |it: &project::Reference| match it.target {
+            project::ReferenceTarget::Node => true,
+            project::ReferenceTarget::Datasource => part.datasource(it.name.as_str()).is_some(),
+            project::ReferenceTarget::Pipe => part.pipe(it.name.as_str()).is_some(),
+        };
+        let is_whole = |pipe: &Pipe| {
+            let target = match &pipe.kind {
+                PipeKind::Materialized { target } | PipeKind::Copy { target, .. } => Some(target),
+                PipeKind::Endpoint | PipeKind::Sink | PipeKind::Internal => None,
+            };
+            target.is_none_or(|it| part.datasource(it.as_str()).is_some())
+                && pipe.nodes.iter().flat_map(|it| &it.reads).all(is_there)
+        };
+        let broken: Vec<_> = part.pipes.iter().filter(|(_, it)| !is_whole(it)).map(|(name, _)| name.clone()).collect();
+        if broken.is_empty() {
+            return part;
+        }
+        for name in broken {
+            part.pipes.remove(&name);
+            part.order.retain(|it| *it != name);
+        }
+    }
+}
+
+/// Tries out what is new, and says also whether the database that was used could not be dropped again.
+async fn try_out(
+    engine: &Engine,
+    plan: &Plan,
+    current: &Project,
+    wanted: &Project,
+) -> Result<(Vec<Diagnostic>, Option<EngineError>), AppError> {
     let scratch = Namespace::new(&format!("{SCRATCH}{}", words::random_letters(20)));
     let (checks, mut diagnostics) = checks(current, wanted, &scratch);
     let tables = tables(plan, wanted, &checks);
     if tables.is_empty() && checks.is_empty() {
-        return Ok(diagnostics);
+        return Ok((diagnostics, None));
     }
-    let verifier = Verifier { shared, wanted, scratch };
-    shared.engine.command(&statement::create_database(verifier.scratch.database())).await?;
+    let verifier = Verifier { engine, wanted, scratch };
+    engine.command(&statement::create_database(verifier.scratch.database())).await?;
     let verified = verifier.run(checks, tables).await;
-    if let Err(error) = shared.engine.command(&ddl::drop_database(&verifier.scratch)).await {
-        shared.warn(format!("a database that a check used could not be dropped: {error}"));
-    }
+    let leftover = engine.command(&ddl::drop_database(&verifier.scratch)).await.err();
     diagnostics.extend(verified?);
-    Ok(diagnostics)
+    Ok((diagnostics, leftover))
 }
 
 /// What databases of checks are called, with random letters behind it. It is no prefix of a reader's role.
@@ -154,7 +204,7 @@ fn read_tables(select: &Sql, scratch: &Namespace) -> BTreeSet<String> {
 }
 
 struct Verifier<'a> {
-    shared: &'a Shared,
+    engine: &'a Engine,
     wanted: &'a Project,
     scratch: Namespace,
 }
@@ -174,7 +224,7 @@ impl Verifier<'_> {
             if !check.tables.is_disjoint(&broken_tables) {
                 continue;
             }
-            match self.shared.engine.command(&query::describe(&check.select)).await {
+            match self.engine.command(&query::describe(&check.select)).await {
                 Ok(described) => {
                     diagnostics.extend(self.bad_target(check, &described)?);
                     diagnostics.extend(self.bad_tables(check).await?);
@@ -209,13 +259,13 @@ impl Verifier<'_> {
                 None => return Ok(()),
             },
         };
-        self.shared.engine.command(&sql).await.map(drop).map_err(|error| (datasource, error))
+        self.engine.command(&sql).await.map(drop).map_err(|error| (datasource, error))
     }
 
     /// The engine's own reading of the text must come to no other tables than ours did. Where it does, a name
     /// was missed, and with it the row filter of whoever will call the node.
     async fn bad_tables(&self, check: &Check<'_>) -> Result<Option<Diagnostic>, AppError> {
-        let tree = match self.shared.engine.command(&query::explain(&check.select)).await {
+        let tree = match self.engine.command(&query::explain(&check.select)).await {
             Ok(tree) => tree,
             Err(error) => return Ok(Some(self.bad_node(check.node, &theirs(error)?))),
         };

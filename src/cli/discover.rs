@@ -4,7 +4,7 @@
 //! the files say is not known here.
 
 use crate::{
-    datafile::Kind,
+    datafile::{Kind, is_test_file},
     diagnostic::{Diagnostic, Source, line_column},
 };
 use ignore::{DirEntry, WalkBuilder};
@@ -20,6 +20,8 @@ pub(super) struct ProjectFiles {
     pub(super) root: PathBuf,
     /// Datafiles, by path relative to `root` with `/` between its parts, in order.
     pub(super) sources: Vec<Source>,
+    /// Test files, likewise.
+    pub(super) tests: Vec<Source>,
     /// The first fixture of each data source.
     pub(super) fixtures: Vec<Fixture>,
     /// The pairs of `.env`, and of `.env.local` over them.
@@ -90,8 +92,15 @@ pub(super) fn project(root: &Path) -> io::Result<ProjectFiles> {
             }
         };
         let relative = relative(entry.path(), root);
-        let Some(kind) = Kind::of(&relative) else { continue };
         let depth = entry.depth();
+        if is_test_file(&relative) && depth == 2 {
+            match read(entry.path(), &relative) {
+                Ok(source) => files.tests.push(source),
+                Err(diagnostic) => files.diagnostics.push(*diagnostic),
+            }
+            continue;
+        }
+        let Some(kind) = Kind::of(&relative) else { continue };
         let beyond = conventional && depth > 2;
         if (beyond && kind != Kind::Include) || entry.depth() == 0 {
             continue;
@@ -144,7 +153,11 @@ pub(super) fn read(path: &Path, shown: &str) -> Result<Source, Box<Diagnostic>> 
     if size.len() > MAX_BYTES {
         return Err(unreadable(&format!("it is larger than {} MB", MAX_BYTES >> 20)));
     }
-    let bytes = fs::read(path).map_err(|error| unreadable(&error))?;
+    decode(fs::read(path).map_err(|error| unreadable(&error))?, shown)
+}
+
+/// The text of a file that was read; a byte that is none is told with its place.
+pub(super) fn decode(bytes: Vec<u8>, shown: &str) -> Result<Source, Box<Diagnostic>> {
     String::from_utf8(bytes).map(|text| Source::new(shown, text)).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
         let bytes = error.as_bytes();

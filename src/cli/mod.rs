@@ -8,6 +8,7 @@ mod client;
 mod commands;
 pub mod discover;
 mod fault;
+mod findings;
 mod logs;
 mod port;
 mod printer;

@@ -36,7 +36,7 @@ pub(super) struct Statement {
 
 /// How a line falls into words.
 #[derive(Debug, PartialEq)]
-enum Words {
+pub(super) enum Words {
     /// The words, and where a `#` cut one.
     Split(Vec<Span>, Option<usize>),
     /// A word begins with a quote, here, that nothing closes.
@@ -439,7 +439,7 @@ fn is_sql_word(word: &str) -> bool {
 }
 
 /// Splits a line as Tinybird's tools do: at blanks; a word that begins with a quote ends with it; `#` ends the line.
-fn split(line: &str) -> Words {
+pub(super) fn split(line: &str) -> Words {
     let mut words = Vec::new();
     let mut rest = line;
     loop {

@@ -9,14 +9,20 @@ mod commands;
 mod index;
 mod lexer;
 mod parser;
+mod print;
 mod rules;
 mod schema;
 mod secrets;
+mod test_file;
 mod values;
+mod written;
 
 pub use ast::{
     ColumnLine, Datafile, EngineLines, Files, IndexLine, Kind, NodeLines, ScopeLine, Settings, Text, TokenLine,
 };
+
+pub use print::Layout;
+pub use test_file::{QualityTest, TestFile, TestForm, is_test_file, parse_tests};
 
 use crate::diagnostic::{Diagnostic, Source};
 use std::collections::BTreeMap;
@@ -63,6 +69,11 @@ pub fn no_includes(_: &str) -> Option<Source> {
 pub fn parse(source: &Source, context: &Context, includes: Includes<'_>) -> Option<(Datafile, Vec<Diagnostic>)> {
     let kind = Kind::of(&source.path)?;
     Some(parse_as(kind, source, context, includes))
+}
+
+/// Whether a word, in lower case, is a command of a file of this kind.
+pub fn is_known(word: &str, kind: Kind, dialect: Dialect) -> bool {
+    commands::is_command(word, kind, dialect)
 }
 
 /// Parses a datafile as of `kind`, whatever it is called.

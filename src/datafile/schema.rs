@@ -16,6 +16,8 @@ struct Reader<'a> {
     text: &'a Mapped,
     dialect: Dialect,
     out: Schema,
+    /// Classic reads nothing after an INDEX.
+    lost: bool,
 }
 
 /// The parts of a column, each a range of the text.
@@ -53,7 +55,7 @@ const KEYWORDS: &[(&str, Keyword)] = &[
 pub(super) fn parse(text: &Mapped, dialect: Dialect) -> Schema {
     let text = without_comments(text);
     let out = Schema { columns: Vec::new(), diagnostics: Vec::new() };
-    let mut reader = Reader { text: &text, dialect, out };
+    let mut reader = Reader { text: &text, dialect, out, lost: false };
     let items = reader.items();
     let last = items.len().saturating_sub(1);
     for (index, item) in items.into_iter().enumerate() {
@@ -150,6 +152,9 @@ impl Reader<'_> {
     }
 
     fn item(&mut self, item: Span, is_last: bool) {
+        if self.lost {
+            return;
+        }
         let text = self.str(item);
         let start = item.start + (text.len() - text.trim_start().len());
         let end = item.start + text.trim_end().len();
@@ -166,6 +171,7 @@ impl Reader<'_> {
         let Some((name, after)) = self.name(item) else { return };
         let rest = Span::new(after, end);
         if self.is_index(name, rest) {
+            self.lost = self.dialect == Dialect::Classic;
             return;
         }
         if let Some(parts) = self.parts(rest)
@@ -477,8 +483,10 @@ fn refused_keyword(keyword: Keyword) -> (&'static str, &'static str, &'static st
 /// The length of a jsonpath in its backquotes, if the text begins with one.
 fn jsonpath_length(text: &str) -> Option<usize> {
     let head = text.get(.."`json:".len())?;
-    let end = text[1..].find('`')?;
-    head.eq_ignore_ascii_case("`json:").then_some(end + 2)
+    if !head.eq_ignore_ascii_case("`json:") {
+        return None;
+    }
+    text[1..].find('`').map(|end| end + 2)
 }
 
 /// The keyword that a text begins with, and its length.

@@ -17,6 +17,9 @@ pub const QUARANTINE_COLUMNS: [(&str, &str); 6] = [
     ("insertion_date", "DateTime"),
 ];
 
+/// Whether an AggregatingMergeTree may have columns that are neither in its key nor aggregates.
+const DIMENSIONS: &str = "allow_dimensions_outside_sorting_key";
+
 /// How many inserts a table remembers. It makes an insert that is tried again count once; whoever inserts must
 /// send a token of its own or switch this off, or else two equal blocks would be one.
 const WINDOW: &str = "non_replicated_deduplication_window";
@@ -183,6 +186,11 @@ fn engine(sql: &mut Sql, engine: &TableEngine) {
         Some(settings) if settings.text().contains(WINDOW) => _ = sql.user(settings),
         Some(settings) => _ = sql.user(settings).push(", ").push(WINDOW).push(" = 1000"),
         None => _ = sql.push(WINDOW).push(" = 1000"),
+    }
+    // The engine has come to refuse what many projects do: their plain columns hang on the key.
+    let told = engine.settings.as_ref().is_some_and(|it| it.text().contains(DIMENSIONS));
+    if engine.family == EngineFamily::AggregatingMergeTree && !told {
+        sql.push(", ").push(DIMENSIONS).push(" = 1");
     }
 }
 

@@ -233,6 +233,12 @@ pub(super) fn family(text: &str) -> Option<EngineFamily> {
     ENGINES.iter().find(|(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, family)| *family)
 }
 
+/// The canonical name of the engine that a text names; the text itself for others.
+pub(super) fn family_name(text: &str) -> &str {
+    let family = family(text);
+    ENGINES.iter().find(|(_, it)| Some(*it) == family).map_or(text, |(name, _)| *name)
+}
+
 fn engine(reporter: &mut Reporter<'_>, lines: &EngineLines, columns: &[Column]) -> Option<TableEngine> {
     let family = match &lines.family {
         None => EngineFamily::MergeTree,

@@ -3,17 +3,25 @@
 //! In: the files of a project. Out: a [`Project`] and diagnostics. The engine's present state is not known here.
 
 mod datasource;
+mod facts;
 mod fit;
 mod jsonpath;
+mod lint;
 mod pipe;
 mod references;
 mod resolve;
+mod silence;
+mod tests_of;
 
 #[cfg(test)]
 mod tests;
 
+pub use facts::{Verdict, facts, verdict};
 pub use fit::fits;
-pub use resolve::resolve;
+pub use lint::lint;
+pub use resolve::{resolve, sort};
+pub use silence::not_silenced;
+pub use tests_of::check_tests;
 
 use crate::{
     datafile::{Context, Datafile},

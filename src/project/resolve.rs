@@ -5,6 +5,8 @@ use super::{
     datasource::{Reporter, datasource, family},
     pipe::{Read, pipe},
     references::{self, Names},
+    silence::not_silenced,
+    tests_of,
 };
 use crate::{
     datafile::{Context, Datafile, Kind, NodeLines, parse},
@@ -22,6 +24,7 @@ pub fn resolve(sources: &[Source], context: &Context) -> (Project, Vec<Diagnosti
     for source in sources {
         let include = |path: &str| by_path.get(joined(&source.path, path).as_str()).map(|it| (*it).clone());
         if let Some((file, found)) = parse(source, context, &include) {
+            let found = if found.is_empty() { found } else { not_silenced(found, sources) };
             files.push((file, !has_errors(&found)));
             diagnostics.extend(found);
         }
@@ -62,13 +65,17 @@ pub fn resolve(sources: &[Source], context: &Context) -> (Project, Vec<Diagnosti
     for name in references::circles(&project.pipes, &mut diagnostics) {
         project.pipes.remove(&name);
     }
+    for (file, _) in files.iter().filter(|(file, good)| file.kind == Kind::Token && *good) {
+        tests_of::token(file, &names.datasources, &names.pipes, &mut diagnostics);
+    }
+    let mut diagnostics = not_silenced(diagnostics, sources);
     project.order = references::order(&project.pipes, &project.datasources);
     sort(&mut diagnostics, sources);
     (project, diagnostics)
 }
 
 /// By file, then by place, and each thing once.
-fn sort(diagnostics: &mut Vec<Diagnostic>, sources: &[Source]) {
+pub fn sort(diagnostics: &mut Vec<Diagnostic>, sources: &[Source]) {
     let rank: BTreeMap<&str, usize> = sources.iter().enumerate().map(|(rank, it)| (&*it.path, rank)).collect();
     diagnostics.sort_by_key(|it| {
         let place = it.place.as_ref();

@@ -1,25 +1,18 @@
 //! Datafiles: the vectors of two generations of tools, and cases as a user sees them.
 
 use birdhouse::{
-    datafile::{Context, Dialect, Kind, parse},
-    diagnostic::{Diagnostic, Severity, Source, Style, render},
-    project::resolve,
+    app::check,
+    datafile::{Context, Dialect, Kind},
+    diagnostic::{Severity, Source, Style, render},
+    engine::Engine,
+    project::{check_tests, lint, resolve, verdict},
 };
 use proptest::prelude::*;
 use serde_json::Value;
-use std::{collections::BTreeMap, fs};
-
-/// Our codes where the vectors have others for the same thing.
-const CODES: &[(&str, &[&str])] = &[
-    ("unclosed_quote", &["unknown_command"]),
-    ("swallowed_command", &["sql_syntax", "type_syntax"]),
-    ("type_syntax", &["sql_syntax"]),
-    ("schema_unclosed_delimiter", &["sql_syntax"]),
-    ("column_name_bad_char", &["schema_bad_char"]),
-    ("array_in_schema", &["schema_bad_char", "column_name_bad_char"]),
-    ("column_needs_type_or_default", &["schema_bad_char", "column_name_bad_char", "schema_value_missing"]),
-    ("unknown_command", &["command_before_node"]),
-];
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 /// Verdicts in which we mean to differ, and why.
 const DIFFERENT: &[(&str, &str, &str)] = &[
@@ -27,23 +20,15 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
     ("lex06_bom", "forward", "a mark of the byte order is no part of the first command"),
 ];
 
-/// Lines in which we mean to differ, and why.
-const OTHER_LINES: &[(&str, &str)] = &[
-    ("ds20", "we point at the misplaced NODE, the original at the end of the block that swallowed it"),
-    ("lex15", "the original counts one line too few for each line that was dropped in the block"),
-    ("pipe29", "we point at the unknown command, the original at the line that closed its block"),
-    ("sch24", "we point at the empty SCHEMA, the original at the line that closed it"),
-];
-
+/// Every verdict of both generations: `ok`, the code, Forward's line, and the parsed facts, each exactly.
 #[test]
 fn vectors_of_datafiles() {
     let root = super::vectors::folder().join("datafiles");
     let index: Vec<Value> = serde_json::from_str(&fs::read_to_string(root.join("index.json")).unwrap()).unwrap();
-    let (mut verdicts, mut good, mut lines, mut good_lines) = (0, 0, 0, 0);
+    let mut counts: BTreeMap<&str, [usize; 6]> = BTreeMap::new();
     let mut wrong = Vec::new();
     for entry in &index {
         let file = entry["file"].as_str().unwrap();
-        let Some(kind) = Kind::of(file) else { continue };
         let source = Source::new(file, fs::read_to_string(root.join(file)).unwrap());
         let include = |path: &str| {
             let text = fs::read_to_string(root.join("cases").join(path)).ok()?;
@@ -52,47 +37,70 @@ fn vectors_of_datafiles() {
         for (name, dialect) in [("classic", Dialect::Classic), ("forward", Dialect::Forward)] {
             let expected = &entry[name];
             let Some(ok) = expected["ok"].as_bool() else { continue };
-            verdicts += 1;
+            let [verdicts, good, lines, good_lines, facts, good_facts] = counts.entry(name).or_default();
+            *verdicts += 1;
             let environment: BTreeMap<String, String> = serde_json::from_value(entry["env"].clone()).unwrap();
             let context = Context { dialect, environment, ..Context::default() };
-            let (datafile, mut diagnostics) = parse(&source, &context, &include).unwrap();
-            if kind == Kind::Pipe {
-                diagnostics.extend(birdhouse::project::check_templates(&datafile, &context));
+            let found = verdict(&source, &context, &include).unwrap().value;
+            let mut faults = Vec::new();
+            if found["ok"] != ok || expected["error"]["code"] != found["error"]["code"] {
+                faults.push(format!("expected {}, found {}", expected["error"], found["error"]));
             }
-            diagnostics.retain(|it| it.severity == Severity::Error);
-            diagnostics.sort_by_key(|it| it.place.as_ref().map(|it| it.span.start));
-            let found = diagnostics.first();
-            let line = found.and_then(|it| it.place.as_ref()).map(|it| source.line_column(it.span.start).line);
-            let code = expected["error"]["code"].as_str();
-            let same = ok == found.is_none() && code.is_none_or(|code| found.is_some_and(|it| means(it, code)));
-            let excepted = DIFFERENT.iter().any(|(it, which, _)| file.contains(it) && *which == name);
-            if same {
-                good += 1;
-            } else if !excepted {
-                let found: Vec<_> = diagnostics.iter().map(|it| (it.code, &it.message)).collect();
-                wrong.push(format!("{file} {name}: expected {code:?}, found {found:?}"));
-            }
-            let skipped = ["sch35", "pipe23"].iter().any(|it| file.contains(it));
-            if name == "forward"
-                && same
-                && !skipped
-                && let Some(wanted) = expected["error"]["line"].as_u64()
-            {
-                lines += 1;
-                if line == Some(wanted as usize) {
-                    good_lines += 1;
-                } else if !OTHER_LINES.iter().any(|(it, _)| file.contains(it)) {
-                    wrong.push(format!("{file} {name}: expected line {wanted}, found {line:?}"));
+            let excepted = ["sch35", "pipe23"].iter().any(|it| file.contains(it));
+            if name == "forward" && !excepted && expected["error"]["line"].is_u64() {
+                *lines += 1;
+                if expected["error"]["line"] == found["error"]["line"] {
+                    *good_lines += 1;
+                } else {
+                    faults.push(format!("expected line {}, found {}", expected["error"]["line"], found["error"]));
                 }
+            }
+            if ok {
+                *facts += 1;
+                if expected["parsed"] == found["parsed"] && expected["warnings"] == found["warnings"] {
+                    *good_facts += 1;
+                } else {
+                    faults.push(difference("parsed", &expected["parsed"], &found["parsed"]));
+                    faults.push(difference("warnings", &expected["warnings"], &found["warnings"]));
+                }
+            }
+            if faults.is_empty() {
+                *good += 1;
+            } else if !DIFFERENT.iter().any(|(it, which, _)| file.contains(it) && *which == name) {
+                wrong.push(format!("{file} {name}: {}", faults.join("; ")));
             }
         }
     }
-    println!("datafiles: {good} of {verdicts} verdicts, {good_lines} of {lines} lines");
-    assert!(wrong.is_empty(), "{}\n{good} of {verdicts} verdicts, {good_lines} of {lines} lines", wrong.join("\n"));
+    let mut told = String::new();
+    for (name, [verdicts, good, lines, good_lines, facts, good_facts]) in &counts {
+        told += &format!(
+            "{name}: {good} of {verdicts} verdicts, {good_facts} of {facts} parsed, {good_lines} of {lines} lines\n"
+        );
+    }
+    println!("{told}");
+    assert!(wrong.is_empty(), "{}\n{told}", wrong.join("\n"));
+    assert_eq!(counts.values().map(|it| it[0]).sum::<usize>(), 383);
+    assert!(DIFFERENT.len() <= 4);
 }
 
-fn means(diagnostic: &Diagnostic, code: &str) -> bool {
-    diagnostic.code == code || CODES.iter().any(|(ours, theirs)| *ours == diagnostic.code && theirs.contains(&code))
+/// The first places in which two values differ.
+fn difference(path: &str, expected: &Value, found: &Value) -> String {
+    match (expected, found) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: BTreeSet<_> = a.keys().chain(b.keys()).collect();
+            let parts = keys.into_iter().filter(|it| a.get(*it) != b.get(*it));
+            parts
+                .map(|it| difference(&format!("{path}.{it}"), &expected[it], &found[it]))
+                .collect::<Vec<_>>()
+                .join("; ")
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            let parts = a.iter().zip(b).enumerate().filter(|(_, (a, b))| a != b);
+            parts.map(|(at, (a, b))| difference(&format!("{path}[{at}]"), a, b)).collect::<Vec<_>>().join("; ")
+        }
+        (a, b) if a == b => String::new(),
+        (a, b) => format!("{path}: expected {a}, found {b}"),
+    }
 }
 
 /// The project in this repository is clean, in the dialect that it is written in.
@@ -112,7 +120,8 @@ fn the_projects_own_files_are_clean() {
     sources.sort_by(|a, b| a.path.cmp(&b.path));
     for dialect in [Dialect::Auto, Dialect::Classic] {
         let context = Context { dialect, ..Context::default() };
-        let (project, diagnostics) = resolve(&sources, &context);
+        let (project, mut diagnostics) = resolve(&sources, &context);
+        diagnostics.extend(lint(&project));
         let printed: Vec<_> = diagnostics.iter().map(|it| render(it, &sources, Style::Plain)).collect();
         assert!(printed.is_empty(), "{}", printed.join("\n\n"));
         assert_eq!((project.datasources.len(), project.pipes.len()), (4, 7));
@@ -131,6 +140,101 @@ fn cases_as_a_user_sees_them() {
         let printed: Vec<_> = diagnostics.iter().map(|it| render(it, &sources, Style::Plain)).collect();
         insta::assert_snapshot!(printed.join("\n\n"));
     });
+}
+
+/// The project that the pages' examples stand in.
+fn around() -> Vec<Source> {
+    vec![
+        Source::new("events.datasource", "SCHEMA >\n    `id` Int32,\n    `at` DateTime\n"),
+        Source::new("names.datasource", "SCHEMA >\n    `id` Int32,\n    `name` String\n"),
+        Source::new(
+            "copies.datasource",
+            "SCHEMA >\n    `id` Int32,\n    `at` DateTime\n\nENGINE MergeTree\nENGINE_SORTING_KEY id\n",
+        ),
+        Source::new(
+            "counts.datasource",
+            "SCHEMA >\n    `id` Int32,\n    `n` UInt64,\n    `states` AggregateFunction(count)\n\nENGINE \
+             AggregatingMergeTree\nENGINE_SORTING_KEY id\n",
+        ),
+    ]
+}
+
+/// The codes of an example, with what the engine says where its page asks for it.
+async fn codes_of(engine: &Engine, fence: &str, example: &str) -> Vec<(&'static str, Severity)> {
+    let mut words = fence.split(' ');
+    let kind = words.next().unwrap();
+    let how = words.next();
+    let dialect = if how == Some("forward") { Dialect::Forward } else { Dialect::Auto };
+    let context = Context { dialect, ..Context::default() };
+    let mut sources = around();
+    let mut tests = Vec::new();
+    match kind {
+        "yaml" => tests.push(Source::new("tests/x.yaml", example)),
+        kind => sources.push(Source::new(format!("x.{kind}"), example)),
+    }
+    if kind == "yaml" {
+        sources.push(Source::new("x.pipe", "NODE a\nSQL >\n    SELECT 1 AS x\n"));
+    }
+    let (project, mut diagnostics) = resolve(&sources, &context);
+    diagnostics.extend(lint(&project));
+    diagnostics.extend(check_tests(&project, &sources, &tests, dialect));
+    if how == Some("engine") {
+        diagnostics.extend(check(engine, &project).await.unwrap());
+    }
+    diagnostics.iter().map(|it| (it.code, it.severity)).collect()
+}
+
+/// Every code that is anywhere in the code has a page, and each page's bad example shows it, its good one does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_code_has_a_page_that_is_true() {
+    let book = include_str!("../../docs/codes.md");
+    let pages: BTreeMap<&str, &str> = book.split("\n## ").skip(1).map(|it| it.split_once('\n').unwrap()).collect();
+    let missing: Vec<_> = codes_in_the_source().into_iter().filter(|it| !pages.contains_key(it.as_str())).collect();
+    assert!(missing.is_empty(), "docs/codes.md has no page for {missing:?}");
+    let engine = super::engine::engine().await;
+    let mut wrong = Vec::new();
+    let mut shown = 0;
+    for (code, page) in &pages {
+        assert!(page.contains("Bad:\n"), "{code} has no bad example");
+        let examples: Vec<_> = page.split("```").skip(1).step_by(2).map(|it| it.split_once('\n').unwrap()).collect();
+        let [(fence, bad), (_, good)] = examples[..] else { continue };
+        shown += 1;
+        let found = codes_of(engine, fence, bad).await;
+        if !found.iter().any(|(it, _)| it == code) {
+            wrong.push(format!("{code}: its bad example shows {found:?}"));
+        }
+        let found = codes_of(engine, fence, good).await;
+        if found.iter().any(|(it, severity)| it == code || *severity == Severity::Error) {
+            wrong.push(format!("{code}: its good example shows {found:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(shown > 110, "only {shown} pages have examples that are tried");
+}
+
+/// The codes in `Diagnostic::error("code"` and its like, over all of the source.
+fn codes_in_the_source() -> BTreeSet<String> {
+    let mut codes = BTreeSet::new();
+    let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            let is_test = path.ends_with("tests.rs");
+            for mark in ["Diagnostic::error(", "Diagnostic::warning("] {
+                for rest in code.split(mark).skip(1).filter(|_| !is_test) {
+                    let Some(rest) = rest.trim_start().strip_prefix('"') else { continue };
+                    codes.insert(rest.split('"').next().unwrap().to_owned());
+                }
+            }
+        }
+    }
+    codes
 }
 
 /// Pieces that datafiles are made of, in any order.

@@ -6,6 +6,9 @@ pub(super) mod completions;
 pub(super) mod connection;
 pub(super) mod dev;
 pub(super) mod engine;
+pub(super) mod explain;
+pub(super) mod fmt;
+pub(super) mod parse;
 pub(super) mod push;
 pub(super) mod serve;
 pub(super) mod sql;
@@ -22,6 +25,9 @@ pub(super) enum Command {
     Dev(dev::Args),
     Push(push::Args),
     Check(check::Args),
+    Explain(explain::Args),
+    Fmt(fmt::Args),
+    Parse(parse::Args),
     Sql(sql::Args),
     Auth(auth::Args),
     Token(token::Args),
@@ -38,6 +44,9 @@ impl Command {
             Command::Dev(args) => dev::run(args, settings, printer),
             Command::Push(args) => push::run(args, settings, printer),
             Command::Check(args) => check::run(args, settings, printer),
+            Command::Explain(args) => explain::run(args, settings, printer),
+            Command::Fmt(args) => fmt::run(args, settings, printer),
+            Command::Parse(args) => parse::run(args, settings, printer),
             Command::Sql(args) => sql::run(args, settings, printer),
             Command::Auth(args) => auth::run(args, settings, printer),
             Command::Token(args) => token::run(args, settings, printer),

@@ -7,6 +7,7 @@ mod clauses;
 mod expression;
 mod functions;
 mod lexer;
+mod outline;
 mod tables;
 mod walk;
 mod words;
@@ -16,6 +17,7 @@ mod tests;
 
 pub use expression::check_expression;
 pub use functions::{Judged, function};
+pub use outline::{Join, aggregates, is_limited, joins, stray_word, table_functions};
 
 use crate::diagnostic::Span;
 use lexer::Kind;
