@@ -23,6 +23,9 @@ use std::{borrow::Cow, collections::HashMap};
 const MAX_DEPTH: usize = 64;
 const MAX_LENGTH: usize = 1 << 20;
 
+/// The longest text of a caller: what the engine would take. To read a longer one costs time all the same.
+const MAX_REQUEST: usize = 256 << 10;
+
 pub(super) struct Composer<'a> {
     pub(super) options: RenderOptions,
     /// Set when the project itself asks.
@@ -132,6 +135,11 @@ impl<'a> Composer<'a> {
         access: &Access,
         over: Option<(&ResourceName, &Sql)>,
     ) -> Result<Sql, QueryError> {
+        if text.len() > MAX_REQUEST {
+            let message = format!("the query is longer than {MAX_REQUEST} bytes");
+            let error = ScanError { category: Refused::Syntax, span: Span::default(), message };
+            return Err(QueryError::Refused { error, place: None });
+        }
         let context = Context { pipe: None, over };
         match text.trim_start().strip_prefix('%') {
             Some(text) => {
@@ -217,7 +225,7 @@ impl<'a> Composer<'a> {
         if let Some((pipe, sql)) = context.over
             && (name == "_" || name == pipe.as_str())
         {
-            return Ok(Meaning::Subquery(sql.clone()));
+            return Ok(Meaning::Subquery(closed(sql.clone(), access)));
         }
         if let Some((pipe, this)) = context.pipe
             && let Some(node) = pipe.node(name)
@@ -247,7 +255,11 @@ impl<'a> Composer<'a> {
         }
         if let Some(pipe) = self.project.pipe(name) {
             return match access.enter(&pipe.name) {
-                Ok(inside) => self.pipe(pipe, &inside).map(Meaning::Subquery),
+                Ok(inside) => {
+                    let sql = self.pipe(pipe, &inside)?;
+                    let of_caller = context.pipe.is_none();
+                    Ok(Meaning::Subquery(if of_caller { closed(sql, access) } else { sql }))
+                }
                 Err(_) => denied(),
             };
         }
@@ -258,7 +270,7 @@ impl<'a> Composer<'a> {
         if grant.filters().is_empty() { Meaning::Table(table) } else { Meaning::Filtered { grant, table } }
     }
 
-    /// `(SELECT * FROM physical AS name FINAL SAMPLE .. PREWHERE (filter))`. With WHERE the engine may try the
+    /// `(SELECT * FROM physical AS name FINAL SAMPLE .. PREWHERE (filter) SETTINGS ..)`. With WHERE the engine may try the
     /// caller's conditions on hidden rows first and quote them in an error.
     fn filtered_table(
         &self,
@@ -287,7 +299,12 @@ impl<'a> Composer<'a> {
         for (index, filter) in grant.filters().iter().enumerate() {
             sql.push(if index > 0 { " AND (" } else { "(" }).sql(&self.filter(filter, name)?).push(")");
         }
-        sql.push(if has_prewhere { ")" } else { " LIMIT 18446744073709551615)" });
+        // Parts are chosen before any row is filtered: the engine would try the caller's conditions on the
+        // partitions' values and on what indexes keep of hidden rows, and fail on those.
+        sql.push(match has_prewhere {
+            true => " SETTINGS use_partition_pruning = 0, use_skip_indexes = 0)",
+            false => " LIMIT 18446744073709551615)",
+        });
         Ok(sql)
     }
 
@@ -335,6 +352,17 @@ fn whole_table(physical: &Physical, position: Position) -> Sql {
         Position::From => sql.table(physical),
         Position::In => sql.push("(SELECT * FROM ").table(physical).push(")"),
     };
+    sql
+}
+
+/// A pipe's rows under a caller's own text. The engine may try the caller's conditions before those of the pipe, on
+/// rows that the pipe does not show, and fail on them; it does not try them below a LIMIT.
+fn closed(pipe: Sql, access: &Access) -> Sql {
+    if access.is_admin() {
+        return pipe;
+    }
+    let mut sql = Sql::new("SELECT * FROM (");
+    sql.sql(&pipe).push(") LIMIT 18446744073709551615");
     sql
 }
 

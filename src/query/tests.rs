@@ -23,3 +23,15 @@ fn an_endpoint_that_is_not_there_looks_like_one_that_is_closed() {
 fn parameters_are_escaped_as_tab_separated_text() {
     assert_eq!(escape_parameter("a\\b\n\t'"), "a\\\\b\\n\\t'");
 }
+
+#[test]
+fn a_text_that_is_too_long_is_not_read() {
+    let (project, namespace) = (Project::default(), Namespace::new("w"));
+    let ask = |length: usize| {
+        let request = Request::sql(format!("SELECT '{}'", "x".repeat(length)));
+        compile(&project, &namespace, &Access::owner(), &request).map(drop)
+    };
+    assert_eq!(ask(250 << 10), Ok(()));
+    let error = ask(260 << 10).unwrap_err().to_string();
+    assert!(error.contains("longer than 262144 bytes"), "{error}");
+}

@@ -259,3 +259,59 @@ async fn what_the_token_may_not_read_is_refused() {
     let request = Request::sql("SELECT count() FROM kafka_audit_log_quarantine");
     assert!(run(engine, &project, &namespace, &whole, request).await.is_ok());
 }
+
+/// The engine chooses parts by their partitions' values, before it looks at any row.
+#[tokio::test]
+async fn partitions_of_hidden_rows_are_not_looked_at() {
+    let (engine, namespace) = database().await;
+    let statements = [
+        "CREATE TABLE companies (company_id Int8, plan LowCardinality(String), INDEX plans plan TYPE set(100) \
+         GRANULARITY 1) ENGINE = MergeTree PARTITION BY plan ORDER BY company_id SETTINGS index_granularity = 1",
+        "INSERT INTO companies VALUES (1, 'pro'), (2, 'HIDDEN'), (3, 'pro'), (4, 'HIDDEN')",
+    ];
+    set_up(engine, &namespace, &statements.map(str::to_owned)).await;
+    let (project, access) = (project(), access(&["DATASOURCES:READ:companies:company_id=1".to_owned()]));
+    let ask = async |shape: &str| {
+        let rows = run(engine, &project, &namespace, &access, Request::sql(shape)).await;
+        rows.map(|rows| rows.iter().map(|it| format!("{:?}", it.0)).collect::<String>())
+    };
+    // These fail on a plan of six letters, which the caller's own is not.
+    for condition in ["intDiv(12, length(plan) - 6) < 0", "throwIf(length(plan) = 6) = 0"] {
+        let shape = format!("SELECT company_id FROM companies WHERE {condition}");
+        let seen = ask(&shape).await.unwrap();
+        assert!(seen.contains("Number(1)") && !seen.contains("Number(3)"), "{shape}: {seen}");
+    }
+    for function in ["toIPv4(plan)", "toUUID(plan)", "toDate(plan)", "toDateTime(plan)", "toInt8(plan)"] {
+        let shape = format!("SELECT count() FROM companies WHERE {function} = {function}");
+        let error = ask(&shape).await.unwrap_err();
+        assert_tells_nothing(&error, &namespace, &shape);
+        assert!(!error.contains("pro"), "{shape}: {error}");
+    }
+}
+
+/// What a pipe leaves out stays hidden from the conditions that a caller lays over it.
+#[tokio::test]
+async fn conditions_over_a_pipe_are_tried_on_its_rows_alone() {
+    let (engine, namespace) = database().await;
+    fill(engine, &namespace, true).await;
+    let mut project = project();
+    let shown = pipe("shown", &[("all", "SELECT author, n FROM kafka_audit_log WHERE company_id = 1 -- done")]);
+    project.pipes.insert(shown.name.clone(), shown);
+    let token = access(&["PIPES:READ:shown".to_owned()]);
+    let conditions = [
+        "throwIf(author LIKE 'HIDDEN%') = 0",
+        "intDiv(12, n - 4711) < 12",
+        "toUInt8(if(author LIKE 'HIDDEN%', author, '1')) = 1",
+    ];
+    for condition in conditions {
+        let over = Request {
+            over: Some(format!("SELECT author FROM _ WHERE {condition}")),
+            ..Request::pipe(name("shown"), Default::default())
+        };
+        let sql = Request::sql(format!("SELECT author FROM shown WHERE {condition}"));
+        for request in [over, sql] {
+            let rows = run(engine, &project, &namespace, &token, request).await.map(|it| it.len());
+            assert_eq!(rows, Ok(3), "{condition}");
+        }
+    }
+}
