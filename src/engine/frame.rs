@@ -35,7 +35,9 @@ pub(super) fn split(document: &str) -> Option<Parts<'_>> {
     // frame of an empty document.
     if let Some(rest) = document.strip_prefix("\n\t],\n\n\t") {
         let (tail, rest) = rest.split_once(META)?;
-        return Some(Parts { tail: tail.trim_end(), rows_before_limit: before_limit(rest), ..Parts::default() });
+        // Without any row this is the only chunk that says what the columns are.
+        let (meta, rest) = rest.split_once(DATA)?;
+        return Some(Parts { meta, tail: tail.trim_end(), rows: "", rows_before_limit: before_limit(rest) });
     }
     let (meta, rest) = document.strip_prefix(META)?.split_once(DATA)?;
     let end = rest.find(DATA_END)?;
@@ -78,7 +80,7 @@ mod tests {
     fn totals_stand_alone_in_a_stream() {
         let chunk = "\n\t],\n\n\t\"totals\":\n\t{\n\t\t\"k\": 0\n\t}{\n\t\"meta\":\n\t[],\n\n\t\"data\":\n\t[\n,\n\n\t\"rows\": 0,\n\n\t\"rows_before_limit_at_least\": 3,\n";
         let parts = split(chunk).unwrap();
-        assert_eq!((parts.tail, parts.rows), ("\"totals\":\n\t{\n\t\t\"k\": 0\n\t}", ""));
+        assert_eq!((parts.tail, parts.rows, parts.meta), ("\"totals\":\n\t{\n\t\t\"k\": 0\n\t}", "", "[]"));
         assert_eq!(parts.rows_before_limit, Some(3));
     }
 

@@ -387,6 +387,14 @@ async fn a_limit_tells_what_it_cut() {
     let sql = Sql::new("SELECT number % 2 AS k, count() AS n FROM numbers(10) GROUP BY k WITH TOTALS ORDER BY k");
     let (_, rows) = all(engine.read_as_user(&sql, Format::Json).await.unwrap()).await.unwrap();
     assert_eq!(rows.tail(), "\"totals\":\n\t{\n\t\t\"k\": 0,\n\t\t\"n\": 10\n\t}");
+    for sql in [
+        "SELECT number % 2 AS k, count() AS n FROM numbers(10) GROUP BY k WITH TOTALS HAVING n > 10",
+        "SELECT number % 2 AS k, count() AS n FROM numbers(0) GROUP BY k WITH TOTALS ORDER BY k LIMIT 5",
+    ] {
+        let (text, rows) = all(engine.read_as_user(&Sql::new(sql), Format::Json).await.unwrap()).await.unwrap();
+        assert_eq!((text.as_str(), rows.columns().len()), ("", 2), "{sql}");
+        assert!(rows.tail().starts_with("\"totals\":\n\t{\n\t\t\"k\": 0,"), "{}", rows.tail());
+    }
 }
 
 /// The names of this process's threads.
