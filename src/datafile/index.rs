@@ -67,6 +67,9 @@ fn index(text: &Mapped, span: Span, dialect: Dialect) -> Result<IndexLine, (Span
     };
     let expression = part(name_end, at);
     let granularity = words("GRANULARITY").first().copied();
+    if granularity.is_some_and(|it| it < at) {
+        return Err((span, "GRANULARITY stands before TYPE".to_owned()));
+    }
     let kind = part(at + 4, granularity.unwrap_or(body.len()));
     let granularity = granularity.map(|at| part(at + "GRANULARITY".len(), body.len()));
     if expression.is_empty() || kind.is_empty() {

@@ -238,6 +238,19 @@ fn codes_in_the_source() -> BTreeSet<String> {
 }
 
 /// Pieces that datafiles are made of, in any order.
+/// Found by mutation: these once ended the process.
+#[test]
+fn odd_texts_are_reported() {
+    for text in [
+        "SCHEMA >\n    `id` UInt32\nINDEXES >\n    i GRANULARITY 1 id TYPE set(10) GRANULARITY 1\n",
+        "SCHEMA >\n lowed   `\u{1812}` Int\n",
+    ] {
+        let sources = [Source::new("x.datasource", text)];
+        let (_, diagnostics) = resolve(&sources, &Context::default());
+        assert!(!diagnostics.is_empty(), "{text}");
+    }
+}
+
 fn pieces() -> impl Strategy<Value = String> {
     let pieces = proptest::sample::select(vec![
         "SCHEMA >\n",
