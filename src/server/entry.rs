@@ -10,7 +10,7 @@ use super::{
     params::Fields,
     upload,
 };
-use crate::{app::Caller, observe::Observation};
+use crate::{app::Caller, auth, observe::Observation};
 use axum::{
     body::{Body, Bytes},
     extract::{Request, State},
@@ -20,6 +20,7 @@ use axum::{
 };
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
+use percent_encoding::percent_decode_str;
 use std::{
     panic::AssertUnwindSafe,
     sync::Arc,
@@ -218,16 +219,20 @@ async fn drain(expected: bool, mut body: Body) {
     _ = tokio::time::timeout(DRAINED_WITHIN, reading).await;
 }
 
-/// What the log may say of a URL: its path, since the query string may hold a token; and a token in the path,
-/// where its name or id could stand too, is left out.
+/// What the log may say of a URL: its path, since the query string may hold a token.
 fn shown(context: &Context, uri: &Uri) -> String {
-    let path = uri.path();
-    let Some(rest) = path.strip_prefix("/v0/tokens/") else { return path.to_owned() };
-    let key = rest.split('/').next().unwrap_or_default();
-    if key.starts_with("p.") || context.app.authenticate(key).is_some() {
-        return path.replacen(key, "…", 1);
-    }
-    path.to_owned()
+    without_tokens(uri.path(), |it| context.app.authenticate(it).is_some())
+}
+
+/// A path without tokens, which can stand where a token's name or id could, or where somebody put one by mistake.
+fn without_tokens(path: &str, opens: impl Fn(&str) -> bool) -> String {
+    let of_tokens = path.starts_with("/v0/tokens/");
+    let shown = |segment| {
+        let text = percent_decode_str(segment).decode_utf8_lossy();
+        let is_token = text.starts_with("p.ey") || auth::jwt::is_jwt(&text) || (of_tokens && opens(&text));
+        if is_token { "…" } else { segment }
+    };
+    path.split('/').map(shown).collect::<Vec<_>>().join("/")
 }
 
 fn too_long(request: &Request, limit: usize) -> Option<Fault> {
@@ -263,6 +268,19 @@ mod tests {
         assert_eq!(bearer("bearer  p.x").map(str::trim), Some("p.x"));
         assert_eq!(bearer("Basic p.x"), None);
         assert_eq!(bearer("p.x"), None);
+    }
+
+    #[test]
+    fn no_token_stands_in_a_shown_path() {
+        let shown = |path: &str| without_tokens(path, |it| it == "my own");
+        assert_eq!(shown("/v0/pipes/p.json"), "/v0/pipes/p.json");
+        assert_eq!(shown("/v0/tokens/app/refresh"), "/v0/tokens/app/refresh");
+        assert_eq!(shown("/v0/tokens/my%20own/refresh"), "/v0/tokens/…/refresh");
+        for token in ["p.eyJ1.abc", "p%2Eey%4A1.abc", "eyJhbGciOi.eyJ3.c2ln"] {
+            for path in ["/v0/tokens/", "/v0/tokens//", "//v0/tokens/", "/v0/pipes/", "/"] {
+                assert_eq!(shown(&format!("{path}{token}")), format!("{path}…"));
+            }
+        }
     }
 
     #[tokio::test]

@@ -1,6 +1,9 @@
 //! Scopes of tokens as they stand on the wire: `TYPE:resource:filter` in, objects out.
 
-use crate::{auth::Scope, server::error::Fault};
+use crate::{
+    auth::{self, Scope},
+    server::error::Fault,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -36,5 +39,24 @@ pub(super) fn read(value: &Value) -> Result<Scope, Fault> {
         }
         other => return Err(bad(format!("a scope is a string or an object, not `{other}`"))),
     };
-    Scope::parse(&text).map_err(|error| bad(error.to_string()))
+    let scope = Scope::parse(&text).map_err(|error| bad(error.to_string()))?;
+    // A filter that cannot be read opens nothing, and whoever uses the token would not hear why.
+    if let Some(filter) = &scope.filter {
+        auth::check_filter(filter).map_err(|error| bad(format!("the filter `{filter}`: {error}")))?;
+    }
+    Ok(scope)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_cannot_be_read_is_refused() {
+        assert!(read(&"DATASOURCES:READ:x:a = 1".into()).is_ok());
+        for filter in ["a = 1)) or ((1 = 1", "select 1; select 2", "sleep(3)"] {
+            let error = read(&format!("DATASOURCES:READ:x:{filter}").into()).err();
+            assert!(matches!(error, Some(Fault::Bad { field: "scope", .. })), "{filter}: {error:?}");
+        }
+    }
 }
