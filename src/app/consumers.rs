@@ -148,7 +148,8 @@ impl Workspace {
     }
 
     pub(super) async fn stop_consumers(&self) {
-        stop_unlike(&mut *self.consumers.lock().await, &BTreeMap::new()).await;
+        let running = std::mem::take(&mut self.consumers.lock().await.running);
+        all(running.into_values().map(|it| it.consumer.leave())).await;
     }
 
     async fn feeds(&self, project: &Project) -> Result<BTreeMap<ResourceName, Feed>, AppError> {
@@ -198,12 +199,13 @@ async fn stop_unlike(consumers: &mut Consumers, wanted: &BTreeMap<ResourceName, 
     let (keep, stop): (BTreeMap<_, _>, BTreeMap<_, _>) =
         running.into_iter().partition(|(name, it)| wanted.get(name) == Some(&it.feed));
     consumers.running = keep;
-    // All at once: each finishes the insert that it is at.
-    let mut stopping = tokio::task::JoinSet::new();
-    for running in stop.into_values() {
-        stopping.spawn(running.consumer.stop());
-    }
-    while stopping.join_next().await.is_some() {}
+    all(stop.into_values().map(|it| it.consumer.stop())).await;
+}
+
+/// All at once: each finishes the insert that it is at.
+async fn all(ends: impl Iterator<Item = impl Future<Output = ()> + Send + 'static>) {
+    let mut ending: tokio::task::JoinSet<()> = ends.collect();
+    while ending.join_next().await.is_some() {}
 }
 
 /// Ends a hold whose push never said that it was done.

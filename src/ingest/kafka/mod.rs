@@ -194,14 +194,27 @@ fn client(
 }
 
 impl Consumer {
-    /// Ends reading: an insert under way is finished and its offset saved; what was only read is read again
-    /// at the next start.
+    /// Ends reading: an insert under way is finished and its offset saved, however long that takes; what was only
+    /// read is read again at the next start. Another consumer of the same rows must not start before.
     pub async fn stop(mut self) {
         self.stop.cancel();
-        let (writing, reading) = (self.writing.take(), self.reading.take());
-        if let Some(writing) = writing {
+        if let Some(writing) = self.writing.take() {
+            _ = writing.await;
+        }
+        self.farewell().await;
+    }
+
+    /// The same for the end of the process, which waits for an insert only so long.
+    pub async fn leave(mut self) {
+        self.stop.cancel();
+        if let Some(writing) = self.writing.take() {
             _ = tokio::time::timeout(PATIENCE, writing).await;
         }
+        self.farewell().await;
+    }
+
+    async fn farewell(&mut self) {
+        let reading = self.reading.take();
         // What is left is to tell the group how far we are, for others to look at: nothing depends on it. The
         // thread may be waiting for a broker that does not answer; it ends by itself when it has enough of that.
         let farewell = match self.shared.status().state {
