@@ -473,7 +473,7 @@ fn a_second_server_on_a_data_directory_names_the_first_ones_process() {
     let directory = tempfile::tempdir().unwrap();
     let _first = DataDirectory::open(directory.path()).unwrap();
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_birdhouse"))
-        .args(["serve", "--data-dir"])
+        .args(["serve", "--port", "0", "--data-dir"])
         .arg(directory.path())
         .current_dir(directory.path())
         .output()
