@@ -185,6 +185,7 @@ async fn measure(table: &mut Table) {
         engine: settings.clone(),
         admin_token: None,
         hold_at_most: Duration::from_secs(600),
+        kafka: Default::default(),
         context: Default::default(),
     };
     let app = App::start(app_settings, directory, engine, Sink::default()).await.unwrap();

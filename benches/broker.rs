@@ -24,7 +24,8 @@ pub(crate) struct Broker {
 impl Broker {
     /// Starts the broker of this checkout's `.venv`; nothing if there is none.
     pub(crate) fn start(folder: &Path) -> Option<Broker> {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/noida-db");
+        let program = std::env::var_os("BIRDHOUSE_NOIDA").map(std::path::PathBuf::from);
+        let program = program.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/noida-db"));
         if !program.exists() {
             return None;
         }
@@ -82,7 +83,7 @@ impl Drop for Broker {
 }
 
 /// An event of the audit log: its key and its JSON, of about 240 bytes.
-fn event(random: &mut StdRng, number: usize) -> (String, String) {
+pub(crate) fn event(random: &mut StdRng, number: usize) -> (String, String) {
     let author = format!("user{}@example.com", random.random_range(0..2000));
     let entity = ["project", "folder", "file", "group", "user"][random.random_range(0..5)];
     let action = ["created", "updated", "deleted"][random.random_range(0..3)];

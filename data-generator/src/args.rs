@@ -4,7 +4,7 @@ use clap::Parser;
 use jiff::Timestamp;
 use std::path::PathBuf;
 
-/// Sends audit-log events to a Kafka topic.
+/// Sends audit-log events to a Kafka topic, or to a data source of a server.
 ///
 /// The events are those of birdhouse's quickstart: five companies, some people
 /// each, who make, change and delete projects, folders, files, groups and users.
@@ -15,6 +15,10 @@ use std::path::PathBuf;
 /// On a cluster that does, key and secret best come from the environment:
 ///   export KAFKA_KEY=... KAFKA_SECRET=...
 ///   data-generator --bootstrap-servers broker.example.com:9092 --mps 200
+///
+/// The same events over HTTP, with a token that may append:
+///   export TB_TOKEN=...
+///   data-generator --host http://localhost:7181 --datasource kafka_audit_log
 #[derive(Debug, Parser)]
 #[command(version, verbatim_doc_comment, max_term_width = 100)]
 pub struct Args {
@@ -35,7 +39,16 @@ pub struct Args {
     pub repeat: u64,
     /// The brokers to begin with, as host:port, with commas between.
     #[arg(long, alias = "bootstrap_servers", env = "KAFKA_BOOTSTRAP_SERVERS", value_name = "HOST:PORT,..")]
-    pub bootstrap_servers: String,
+    pub bootstrap_servers: Option<String>,
+    /// The server to send to over HTTP, instead of Kafka: http://localhost:7181.
+    #[arg(long, value_name = "URL")]
+    pub host: Option<String>,
+    /// The token for that server.
+    #[arg(long, env = "TB_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// The data source to send to over HTTP.
+    #[arg(long, default_value = "kafka_audit_log", value_name = "NAME")]
+    pub datasource: String,
     /// PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
     #[arg(
         long = "security_protocol",
@@ -114,7 +127,7 @@ mod tests {
                 "/ca".to_owned(),
             ];
             let args = Args::try_parse_from(args).unwrap();
-            assert_eq!((args.bootstrap_servers.as_str(), args.security_protocol.as_str()), ("a:1", "SSL"));
+            assert_eq!((args.bootstrap_servers.as_deref(), args.security_protocol.as_str()), (Some("a:1"), "SSL"));
             assert_eq!((args.sasl_mechanism.as_str(), args.sample), ("SCRAM-SHA-256", 10_000));
             assert_eq!(args.sasl_plain_username.as_deref(), Some("u"));
             assert_eq!(args.sasl_plain_password.as_deref(), Some("p"));

@@ -2,7 +2,7 @@
 //!
 //! In: flags, messages. Out: [`Deliveries`]. What the messages say is not known here.
 
-use crate::args::Args;
+use crate::{args::Args, delivery::Deliveries};
 use anyhow::{Context, bail};
 use rdkafka::{
     ClientConfig, ClientContext, Message,
@@ -26,15 +26,6 @@ pub struct Delivery {
     producer: ThreadedProducer<Counter>,
     counter: Arc<Counts>,
     topic: String,
-}
-
-/// What has become of the messages so far.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Deliveries {
-    pub delivered: u64,
-    pub failed: u64,
-    /// Why the first one failed.
-    pub reason: Option<String>,
 }
 
 #[derive(Default)]
@@ -98,7 +89,7 @@ impl Delivery {
         if let Err(error) = answer {
             let reason = counter.reason.lock().unwrap_or_else(PoisonError::into_inner).take();
             let reason = reason.unwrap_or_else(|| error.to_string());
-            bail!("no broker answers at {} by {}: {reason}", args.bootstrap_servers, args.security_protocol);
+            bail!("no broker answers at {} by {}: {reason}", servers(args), args.security_protocol);
         }
         Ok(Delivery { producer, counter, topic: args.topic.clone() })
     }
@@ -151,7 +142,7 @@ pub fn create_topic(args: &Args) -> anyhow::Result<bool> {
     let known = admin
         .inner()
         .fetch_metadata(None, FIRST_ANSWER)
-        .with_context(|| format!("no broker answers at {} by {}", args.bootstrap_servers, args.security_protocol))?;
+        .with_context(|| format!("no broker answers at {} by {}", servers(args), args.security_protocol))?;
     if known.topics().iter().any(|it| it.name() == args.topic) {
         return Ok(false);
     }
@@ -167,11 +158,15 @@ pub fn create_topic(args: &Args) -> anyhow::Result<bool> {
     }
 }
 
+fn servers(args: &Args) -> &str {
+    args.bootstrap_servers.as_deref().unwrap_or_default()
+}
+
 fn config(args: &Args) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("client.id", "data-generator")
-        .set("bootstrap.servers", &args.bootstrap_servers)
+        .set("bootstrap.servers", servers(args))
         .set("security.protocol", &args.security_protocol);
     if args.security_protocol.to_ascii_uppercase().starts_with("SASL") {
         config.set("sasl.mechanism", &args.sasl_mechanism);

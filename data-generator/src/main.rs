@@ -1,18 +1,20 @@
-//! Makes audit-log events and sends them to Kafka: the source of the quickstart's data.
+//! Makes audit-log events and sends them to Kafka or to a server: the source of the quickstart's data.
 //!
 //! In: flags. Out: events on a topic, the rate on the terminal, and an exit code that is 0 only when every
 //! event was delivered. A client: it knows nothing of birdhouse.
 
 mod args;
+mod delivery;
 mod event;
+mod http;
 mod kafka;
 
 use anyhow::bail;
 use args::Args;
 use clap::Parser;
+use delivery::Delivery;
 use event::Generator;
 use jiff::Timestamp;
-use kafka::Delivery;
 use std::{
     process::ExitCode,
     thread,
@@ -30,14 +32,14 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
-    if args.create_topic {
+    if args.create_topic && args.host.is_none() {
         match kafka::create_topic(args)? {
             true => eprintln!("made topic {} with {} partitions", args.topic, args.partitions),
             false => eprintln!("topic {} is there already", args.topic),
         }
     }
     let delivery = Delivery::open(args)?;
-    if args.positions {
+    if let (true, Delivery::Kafka(delivery)) = (args.positions, &delivery) {
         println!("{}", serde_json::to_string(&delivery.positions()?)?);
     }
     let mut generator = Generator::new(args.seed);
@@ -62,12 +64,13 @@ fn run(args: &Args) -> anyhow::Result<()> {
         round += 1;
     }
     let begin = pace.first;
+    let target = delivery.target(args);
     let deliveries = delivery.finish()?;
     let seconds = begin.elapsed().as_secs_f64();
     let rate = deliveries.delivered as f64 / seconds.max(1e-6);
-    println!("delivered {} events to {} in {seconds:.1} s, {rate:.0} a second", deliveries.delivered, args.topic);
+    println!("delivered {} events to {} in {seconds:.1} s, {rate:.0} a second", deliveries.delivered, target);
     if deliveries.delivered < sent {
-        let reason = deliveries.reason.unwrap_or_else(|| "the broker did not say why".to_owned());
+        let reason = deliveries.reason.unwrap_or_else(|| "nobody said why".to_owned());
         bail!("{} of {sent} events were not delivered: {reason}", sent - deliveries.delivered);
     }
     Ok(())

@@ -18,6 +18,7 @@ mod connections;
 mod consumers;
 mod deploy;
 mod events;
+mod quarantine;
 mod rows;
 mod tokens;
 mod verify;
@@ -26,6 +27,7 @@ mod workspace;
 
 pub use connections::NewConnection;
 pub use deploy::{DeployOptions, DeployReport};
+pub use quarantine::Reason;
 pub use rows::{AppendMode, Appended, TableStatistics};
 pub use tokens::{ADMIN_TOKEN, NewToken};
 pub use verify::check;

@@ -3,8 +3,10 @@
 //! In: a [`Plan`], the two projects it leads from and to, a namespace. Out: [`Ddl`]s in the order in which they
 //! run. Running them is not known here.
 
+mod quarantine;
 mod table;
 
+pub use quarantine::{reasons, refused_values};
 pub use table::{
     QUARANTINE_COLUMNS, create_quarantine, create_side_table, create_table, databases, drop_database, drop_table,
     exchange, statistics, tables,

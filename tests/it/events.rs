@@ -84,7 +84,7 @@ fn answer(good: u64, bad: u64) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_answered_in_numbers_and_are_in() {
-    let (_house, server) = House::new();
+    let (house, server) = House::new();
     let sender = format!("name=events&token={ADMIN}");
     let wait = format!("{sender}&wait=true");
     // Lines, whatever the type says; the last needs no end; blank ones are none.
@@ -102,6 +102,9 @@ async fn events_are_answered_in_numbers_and_are_in() {
     let kept = ask(&server, "SELECT c__raw, c__source FROM events_quarantine ORDER BY c__raw DESC");
     assert_eq!(kept[1]["c__raw"], "nothing");
     assert!(kept[1]["c__source"].as_str().unwrap().ends_with(":2"), "the line: {kept}");
+    let shown = tokio::task::block_in_place(|| house.folder.ok(&["quarantine", "show", "events"]));
+    assert!(shown.contains("1 row at ") && shown.contains(": a value on column 'id' is not UInt64"), "{shown}");
+    assert!(shown.contains("{\"id\":-1,\"kind\":\"b\"}\n    `id` Int8 would take the values"), "{shown}");
     let json = format!("{wait}&format=json");
     assert_eq!(
         post(&server, &json, &[], "[\n{\"id\":4,\n\"kind\":\"c\"},\n{\"id\":5,\"kind\":\"c\"}]").await,

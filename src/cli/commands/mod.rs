@@ -10,6 +10,7 @@ pub(super) mod explain;
 pub(super) mod fmt;
 pub(super) mod parse;
 pub(super) mod push;
+pub(super) mod quarantine;
 pub(super) mod serve;
 pub(super) mod sql;
 pub(super) mod template;
@@ -32,6 +33,7 @@ pub(super) enum Command {
     Auth(auth::Args),
     Token(token::Args),
     Connection(connection::Args),
+    Quarantine(quarantine::Args),
     Template(template::Args),
     Engine(engine::Args),
     Completions(completions::Args),
@@ -50,6 +52,7 @@ impl Command {
             Command::Sql(args) => sql::run(args, settings, printer),
             Command::Auth(args) => auth::run(args, settings, printer),
             Command::Token(args) => token::run(args, settings, printer),
+            Command::Quarantine(args) => quarantine::run(args, settings, printer),
             Command::Connection(args) => connection::run(args, settings, printer),
             Command::Template(args) => template::run(args, settings, printer),
             Command::Engine(args) => engine::run(args, settings, printer),

@@ -8,6 +8,7 @@ mod deploy;
 mod events;
 mod health;
 mod pipes;
+mod quarantine;
 mod scopes;
 mod sql;
 mod tokens;
@@ -50,6 +51,7 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/tokens/{name}/audit", get(tokens::audit))
         .route("/v0/tokens/{name}/refresh", post(tokens::refresh))
         .route("/v0/workspace", get(workspace::show))
+        .route("/v1/datasources/{name}/quarantine", get(quarantine::show))
         .route("/v1/workspace", get(workspace::show))
         .route("/v1/consumers/release", post(deploy::release_consumers));
     let events = Router::new().route("/v0/events", post(events::send));

@@ -1,0 +1,379 @@
+//! How fast rows come in, against the engine's own ways, in one run: decoding alone, decoding and inserting,
+//! Kafka, events over HTTP. A table on the terminal, and `target/bench-ingest.json`.
+//!
+//! In: nothing but the machine. Out: rows a second and what they are of the engine's own. `BENCH_ROWS` makes a
+//! longer run.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark is read on the terminal and may stop")]
+
+mod broker;
+
+use birdhouse::{
+    app::{self, App, AppendMode, DeployOptions, FileFormat, NewConnection, Workspace},
+    ddl,
+    diagnostic::Source,
+    engine::{Deduplication, Engine, EngineSettings, library, prepare_process},
+    ingest::{
+        Target,
+        batch::Writer,
+        decode::{Decoded, Decoder, Message, Schema},
+    },
+    name::{ColumnName, Physical, ResourceName},
+    native::{Block, Buffer},
+    observe::Sink,
+    server,
+    sql::{ColumnType, Sql, statement},
+    store::{DataDirectory, Secret},
+};
+use broker::Broker;
+use rand::{SeedableRng, rngs::StdRng};
+use std::{
+    env, fs,
+    io::{Read, Write},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+
+const BLOCK: usize = 65_536;
+const ADMIN: &str = "p.bench";
+const CONNECTIONS: usize = 16;
+
+#[derive(Debug, serde::Serialize)]
+struct Line {
+    name: String,
+    value: f64,
+    unit: &'static str,
+    /// What the same is for something else, and the name of that.
+    against: Option<(String, f64)>,
+}
+
+fn main() {
+    prepare_process();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let lines = runtime.block_on(measure());
+    for it in &lines {
+        let ratio = it.against.as_ref().map(|(name, other)| format!("  {:.2} of {name}", it.value / other));
+        println!("{:<58} {:>12.2} {:<8}{}", it.name, it.value, it.unit, ratio.unwrap_or_default());
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-ingest.json");
+    fs::write(&file, serde_json::to_string_pretty(&lines).unwrap()).unwrap();
+}
+
+struct Bench {
+    workspace: Arc<Workspace>,
+    engine: Engine,
+    events: Vec<String>,
+    schema: Arc<Schema>,
+    target: Target,
+    lines: Vec<Line>,
+}
+
+async fn measure() -> Vec<Line> {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let directory = DataDirectory::open(&data).unwrap();
+    let engine_settings = EngineSettings::new(directory.engine_path(), library_path());
+    let engine = Engine::open(engine_settings.clone(), Sink::default()).await.unwrap();
+    let settings = app::Settings {
+        data_directory: data,
+        engine: engine_settings,
+        admin_token: Some(Secret::new(ADMIN)),
+        hold_at_most: Duration::from_secs(600),
+        kafka: Default::default(),
+        context: Default::default(),
+    };
+    let app = App::start(settings, directory, engine.clone(), Sink::default()).await.unwrap();
+    let workspace = app.workspace().clone();
+    let broker = Broker::start(&folder.path().join("broker"));
+    let connection = NewConnection {
+        name: "demo_audit_log_connection".to_owned(),
+        bootstrap_servers: broker.as_ref().map_or("127.0.0.1:9".to_owned(), |it| it.address.clone()),
+        security_protocol: "PLAINTEXT".to_owned(),
+        sasl_mechanism: "PLAIN".to_owned(),
+        key: None,
+        secret: None,
+        ssl_ca_pem: None,
+    };
+    workspace.create_connection(connection).await.unwrap();
+    let report =
+        workspace.deploy(project(), DeployOptions { hold_consumers: true, ..Default::default() }).await.unwrap();
+    assert!(report.changed, "{:?}", report.diagnostics);
+    let companies = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("datasources/fixtures/companies.csv")).unwrap();
+    let name = ResourceName::new("companies").unwrap();
+    workspace.append(&name, FileFormat::Csv, companies.into(), AppendMode::Append).await.unwrap();
+    let rows = env::var("BENCH_ROWS").ok().and_then(|it| it.parse().ok()).unwrap_or(10 * BLOCK);
+    let mut random = StdRng::seed_from_u64(7);
+    let name = ResourceName::new("kafka_audit_log").unwrap();
+    let datasource = workspace.project().datasource(name.as_str()).unwrap().clone();
+    let target = Target {
+        table: workspace.namespace().table(&name),
+        quarantine: workspace.namespace().table(&name.quarantine()),
+        datasource: datasource.clone(),
+    };
+    let mut bench = Bench {
+        workspace,
+        engine: engine.clone(),
+        events: (0..rows).map(|it| broker::event(&mut random, it).1).collect(),
+        schema: Arc::new(Schema::compile(&datasource).unwrap()),
+        target,
+        lines: Vec::new(),
+    };
+    bench.decoding();
+    bench.inserting(false).await;
+    let inserted = bench.inserting(true).await;
+    if let Some(broker) = &broker {
+        bench.kafka(broker, inserted).await;
+    }
+    bench.http(&app).await;
+    let lines = bench.lines;
+    app.close().await;
+    lines
+}
+
+impl Bench {
+    fn add(&mut self, name: &str, value: f64, unit: &'static str, against: Option<(&str, f64)>) {
+        let against = against.map(|(name, value)| (name.to_owned(), value));
+        self.lines.push(Line { name: name.to_owned(), value, unit, against });
+    }
+
+    fn decode(schema: &Arc<Schema>, events: &[String]) -> Decoded {
+        let mut decoder = Decoder::new(schema.clone());
+        for (offset, event) in events.iter().enumerate() {
+            decoder.message(&Message {
+                value: Some(event.as_bytes()),
+                key: Some(b"user@example.com"),
+                topic: "audit_log_demo",
+                partition: 0,
+                offset: offset as i64,
+                timestamp: 1_772_000_000_000,
+                headers: &[],
+            });
+        }
+        decoder.finish()
+    }
+
+    fn decoding(&mut self) {
+        let best = best(3, || {
+            let start = Instant::now();
+            for events in self.events.chunks(BLOCK) {
+                assert_eq!(Bench::decode(&self.schema, events).rejected.len(), 0);
+            }
+            start.elapsed()
+        });
+        self.add("decoding one event", best.as_secs_f64() * 1e6 / self.events.len() as f64, "µs", None);
+    }
+
+    /// The landing table with its two views, or one like it without any. Gives the rate of ours.
+    async fn inserting(&mut self, views: bool) -> f64 {
+        let mut target = self.target.clone();
+        let words = if views { "with the two views" } else { "without views" };
+        if !views {
+            let bare = self.workspace.namespace().table(&ResourceName::new("bare").unwrap());
+            self.engine.command(&ddl::create_side_table(&bare, &target.table)).await.unwrap();
+            target.table = bare;
+        }
+        let own = self.engines_own(&target.table).await;
+        let blocks: Vec<Block> =
+            self.events.chunks(BLOCK).flat_map(|it| Bench::decode(&self.schema, it).blocks).collect();
+        let head = statement::insert_native(&target.table, blocks[0].columns.iter().map(|(name, _)| name));
+        let (mut raw, mut ours) = (0f64, 0f64);
+        for _ in 0..2 {
+            self.truncate(&target.table).await;
+            let start = Instant::now();
+            for block in &blocks {
+                self.engine.insert(&head, block.clone(), Deduplication::Off).await.unwrap();
+            }
+            raw = raw.max(self.rate(start));
+            self.truncate(&target.table).await;
+            let start = Instant::now();
+            let writer = Writer::new(&self.engine, &target, &self.schema, &Sink::default());
+            let (sender, mut decoded) = tokio::sync::mpsc::channel(1);
+            let (schema, events) = (self.schema.clone(), std::mem::take(&mut self.events));
+            let decoding = tokio::task::spawn_blocking(move || {
+                for events in events.chunks(BLOCK) {
+                    sender.blocking_send(Bench::decode(&schema, events)).unwrap();
+                }
+                events
+            });
+            while let Some(decoded) = decoded.recv().await {
+                writer.append(&decoded, None).await.unwrap();
+            }
+            self.events = decoding.await.unwrap();
+            ours = ours.max(self.rate(start));
+        }
+        self.add(&format!("the engine's own path, {words}"), own, "rows/s", None);
+        self.add(&format!("ready blocks, {words}"), raw, "rows/s", None);
+        self.add(&format!("decode and insert, {words}"), ours, "rows/s", Some(("the engine's own path", own)));
+        self.add(&format!("decode and insert, {words}"), ours, "rows/s", Some(("ready blocks", raw)));
+        ours
+    }
+
+    /// JSON as strings into a table that keeps nothing, and a view that takes it apart.
+    async fn engines_own(&self, table: &Physical) -> f64 {
+        let name = |it: &str| self.workspace.namespace().table(&ResourceName::new(it).unwrap());
+        let (raw, view) = (name("raw_json"), name("raw_json_view"));
+        let mut sql = Sql::new("CREATE TABLE ");
+        sql.table(&raw).push(" (json String) ENGINE = Null");
+        self.engine.command(&sql).await.unwrap();
+        let mut sql = Sql::new("CREATE MATERIALIZED VIEW ");
+        sql.table(&view).push(" TO ").table(table).push(
+            " AS SELECT json AS value, 'audit_log_demo' AS topic, toInt16(0) AS partition, toInt64(0) AS offset, \
+             toDateTime(1772000000) AS timestamp, '' AS key, e.1 AS company_id, parseDateTime64BestEffort(e.2, 3) AS \
+             datetime, e.5.2 AS device_OS, e.5.1 AS device_browser, e.3 AS event, e.4.2 AS payload_author, e.4.1 AS \
+             payload_entity_id FROM (SELECT json, JSONExtract(json, 'Tuple(company_id Int8, datetime String, event \
+             String, payload Tuple(entity_id String, author String), device Tuple(browser String, OS String))') AS e \
+             FROM ",
+        );
+        sql.table(&raw).push(")");
+        self.engine.command(&sql).await.unwrap();
+        let (column, text) = (ColumnName::new("json").unwrap(), ColumnType::parse("String").unwrap());
+        let blocks: Vec<Block> = self
+            .events
+            .chunks(BLOCK)
+            .map(|events| {
+                let mut buffer = Buffer::new(&text);
+                events.iter().for_each(|it| buffer.push(it.as_bytes()));
+                Block::encode([(&column, &text, &buffer)])
+            })
+            .collect();
+        let head = statement::insert_native(&raw, [&column]);
+        let mut best = 0f64;
+        for _ in 0..2 {
+            self.truncate(table).await;
+            let start = Instant::now();
+            for block in &blocks {
+                self.engine.insert(&head, block.clone(), Deduplication::Off).await.unwrap();
+            }
+            best = best.max(self.rate(start));
+        }
+        for it in [view, raw] {
+            self.engine.command(&ddl::drop_table(&it)).await.unwrap();
+        }
+        best
+    }
+
+    async fn kafka(&mut self, broker: &Broker, inserted: f64) {
+        self.truncate(&self.target.table).await;
+        let events = self.events.len();
+        broker.fill("audit_log_demo", 4, events).await;
+        let start = Instant::now();
+        self.workspace.release_consumers().await.unwrap();
+        while self.count().await < events as u64 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let rate = self.rate(start);
+        self.add(
+            "Kafka, intents written down, with the two views",
+            rate,
+            "rows/s",
+            Some(("decode and insert", inserted)),
+        );
+    }
+
+    /// One event a request.
+    async fn http(&mut self, app: &App) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stop = CancellationToken::new();
+        let serving = server::serve(
+            app.clone(),
+            Sink::default(),
+            server::Settings::default(),
+            vec![listener],
+            stop.clone().cancelled_owned(),
+        );
+        let serving = tokio::spawn(serving);
+        let event = self.events[0].clone();
+        let blank = " ".repeat(event.len());
+        // Nothing but blanks is no row: the server does all that it does but for the event.
+        let bare = load(port, &blank).await;
+        let durable = load(port, &event).await;
+        self.add("requests of nothing, 16 connections", bare, "1/s", None);
+        self.add("requests of one event, durable", durable, "1/s", Some(("requests of nothing", bare)));
+        stop.cancel();
+        serving.await.unwrap();
+    }
+
+    async fn truncate(&self, table: &Physical) {
+        let mut sql = Sql::new("TRUNCATE TABLE ");
+        sql.table(table);
+        self.engine.command(&sql).await.unwrap();
+    }
+
+    async fn count(&self) -> u64 {
+        let mut sql = Sql::new("SELECT count() AS n FROM ");
+        sql.table(&self.target.table);
+        let bytes = self.engine.command(&sql).await.unwrap();
+        serde_json::from_slice::<serde_json::Value>(&bytes).unwrap()["n"].as_u64().unwrap()
+    }
+
+    fn rate(&self, start: Instant) -> f64 {
+        self.events.len() as f64 / start.elapsed().as_secs_f64()
+    }
+}
+
+/// Requests a second, over connections that are kept.
+async fn load(port: u16, body: &str) -> f64 {
+    let request = format!(
+        "POST /v0/events?name=kafka_audit_log HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ADMIN}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let start = Instant::now();
+    let end = start + Duration::from_secs(4);
+    let clients: Vec<_> = (0..CONNECTIONS)
+        .map(|_| {
+            let request = request.clone();
+            thread::spawn(move || client(port, &request, end))
+        })
+        .collect();
+    let requests = tokio::task::spawn_blocking(|| clients.into_iter().map(|it| it.join().unwrap()).sum::<u64>());
+    requests.await.unwrap() as f64 / start.elapsed().as_secs_f64()
+}
+
+fn client(port: u16, request: &str, end: Instant) -> u64 {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (mut done, mut buffer) = (0, vec![0; 4096]);
+    while Instant::now() < end {
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut read = 0;
+        // An answer of ours ends with its only brace.
+        while read == 0 || buffer[read - 1] != b'}' {
+            let more = stream.read(&mut buffer[read..]).unwrap();
+            assert!(more > 0);
+            read += more;
+        }
+        assert!(buffer.starts_with(b"HTTP/1.1 202"), "{}", String::from_utf8_lossy(&buffer[..read]));
+        done += 1;
+    }
+    done
+}
+
+fn best(times: usize, mut run: impl FnMut() -> Duration) -> Duration {
+    (0..times).map(|_| run()).min().unwrap()
+}
+
+fn project() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["datasources", "pipes", "endpoints"] {
+        for path in fs::read_dir(root.join(folder)).unwrap().map(|it| it.unwrap().path()).filter(|it| it.is_file()) {
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap();
+            files.push(Source::new(name, fs::read_to_string(&path).unwrap()));
+        }
+    }
+    files
+}
+
+fn library_path() -> PathBuf {
+    if let Some(path) = env::var_os("BIRDHOUSE_LIBCHDB") {
+        return path.into();
+    }
+    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.unwrap_or_else(|| Path::new(&env::var_os("HOME").unwrap()).join(".cache"));
+    library::installed(&cache.join("birdhouse"))
+}
