@@ -118,6 +118,9 @@ pub enum AppError {
     Stopping,
 }
 
+/// How long a close waits for deploys and inserts that are under way.
+const LEAVE_WITHIN: Duration = Duration::from_secs(20);
+
 /// What every workspace works with.
 #[derive(Debug)]
 struct Shared {
@@ -200,8 +203,11 @@ impl App {
     }
 
     /// Stops consumers, finishes what they hold, ends reads, closes the engine and lets go of the directory.
+    /// What does not end in time is ended with the engine; a deploy is taken back at the next start.
     pub async fn close(&self) {
-        self.leave().await;
+        if tokio::time::timeout(LEAVE_WITHIN, self.leave()).await.is_err() {
+            self.shared.warn("what was under way did not end in time: it is cut off".to_owned());
+        }
         self.shared.engine.close().await;
         self.directory.lock().unwrap_or_else(PoisonError::into_inner).take();
     }

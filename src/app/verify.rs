@@ -18,7 +18,10 @@ use crate::{
     query::{self, OwnerMode, QueryError},
     sql::{ColumnType, Sql, UserSql, scan, statement},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 pub(super) async fn verify(
     shared: &Shared,
@@ -94,6 +97,9 @@ async fn try_out(
     diagnostics.extend(verified?);
     Ok((diagnostics, leftover))
 }
+
+/// How long the engine may look at one node. The tables are empty, but a query in it that gives a constant is run.
+const AT_MOST: Duration = Duration::from_secs(10);
 
 /// What databases of checks are called, with random letters behind it. It is no prefix of a reader's role.
 const SCRATCH: &str = "check_";
@@ -224,7 +230,7 @@ impl Verifier<'_> {
             if !check.tables.is_disjoint(&broken_tables) {
                 continue;
             }
-            match self.engine.command(&query::describe(&check.select)).await {
+            match self.engine.command_within(&query::describe(&check.select), AT_MOST).await {
                 Ok(described) => {
                     diagnostics.extend(self.bad_target(check, &described)?);
                     diagnostics.extend(self.bad_tables(check).await?);
@@ -265,7 +271,7 @@ impl Verifier<'_> {
     /// The engine's own reading of the text must come to no other tables than ours did. Where it does, a name
     /// was missed, and with it the row filter of whoever will call the node.
     async fn bad_tables(&self, check: &Check<'_>) -> Result<Option<Diagnostic>, AppError> {
-        let tree = match self.engine.command(&query::explain(&check.select)).await {
+        let tree = match self.engine.command_within(&query::explain(&check.select), AT_MOST).await {
             Ok(tree) => tree,
             Err(error) => return Ok(Some(self.bad_node(check.node, &theirs(error)?))),
         };
@@ -389,7 +395,9 @@ fn unfit(target: &Datasource, column: &Column, from: &ColumnType, place: Place) 
 /// Only an error of the statement is the user's; anything else ends the check.
 fn theirs(error: EngineError) -> Result<EngineError, AppError> {
     match error.kind {
-        EngineErrorKind::Query | EngineErrorKind::Limit => Ok(error),
+        EngineErrorKind::Query | EngineErrorKind::Limit | EngineErrorKind::Timeout | EngineErrorKind::TooMuchMemory => {
+            Ok(error)
+        }
         _ => Err(error.into()),
     }
 }

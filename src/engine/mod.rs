@@ -21,6 +21,7 @@ use crate::{
     sql::{Sql, statement},
 };
 use bytes::Bytes;
+use std::time::Duration;
 
 /// What runs the SQL.
 #[derive(Debug, Clone)]
@@ -124,6 +125,12 @@ impl Engine {
     pub async fn command(&self, sql: &Sql) -> Result<Bytes, EngineError> {
         let Engine::Chdb(chdb) = self;
         chdb.command(sql).await
+    }
+
+    /// The same for a statement that holds a user's text: what takes longer is ended.
+    pub async fn command_within(&self, sql: &Sql, limit: Duration) -> Result<Bytes, EngineError> {
+        let Engine::Chdb(chdb) = self;
+        chdb.command_within(sql, limit).await
     }
 
     /// Inserts one block. `Ok` gives the number of rows written, views included.

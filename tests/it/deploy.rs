@@ -256,6 +256,18 @@ async fn what_the_engine_finds_wrong_has_its_place_in_the_file() {
     }
 }
 
+/// The engine runs a query that gives a constant already when it is asked what a node's columns are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_never_ends_holds_no_push_for_good() {
+    let house = House::new().await;
+    let endless = "NODE endless\nSQL >\n    WITH (SELECT sum(sipHash64(number)) FROM numbers(1000000000000)) AS x \
+                   SELECT x AS total\n\nTYPE endpoint\n";
+    let report = house.deploy(&with("endpoints/total.pipe", endless)).await;
+    assert!(problems(&report).contains("longer than 10s"), "{}", problems(&report));
+    assert!(!report.changed);
+    house.deployed(&project()).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_changes_nothing_and_says_what_would_happen() {
     let house = House::new().await;

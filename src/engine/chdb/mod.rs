@@ -24,6 +24,7 @@ use std::{
     fmt, fs, io,
     path::Path,
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 use tokio::sync::{mpsc, oneshot};
 use worker::{Event, Slot, Work};
@@ -111,6 +112,28 @@ impl Chdb {
     pub(super) async fn command(&self, sql: &Sql) -> Result<Bytes, EngineError> {
         let sql = sql.clone();
         self.ask(Purpose::Command, |reply| Work::Command { sql, reply }).await
+    }
+
+    pub(super) async fn command_within(&self, sql: &Sql, limit: Duration) -> Result<Bytes, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        let work = Work::Command { sql: sql.clone(), reply };
+        let mut run = None;
+        let submit = self.pool.submit(Purpose::Command, |number, slot| {
+            run = Some((Arc::downgrade(slot), number));
+            work
+        });
+        submit.await?;
+        match tokio::time::timeout(limit, answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(worker_ended())),
+            Err(_) => {
+                if let Some((slot, number)) = run {
+                    self.pool.end(slot, number);
+                }
+                let message =
+                    format!("Timeout exceeded: the query worked for longer than {limit:?}. (TIMEOUT_EXCEEDED)");
+                Err(EngineError { kind: EngineErrorKind::Timeout, code: 159, message })
+            }
+        }
     }
 
     pub(super) async fn insert(
