@@ -14,6 +14,10 @@ pub enum Observation {
     ServerStarted {
         address: String,
     },
+    /// Others than this machine reach the server, without TLS.
+    ServerOpen {
+        address: String,
+    },
     ServerStopped,
     Deployed {
         changed: usize,
@@ -116,6 +120,10 @@ impl fmt::Debug for Sink {
 fn log(observation: &Observation) {
     match observation {
         Observation::ServerStarted { address } => tracing::info!(%address, "server started"),
+        Observation::ServerOpen { address } => tracing::warn!(
+            "whoever reaches {address} can try tokens here, and they travel readable, since there is no TLS: put a proxy \
+             that speaks TLS before it, or trust the network"
+        ),
         Observation::ServerStopped => tracing::info!("server stopped"),
         Observation::Deployed { changed, elapsed } => tracing::info!(changed, ?elapsed, "project deployed"),
         Observation::DeployFailed { message } => tracing::warn!(%message, "deploy failed"),

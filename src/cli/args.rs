@@ -2,13 +2,13 @@
 
 use super::{commands::Command, settings::LogFormat};
 use clap::{Args, Parser};
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 /// The home of Tinybird data projects on your own machine.
 ///
-/// A project is a folder of `.datasource` and `.pipe` files. birdhouse turns it into ClickHouse tables,
-/// materialized views and HTTP endpoints, fills them from Kafka and files, and shows each token only the
-/// rows that it may see. The engine, ClickHouse, runs inside this one binary.
+/// A project is a folder of .datasource and .pipe files. birdhouse turns it into ClickHouse tables, materialized views
+/// and HTTP endpoints, fills them from Kafka and files, and shows each token only the rows that it may see. The engine,
+/// ClickHouse, runs inside the process: `birdhouse engine install` fetches it once.
 #[derive(Debug, Parser)]
 #[command(name = "birdhouse", version, max_term_width = 100, after_long_help = TOUR)]
 pub(super) struct Arguments {
@@ -42,13 +42,16 @@ pub(super) struct TargetArgs {
 /// How a server runs: what `serve` and `dev` share.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct ServerArgs {
-    /// The port on 127.0.0.1 and ::1; 0 takes a free one [env: BIRDHOUSE_PORT; default: 7181]
+    /// The port; 0 takes a free one [env: BIRDHOUSE_PORT; default: 7181]
     #[arg(long, value_name = "PORT", help_heading = "Serving")]
     pub(super) port: Option<u16>,
+    /// An address to listen on besides 127.0.0.1 and ::1, like 0.0.0.0; there is no TLS [env: BIRDHOUSE_LISTEN]
+    #[arg(long, value_name = "ADDRESS", help_heading = "Serving")]
+    pub(super) listen: Option<IpAddr>,
     /// Where tables, tokens and deployed files are kept [env: BIRDHOUSE_DATA_DIR; default: .birdhouse]
     #[arg(long, value_name = "FOLDER", help_heading = "Serving")]
     pub(super) data_dir: Option<PathBuf>,
-    /// Memory that the engine may use, like 1500M or 2G [env: BIRDHOUSE_MEMORY; default: 6/10 of the machine's]
+    /// Memory that the engine may use, like 1500M or 2G [env: BIRDHOUSE_MEMORY; default: half of the machine's]
     #[arg(long, value_name = "SIZE", help_heading = "Serving")]
     pub(super) memory: Option<String>,
     /// Threads that one query may use [env: BIRDHOUSE_THREADS; default: one per core]
@@ -64,18 +67,19 @@ pub(super) struct ServerArgs {
 
 const TOUR: &str = "\
 A first tour, in the folder of a project:
-  birdhouse engine install           fetch the engine, once
-  birdhouse check                    read the project's files and say what is wrong with them
-  birdhouse dev                      serve the project here, and push every change while you edit
-  birdhouse sql 'select 1'           ask something
-  birdhouse token ls                 who may read what
+  birdhouse engine install    fetch the engine, once
+  birdhouse check             read the project's files; say what is wrong
+  birdhouse dev               serve the project, push every change you make
+  birdhouse sql 'select 1'    ask something
+  birdhouse token ls          who may read what
 
 A server that stays, and a client that talks to it:
-  birdhouse serve                    on http://localhost:7181, data in .birdhouse
-  birdhouse auth                     remember that server and its admin token in .tinyb
-  birdhouse push --fixtures          deploy the project and load its fixtures
+  birdhouse serve             on http://localhost:7181, data in .birdhouse
+  birdhouse auth              remember it and its admin token in .tinyb
+  birdhouse push --fixtures   deploy the project and load its fixtures
   TOKEN=$(jq -r .token .tinyb)
-  curl -H \"Authorization: Bearer $TOKEN\" http://localhost:7181/v0/pipes/my_endpoint.json
+  curl -H \"Authorization: Bearer $TOKEN\" \\
+      http://localhost:7181/v0/pipes/my_endpoint.json
 
 Settings come from flags, then the environment, then .env, then .tinyb.
 Exit codes: 0 done, 1 something for you to mend, 2 a fault of birdhouse.";

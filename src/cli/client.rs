@@ -7,7 +7,7 @@ use super::{fault::user, settings::Target, tinyb::Host};
 use anyhow::Context;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, multipart};
 use serde_json::Value;
-use std::time::Duration;
+use std::{error::Error, io, time::Duration};
 
 pub(super) struct Client {
     http: reqwest::Client,
@@ -20,6 +20,12 @@ pub(super) struct Client {
 pub(super) enum ClientError {
     #[error("no server answers at {host}{}", start_one(host))]
     NoServer { host: Host },
+    /// Somebody is there, but no secure connection comes about: a certificate that nobody trusts, or no TLS at all.
+    #[error(
+        "no secure connection to {host}: {reason}\n  SSL_CERT_FILE names a file with the certificates to trust, if \
+         an authority of your own signed this server's"
+    )]
+    Insecure { host: Host, reason: String },
     /// 403: who asks is not known, or may not.
     #[error(
         "the server refuses the token: {message}\n  `birdhouse auth` remembers the right one; --token or TB_TOKEN name another"
@@ -61,10 +67,6 @@ impl Client {
                 target.host
             ))
         })?;
-        if target.host.as_str().starts_with("https://") {
-            let message = "this client speaks plain HTTP only; reach a server behind TLS through a tunnel";
-            return Err(user(format!("{}: {message}", target.host)));
-        }
         let mut builder = reqwest::Client::builder().connect_timeout(CONNECT);
         if target.host.is_local() {
             // A proxy has no way to this machine's loopback.
@@ -116,6 +118,9 @@ impl Client {
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let response = match request.send().await {
             Ok(response) => response,
+            Err(error) if self.host.is_secure() && error.is_connect() && refused_by_nobody(&error) => {
+                return Err(ClientError::Insecure { host: self.host.clone(), reason: deepest(&error) }.into());
+            }
             Err(error) if error.is_connect() || error.is_timeout() => {
                 return Err(ClientError::NoServer { host: self.host.clone() }.into());
             }
@@ -178,6 +183,18 @@ async fn json(response: Response) -> anyhow::Result<Value> {
         let message = "its answer is not JSON; is it a birdhouse?".to_owned();
         ClientError::Server { message }.into()
     })
+}
+
+/// The connection came about and failed after that: none of its causes is the system's.
+fn refused_by_nobody(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(it) = cause {
+        if it.downcast_ref::<io::Error>().is_some_and(|it| it.raw_os_error().is_some()) {
+            return false;
+        }
+        cause = it.source();
+    }
+    !error.is_timeout()
 }
 
 /// The last cause of an error: `Connection refused`, without the layers that passed it on.

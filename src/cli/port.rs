@@ -1,43 +1,56 @@
-//! Listening on this machine only, and who has a port that is taken.
+//! Listening, on this machine only unless told otherwise, and who has a port that is taken.
 //!
-//! In: a port. Out: one listener on 127.0.0.1 and one on ::1, or an error that names the process in the way.
+//! In: a port, perhaps an address. Out: one listener on 127.0.0.1, one on ::1, perhaps one on that address, or an error
+//! that names the process in the way.
 
 use super::fault::user;
 use anyhow::Context;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     fs, io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
 };
 
 pub(super) struct Listeners {
     pub(super) listeners: Vec<TcpListener>,
     pub(super) port: u16,
     /// The addresses, for people.
-    pub(super) addresses: Vec<&'static str>,
+    pub(super) addresses: Vec<String>,
+    /// The address by which others than this machine get here.
+    pub(super) open: Option<IpAddr>,
 }
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 
-/// Takes a port on both loopback addresses; 0 takes a free one. A machine without IPv6 gets one listener.
-pub(super) fn listen(port: u16) -> anyhow::Result<Listeners> {
-    let taken = |error: io::Error, port: u16| match error.kind() {
+/// Takes a port on both loopback addresses, and on one more if asked for; 0 takes a free one. A machine without IPv6
+/// gets one listener.
+pub(super) fn listen(port: u16, more: Option<IpAddr>) -> anyhow::Result<Listeners> {
+    let failed = |error: io::Error, port: u16| match error.kind() {
         io::ErrorKind::AddrInUse => user(in_the_way(port)),
         io::ErrorKind::PermissionDenied => user(format!("port {port} is for administrators: choose one above 1023")),
+        io::ErrorKind::AddrNotAvailable => {
+            user("--listen wants an address of this machine, or 0.0.0.0 for all of them")
+        }
         _ => anyhow::Error::new(error).context(format!("cannot listen on port {port}")),
     };
-    let first = bind((Ipv4Addr::LOCALHOST, port).into()).map_err(|error| taken(error, port))?;
-    let port = first.local_addr().context("the listener has no address")?.port();
-    let mut res = Listeners { listeners: vec![first], port, addresses: vec!["127.0.0.1"] };
-    match bind((Ipv6Addr::LOCALHOST, port).into()) {
-        Ok(second) => {
-            res.listeners.push(second);
-            res.addresses.push("::1");
+    let more = more.filter(|it| !it.is_loopback());
+    // The address of all addresses takes the place of loopback's.
+    let all = |address: IpAddr| more.is_some_and(|it| it.is_unspecified() && it.is_ipv4() == address.is_ipv4());
+    let local = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    let wanted = local.into_iter().filter(|it| !all(*it)).chain(more);
+    let mut res = Listeners { listeners: vec![], port, addresses: vec![], open: more };
+    for address in wanted {
+        match bind(SocketAddr::new(address, res.port)) {
+            Ok(listener) => {
+                res.port = listener.local_addr().context("the listener has no address")?.port();
+                res.listeners.push(listener);
+                res.addresses.push(address.to_string());
+            }
+            // No IPv6 here, or none on loopback.
+            Err(error) if address == Ipv6Addr::LOCALHOST && error.kind() != io::ErrorKind::AddrInUse => (),
+            Err(error) => return Err(failed(error, res.port)),
         }
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(taken(error, port)),
-        // No IPv6 here, or none on loopback.
-        Err(_) => (),
     }
     Ok(res)
 }
@@ -115,18 +128,28 @@ mod tests {
 
     #[test]
     fn both_addresses_have_the_same_port() {
-        let listeners = listen(0).unwrap();
+        let listeners = listen(0, None).unwrap();
         assert_ne!(listeners.port, 0);
         for listener in &listeners.listeners {
             assert_eq!(listener.local_addr().unwrap().port(), listeners.port);
         }
     }
 
+    #[test]
+    fn all_addresses_include_those_of_loopback() {
+        let listeners = listen(0, Some(Ipv4Addr::UNSPECIFIED.into())).unwrap();
+        assert!(listeners.addresses.contains(&"0.0.0.0".to_owned()), "{:?}", listeners.addresses);
+        assert!(std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, listeners.port)).is_ok());
+        assert!(listeners.open.is_some() && listen(0, Some(Ipv4Addr::LOCALHOST.into())).unwrap().open.is_none());
+        let error = listen(0, Some(Ipv4Addr::new(192, 0, 2, 1).into())).err().unwrap().to_string();
+        assert!(error.contains("--listen wants an address of this machine"), "{error}");
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn a_taken_port_names_its_owner() {
-        let first = listen(0).unwrap();
-        let error = listen(first.port).err().unwrap().to_string();
+        let first = listen(0, None).unwrap();
+        let error = listen(first.port, None).err().unwrap().to_string();
         let me = format!("is in use by process {} (", std::process::id());
         assert!(error.contains(&me) && error.contains("--port"), "{error}");
     }

@@ -8,11 +8,15 @@ use super::{
     discover::{Fixture, ProjectFiles},
     fault::user,
     printer::{Colour, Printer, Unit},
+    tinyb::Tinyb,
 };
-use crate::diagnostic::{Diagnostic, Place, Severity, Source, Span};
+use crate::{
+    diagnostic::{Diagnostic, Place, Severity, Source, Span},
+    query,
+};
 use anyhow::Context;
 use reqwest::multipart::{Form, Part};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
     fs,
@@ -196,32 +200,89 @@ pub(super) async fn release_consumers(client: &Client) -> anyhow::Result<()> {
 /// Whether fixtures may take the place of what the server has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Overwrite {
-    /// Only of no rows, or of as many as the fixture has: those are most likely its own.
+    /// Only of no rows, or of those that a fixture has left there.
     OwnRows,
     AllRows,
 }
 
+/// What is in a data source: how many rows, and a number that any other row changes.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Rows {
+    rows: u64,
+    hash: String,
+}
+
 /// Refuses, before anything is sent, fixtures that would take the place of rows which are not theirs.
-pub(super) async fn spare_rows(client: &Client, fixtures: &[Fixture], overwrite: Overwrite) -> anyhow::Result<()> {
-    if overwrite == Overwrite::AllRows || fixtures.is_empty() {
+pub(super) async fn spare_rows(
+    client: &Client,
+    fixtures: &[Fixture],
+    overwrite: Overwrite,
+    tinyb: &Path,
+) -> anyhow::Result<()> {
+    if overwrite == Overwrite::AllRows {
         return Ok(());
     }
+    match foreign_rows(client, fixtures, tinyb).await?.first() {
+        Some((fixture, there)) => {
+            let (name, rows) = (&fixture.datasource, if *there == 1 { "row" } else { "rows" });
+            Err(user(format!(
+                "data source {name} holds {there} {rows} that no fixture is known to have left there; --force lets its \
+                 fixture replace them"
+            )))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The fixtures whose data sources hold other rows than the last fixture left there, with the number of rows.
+pub(super) async fn foreign_rows<'a>(
+    client: &Client,
+    fixtures: &'a [Fixture],
+    tinyb: &Path,
+) -> anyhow::Result<Vec<(&'a Fixture, u64)>> {
+    let mut res = Vec::new();
+    if fixtures.is_empty() {
+        return Ok(res);
+    }
+    let tinyb = Tinyb::read(tinyb)?;
     let reply = client.get("/v0/datasources").await?;
     let known = reply["datasources"].as_array().map(Vec::as_slice).unwrap_or_default();
     for fixture in fixtures {
         let Some(datasource) = known.iter().find(|it| it["name"] == fixture.datasource.as_str()) else { continue };
         let there = datasource["statistics"]["row_count"].as_u64().unwrap_or(0);
-        let lines = rows_of(fixture)?;
-        // A CSV file may have a line with names.
-        if there > 0 && there != lines && there + 1 != lines {
-            let name = &fixture.datasource;
-            return Err(user(format!(
-                "data source {name} holds {there} rows, which its fixture of {lines} would replace; --force replaces \
-                 them"
-            )));
+        let left = tinyb.fixture(client.host(), &fixture.datasource);
+        let left: Option<Rows> = left.and_then(|it| serde_json::from_value(it.clone()).ok());
+        // Counted before they are hashed: what differs in number need not be read.
+        let own = match left {
+            Some(left) if left.rows == there => rows_in(client, &fixture.datasource).await == Some(left),
+            _ => false,
+        };
+        if there > 0 && !own {
+            res.push((fixture, there));
         }
     }
-    Ok(())
+    Ok(res)
+}
+
+/// What is in a data source now; `None` where rows cannot be hashed or the token may not read them.
+async fn rows_in(client: &Client, datasource: &str) -> Option<Rows> {
+    let query = query::fingerprint(datasource);
+    let reply = client.post_form("/v0/sql", &[("q", query.as_str())]).await.ok()?;
+    let row = &reply["data"][0];
+    let rows = row["rows"].as_u64().or_else(|| row["rows"].as_str()?.parse().ok())?;
+    Some(Rows { rows, hash: row["hash"].as_str()?.to_owned() })
+}
+
+/// Keeps in `.tinyb`, where there is one, what a fixture has left: the next one may take its place.
+async fn remember_rows(client: &Client, datasource: &str, tinyb: &Path) -> anyhow::Result<()> {
+    if !tinyb.exists() {
+        return Ok(());
+    }
+    let rows = rows_in(client, datasource).await;
+    let rows = rows.map(serde_json::to_value).transpose().context("a count is no JSON")?;
+    let mut file = Tinyb::read(tinyb)?;
+    file.set_fixture(client.host(), datasource, rows);
+    file.write(tinyb)
 }
 
 /// The fixtures whose data sources are empty.
@@ -236,7 +297,13 @@ pub(super) async fn without_rows(client: &Client, fixtures: Vec<Fixture>) -> any
 }
 
 /// Loads fixtures, each in place of the rows that are there.
-pub(super) async fn load(client: &Client, fixtures: &[Fixture], root: &Path, printer: &Printer) -> anyhow::Result<()> {
+pub(super) async fn load(
+    client: &Client,
+    fixtures: &[Fixture],
+    root: &Path,
+    tinyb: &Path,
+    printer: &Printer,
+) -> anyhow::Result<()> {
     let progress =
         (fixtures.len() > 3).then(|| printer.progress("loading fixtures", fixtures.len() as u64, Unit::Items));
     for fixture in fixtures {
@@ -247,6 +314,7 @@ pub(super) async fn load(client: &Client, fixtures: &[Fixture], root: &Path, pri
         let path = format!("/v0/datasources?mode=replace&name={name}&format={format}");
         let form = Form::new().percent_encode_noop().part(format, Part::bytes(bytes).file_name(shown.clone()));
         let reply = client.post_files(&path, form).await.with_context(|| format!("fixture {shown} was not loaded"))?;
+        remember_rows(client, &fixture.datasource, tinyb).await?;
         let rows = reply["blocks"][0]["process_return"][0]["lines"].as_u64();
         let quarantined = reply["quarantine_rows"].as_u64().unwrap_or(0);
         let rows = rows.map(|rows| format!(": {rows} rows")).unwrap_or_default();
@@ -276,17 +344,6 @@ fn format_of(path: &Path) -> Option<&'static str> {
         "ndjson" | "jsonl" => Some("ndjson"),
         _ => None,
     }
-}
-
-fn rows_of(fixture: &Fixture) -> anyhow::Result<u64> {
-    let failed = |error: String| user(format!("{} cannot be read: {error}", fixture.path.display()));
-    if format_of(&fixture.path) == Some("csv") {
-        let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_path(&fixture.path);
-        let reader = reader.as_mut().map_err(|error| failed(error.to_string()))?;
-        return Ok(reader.byte_records().filter(Result::is_ok).count() as u64);
-    }
-    let text = fs::read_to_string(&fixture.path).map_err(|error| failed(error.to_string()))?;
-    Ok(text.lines().filter(|line| !line.trim().is_empty()).count() as u64)
 }
 
 /// Says what could not be read of a project; `Err` if that is in the way.

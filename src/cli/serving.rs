@@ -22,6 +22,7 @@ use anyhow::Context;
 use std::{
     fs,
     io::ErrorKind,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -62,7 +63,7 @@ impl Serving {
         if let Some(places) = &server.failpoint {
             failpoint::arm(places).map_err(|error| user(format!("BIRDHOUSE_FAILPOINT: {error}")))?;
         }
-        let listeners = listen(server.port)?;
+        let listeners = listen(server.port, server.listen)?;
         // The engine wants this done while there is one thread.
         engine::prepare_process();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -114,6 +115,10 @@ impl Serving {
             for line in lines {
                 printer.note(line);
             }
+        }
+        if let Some(open) = self.listeners.open {
+            let address = SocketAddr::new(open, self.listeners.port).to_string();
+            self.sink.observe(Observation::ServerOpen { address });
         }
     }
 

@@ -12,6 +12,7 @@ use crate::ingest::kafka::Tuning;
 use anyhow::Context;
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -70,6 +71,8 @@ pub(super) struct Target {
 #[derive(Clone)]
 pub(super) struct ServerSettings {
     pub(super) port: u16,
+    /// An address besides those of loopback.
+    pub(super) listen: Option<IpAddr>,
     pub(super) data_dir: PathBuf,
     /// In bytes.
     pub(super) memory: Option<u64>,
@@ -187,6 +190,10 @@ impl Settings {
             Some(port) => port,
             None => environment.parse("BIRDHOUSE_PORT", "a port")?.unwrap_or(DEFAULT_PORT),
         };
+        let listen = match args.listen {
+            Some(address) => Some(address),
+            None => environment.parse("BIRDHOUSE_LISTEN", "an address like 0.0.0.0")?,
+        };
         let memory = match args.memory.as_deref() {
             Some(size) => Some(bytes(size).map_err(|it| user(format!("--memory: {it}")))?),
             None => match environment.get("BIRDHOUSE_MEMORY") {
@@ -207,6 +214,7 @@ impl Settings {
         }
         Ok(ServerSettings {
             port,
+            listen,
             data_dir: self.data_dir(args.data_dir.as_deref()),
             memory,
             threads,

@@ -40,6 +40,11 @@ impl Host {
         })
     }
 
+    /// TLS is spoken with it.
+    pub(super) fn is_secure(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
@@ -91,6 +96,27 @@ impl Tinyb {
         let tokens = self.0.entry("tokens").or_insert_with(|| Value::Object(Map::new()));
         if let Some(tokens) = tokens.as_object_mut() {
             tokens.insert(host.as_str().to_owned(), token.into());
+        }
+    }
+
+    /// What the last fixture left in a data source of a server.
+    pub(super) fn fixture(&self, host: &Host, datasource: &str) -> Option<&Value> {
+        self.0.get("fixtures")?.get(host.as_str())?.get(datasource)
+    }
+
+    pub(super) fn set_fixture(&mut self, host: &Host, datasource: &str, rows: Option<Value>) {
+        let fixtures = self.0.entry("fixtures").or_insert_with(|| Value::Object(Map::new()));
+        if !fixtures.is_object() {
+            *fixtures = Value::Object(Map::new());
+        }
+        let of_host = &mut fixtures[host.as_str()];
+        if !of_host.is_object() {
+            *of_host = Value::Object(Map::new());
+        }
+        match (rows, of_host.as_object_mut()) {
+            (Some(rows), _) => of_host[datasource] = rows,
+            (None, Some(of_host)) => drop(of_host.remove(datasource)),
+            (None, None) => (),
         }
     }
 

@@ -153,6 +153,14 @@ pub fn describe(select: &Sql) -> Sql {
     sql
 }
 
+/// What a client asks through the API to know later whether a data source still holds the same rows: their number, and a
+/// hash that any other row changes.
+pub fn fingerprint(datasource: &str) -> Sql {
+    let mut res = Sql::new("SELECT count() AS rows, toString(sum(cityHash64(toString(tuple(*))))) AS hash FROM ");
+    res.ident(datasource).push(" FORMAT JSON");
+    res
+}
+
 /// Asks the engine for its own reading of a composed SELECT, tables resolved.
 pub fn explain(select: &Sql) -> Sql {
     let mut sql = Sql::new("EXPLAIN QUERY TREE passes = 1 ");

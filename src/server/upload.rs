@@ -5,7 +5,7 @@
 use super::error::Fault;
 use axum::{
     body::{Body, Bytes},
-    extract::{FromRequest, Multipart, Request},
+    extract::{DefaultBodyLimit, FromRequest, Multipart, Request},
     http::{HeaderMap, header},
 };
 use flate2::read::MultiGzDecoder;
@@ -51,6 +51,8 @@ pub(super) async fn parts(headers: &HeaderMap, bytes: Bytes) -> Result<Vec<Part>
     let bad = |error: &dyn std::fmt::Display| Fault::BadBody(format!("as multipart/form-data: {error}"));
     let mut request = Request::new(Body::from(bytes));
     *request.headers_mut() = headers.clone();
+    // The entry has held the body to the route's limit; the framework's own, 2 MB, is not meant for files.
+    DefaultBodyLimit::disable().apply(&mut request);
     let mut multipart = Multipart::from_request(request, &()).await.map_err(|it| bad(&it.body_text()))?;
     let mut res = Vec::new();
     while let Some(field) = multipart.next_field().await.map_err(|it| bad(&it.body_text()))? {

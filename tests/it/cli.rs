@@ -3,7 +3,7 @@
 use super::engine::library_path;
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -156,6 +156,19 @@ impl Server {
         let work = async {
             let client = reqwest::Client::builder().no_proxy().build().unwrap();
             let reply = client.get(&url).bearer_auth(token).send().await.unwrap();
+            (reply.status().as_u16(), reply.text().await.unwrap())
+        };
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    }
+
+    /// Sends rows as a file; status and text.
+    fn post_csv(&self, path: &str, rows: &str, token: &str) -> (u16, String) {
+        let url = format!("{}{path}", self.host());
+        let form = reqwest::multipart::Form::new()
+            .part("csv", reqwest::multipart::Part::text(rows.to_owned()).file_name("rows.csv"));
+        let work = async {
+            let client = reqwest::Client::builder().no_proxy().build().unwrap();
+            let reply = client.post(&url).bearer_auth(token).multipart(form).send().await.unwrap();
             (reply.status().as_u16(), reply.text().await.unwrap())
         };
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
@@ -366,13 +379,119 @@ fn push_from_the_plan_to_the_answer() {
     let again = folder.run(&["push"]);
     assert!(again.status.success() && words(&again).contains("is unchanged"), "{}", words(&again));
 
-    // Rows that are not the fixture's own are spared.
-    folder.file("datasources/fixtures/birds.csv", "tit,11\n");
+    drop(server);
+}
+
+#[test]
+fn a_fixture_takes_the_place_of_its_own_rows_only() {
+    let folder = Folder::with_project();
+    let server = folder.serve_and_remember();
+    let names = || {
+        folder.ok(&[
+            "sql",
+            "select arrayStringConcat(groupArray(name), ' ') from (select name from birds \
+                               order by name) format TSV",
+        ])
+    };
+    folder.ok(&["push", "--fixtures"]);
+    folder.ok(&["push", "--fixtures"]);
+    folder.file("datasources/fixtures/birds.csv", "tit,11\nwren,9\n");
+    folder.ok(&["push", "--fixtures"]);
+    assert_eq!(names(), "tit wren\n");
+
+    // One row goes for another: there are as many as before, but they are somebody's.
+    let token = fs::read_to_string(folder.path().join(".birdhouse/admin_token")).unwrap();
+    let replace =
+        |rows: &str| server.post_csv("/v0/datasources?name=birds&format=csv&mode=replace", rows, token.trim());
+    assert_eq!(replace("tit,11\nowl,300\n").0, 200);
     let said = folder.fails(&["push", "--fixtures"]);
-    assert!(said.contains("birds holds 3 rows") && said.contains("--force"), "{said}");
+    assert!(said.contains("birds holds 2 rows that no fixture") && said.contains("--force"), "{said}");
+    assert_eq!(names(), "owl tit\n");
     folder.ok(&["push", "--fixtures", "--force"]);
+    assert_eq!(names(), "tit wren\n");
+
+    // Who has no memory of what was loaded spares everything.
+    fs::remove_file(folder.path().join(".tinyb")).unwrap();
+    let said = folder.fails(&["push", "--fixtures", "--host", &server.host(), "--token", token.trim()]);
+    assert!(said.contains("birds holds 2 rows"), "{said}");
+}
+
+#[test]
+fn a_file_of_twenty_megabytes_is_a_fixture_like_any_other() {
+    let folder = Folder::with_project();
+    let name = "n".repeat(200);
+    let rows: String = (0..100_000).map(|weight| format!("{name},{weight}\n")).collect();
+    assert!(rows.len() > 20_000_000);
+    folder.file("datasources/fixtures/birds.csv", &rows);
+    let server = folder.serve_and_remember();
+    assert!(folder.ok(&["push", "--fixtures"]).contains("fixture of birds: 100000 rows"));
+    folder.file("datasources/fixtures/birds.csv", "tit,11\n");
+    folder.ok(&["push", "--fixtures"]);
     assert_eq!(folder.ok(&["sql", "select count() from birds format CSV"]), "1\n");
     drop(server);
+}
+
+#[test]
+fn a_server_that_others_reach_says_what_that_means() {
+    let folder = Folder::new();
+    let mut server = Server::start(folder.command(&["serve", "--port", "0", "--listen", "0.0.0.0"]));
+    server.wait_for("there is no TLS");
+    assert_eq!(server.get("/health", "").0, 200);
+    let said = folder.fails(&["serve", "--port", "0", "--data-dir", "other", "--listen", "192.0.2.1"]);
+    assert!(said.contains("--listen wants an address of this machine"), "{said}");
+}
+
+#[test]
+fn a_server_behind_tls_is_reached_and_a_bad_certificate_refused() {
+    let folder = Folder::new();
+    let (port, certificate) =
+        tls_server("HTTP/1.1 200 OK\r\nContent-Length: 13\r\nConnection: close\r\n\r\n{\"tokens\":[]}");
+    let host = format!("https://localhost:{port}");
+    let list = ["token", "ls", "--host", &host, "--token", "t"];
+    let said = folder.fails(&list);
+    assert!(said.starts_with(&format!("error: no secure connection to {host}: ")), "{said}");
+    assert!(said.contains("certificate verify failed") && said.contains("SSL_CERT_FILE"), "{said}");
+    let file = folder.file("authority.pem", &certificate);
+    let output = folder.command(&list).env("SSL_CERT_FILE", file).output().unwrap();
+    assert!(output.status.success(), "{}", words(&output));
+    let said = folder.fails(&["token", "ls", "--host", "https://localhost:1", "--token", "t"]);
+    assert_eq!(said, "error: no server answers at https://localhost:1\n");
+}
+
+/// A port where every connection gets the same answer, by TLS, and the certificate, which only itself has signed.
+fn tls_server(answer: &'static str) -> (u16, String) {
+    use openssl::{asn1::Asn1Time, hash::MessageDigest, pkey::PKey, rsa::Rsa, ssl, x509};
+    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+    let mut name = x509::X509Name::builder().unwrap();
+    name.append_entry_by_text("CN", "localhost").unwrap();
+    let name = name.build();
+    let mut certificate = x509::X509::builder().unwrap();
+    certificate.set_version(2).unwrap();
+    certificate.set_subject_name(&name).unwrap();
+    certificate.set_issuer_name(&name).unwrap();
+    certificate.set_pubkey(&key).unwrap();
+    certificate.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+    certificate.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
+    let context = certificate.x509v3_context(None, None);
+    let names = x509::extension::SubjectAlternativeName::new().dns("localhost").build(&context).unwrap();
+    certificate.append_extension(names).unwrap();
+    certificate.sign(&key, MessageDigest::sha256()).unwrap();
+    let certificate = certificate.build();
+    let mut acceptor = ssl::SslAcceptor::mozilla_intermediate(ssl::SslMethod::tls()).unwrap();
+    acceptor.set_private_key(&key).unwrap();
+    acceptor.set_certificate(&certificate).unwrap();
+    let acceptor = acceptor.build();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let Ok(mut stream) = acceptor.accept(stream) else { continue };
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(answer.as_bytes());
+            let _ = stream.shutdown();
+        }
+    });
+    (port, String::from_utf8(certificate.to_pem().unwrap()).unwrap())
 }
 
 #[test]

@@ -15,17 +15,12 @@ use std::{fs, path::PathBuf};
 
 /// Remember a server and a token for this folder
 ///
-/// Asks the server whether the token is good and writes both to `.tinyb`, which
-/// only you can read. Keep it out of version control. Other commands, and
-/// Tinybird's own clients, read it:
-///   TOKEN=$(jq -r .token .tinyb)
+/// Asks the server whether the token is good and writes both to .tinyb, which only you can read. Keep that file out of
+/// version control. Other commands, and Tinybird's own clients, read it.
 ///
-/// Without --token, the admin token that a `birdhouse serve` in this folder wrote
-/// is taken.
-///   birdhouse auth
-///   birdhouse auth --host http://birdhouse.example.com:7181 --token p.ey...
+/// Without --token, the admin token that a `birdhouse serve` in this folder wrote is taken.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The data directory of the server, for its admin token [env: BIRDHOUSE_DATA_DIR; default: .birdhouse]
     #[arg(long, value_name = "FOLDER")]
@@ -33,6 +28,12 @@ pub(crate) struct Args {
     #[command(flatten)]
     target: TargetArgs,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  birdhouse auth
+  birdhouse auth --host https://birdhouse.example.com --token p.ey...
+  TOKEN=$(jq -r .token .tinyb)";
 
 pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
     let mut target = settings.target(&args.target)?;

@@ -25,19 +25,11 @@ use std::{
 
 /// Read the project's files and say what is wrong with them
 ///
-/// Every problem is told at once, with its place and what to do about it. The
-/// SQL of every node is tried out on empty tables in an engine of its own, which
-/// is thrown away; nothing else is needed, no server and no data. A file that
-/// is named is checked within its project.
-///
-/// A comment line silences a code: in the lines before the first command for the
-/// whole file, above a command or line for what follows it:
-///   # birdhouse: allow join_not_limited, the table has five rows
-///
-/// Exit codes: 0 nothing is wrong (there may be warnings), 1 there are errors,
-/// 2 the check itself failed.
+/// Every problem is told at once, with its place and what to do about it. The SQL of every node is tried out on empty
+/// tables in an engine of its own, which is thrown away; nothing else is needed, no server and no data. A file that is
+/// named is checked within its project.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Folders of projects, or datafiles; - reads one from standard input
     /// [default: this folder]
@@ -87,6 +79,19 @@ struct Checked {
     project: Project,
     diagnostics: Vec<Diagnostic>,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  birdhouse check
+  birdhouse check pipes/my_endpoint.pipe
+  birdhouse check --json --no-engine
+
+A comment line silences a code: in the lines before the first command for the
+whole file, above a command or line for what follows it:
+  # birdhouse: allow join_not_limited, the table has five rows
+
+Exit codes: 0 nothing is wrong (there may be warnings), 1 there are errors, 2 the
+check itself failed.";
 
 pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
     let mut checked = Vec::new();

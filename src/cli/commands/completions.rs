@@ -5,16 +5,20 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 /// Print completions for a shell
-///
-/// Where each shell looks for them:
-///   birdhouse completions bash > ~/.local/share/bash-completion/completions/birdhouse
-///   birdhouse completions zsh > "${fpath[1]}/_birdhouse"
-///   birdhouse completions fish > ~/.config/fish/completions/birdhouse.fish
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     shell: Shell,
 }
+
+const EXAMPLES: &str = "\
+Where each shell looks for them:
+  bash   ~/.local/share/bash-completion/completions/birdhouse
+  zsh    \"${fpath[1]}/_birdhouse\"
+  fish   ~/.config/fish/completions/birdhouse.fish
+
+Example:
+  birdhouse completions fish > ~/.config/fish/completions/birdhouse.fish";
 
 pub(super) fn run(args: Args, _: &Settings, printer: &Printer) -> anyhow::Result<()> {
     let mut text = Vec::new();

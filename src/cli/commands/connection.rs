@@ -12,20 +12,12 @@ use std::{
 
 /// Make and list connections to Kafka
 ///
-/// A data source names its connection (KAFKA_CONNECTION_NAME); brokers and
-/// secrets stay out of the project.
+/// A data source names its connection (KAFKA_CONNECTION_NAME); brokers and secrets stay out of the project.
 ///
-/// A cluster with a password (SASL_SSL and PLAIN, unless told otherwise); key and
-/// secret may come from KAFKA_KEY and KAFKA_SECRET instead, where other users of
-/// this machine do not see them:
-///   birdhouse connection create kafka --connection-name my_connection \
-///       --bootstrap-servers broker.example.com:9092 --key KEY --secret SECRET
-///
-/// A broker on this machine:
-///   birdhouse connection create kafka --connection-name my_connection \
-///       --bootstrap-servers localhost:9092 --security-protocol PLAINTEXT
+/// Key and secret may come from KAFKA_KEY and KAFKA_SECRET instead of flags, where other users of this machine do not
+/// see them.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: ConnectionCommand,
@@ -65,11 +57,11 @@ struct Kafka {
     /// The user's password [env: KAFKA_SECRET]
     #[arg(long)]
     secret: Option<String>,
-    /// PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL
+    /// How the brokers are spoken to
     #[arg(long, value_name = "PROTOCOL", default_value = "SASL_SSL", ignore_case = true,
           value_parser = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"])]
     security_protocol: String,
-    /// PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
+    /// How the password is told
     #[arg(long, value_name = "MECHANISM", default_value = "PLAIN", ignore_case = true,
           value_parser = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])]
     sasl_mechanism: String,
@@ -82,6 +74,15 @@ struct Kafka {
 
 /// How long a broker may take to accept a TCP connection.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+const EXAMPLES: &str = "\
+A cluster with a password (SASL_SSL and PLAIN, unless told otherwise):
+  birdhouse connection create kafka --connection-name my_connection \\
+      --bootstrap-servers broker.example.com:9092 --key KEY --secret SECRET
+
+A broker on this machine:
+  birdhouse connection create kafka --connection-name my_connection \\
+      --bootstrap-servers localhost:9092 --security-protocol PLAINTEXT";
 
 pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
     match args.command {

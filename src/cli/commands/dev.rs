@@ -20,24 +20,19 @@ use crate::{
 use std::{
     collections::BTreeMap,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
 
 /// Serve this folder's project and push every change
 ///
-/// Starts a server, deploys the project with its fixtures (where a data source
-/// has no rows yet), and deploys again whenever a file of it is saved. A mistake
-/// shows where it is; the last good project keeps answering. What would lose or
-/// rewrite stored rows is refused, as by `birdhouse push`.
+/// Starts a server, deploys the project with its fixtures (where a data source has no rows yet), and deploys again
+/// whenever a file of it is saved. A mistake shows where it is, and the last good project keeps answering. What would
+/// lose or rewrite stored rows is refused, as by `birdhouse push`.
 ///
-/// Host and admin token are written to .tinyb, so that other commands and curl
-/// find them:
-///   birdhouse dev
-///   birdhouse sql 'select count() from events'
-///   curl "http://localhost:7181/v0/pipes/my_endpoint.json?token=$(jq -r .token .tinyb)"
+/// Host and admin token are written to .tinyb, so that other commands and curl find them.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Let .tinyb forget the other server that it is about
     #[arg(long)]
@@ -59,6 +54,13 @@ struct Last {
 
 /// How often a project that failed looks for a connection that somebody made meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+const EXAMPLES: &str = "\
+Examples, the last two in another terminal:
+  birdhouse dev
+  birdhouse sql 'select count() from events'
+  curl -H \"Authorization: Bearer $(jq -r .token .tinyb)\" \\
+      http://localhost:7181/v0/pipes/my_endpoint.json";
 
 pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
     let server = settings.server(&args.server)?;
@@ -182,7 +184,7 @@ async fn push(last: &mut Last, client: &Client, settings: &Settings, printer: &P
             false => printer.line(format!("{} deployed in {took} ms", printer.paint(Colour::Green, "ok")))?,
         }
     }
-    load(last, fixtures, first, &files, client, printer).await
+    load(last, fixtures, first, &files, client, &settings.tinyb_path(), printer).await
 }
 
 /// Loads fixtures, and lets the rows go on that waited for them.
@@ -192,6 +194,7 @@ async fn load(
     first: bool,
     files: &ProjectFiles,
     client: &Client,
+    tinyb: &Path,
     printer: &Printer,
 ) -> anyhow::Result<()> {
     if fixtures.is_empty() {
@@ -204,8 +207,18 @@ async fn load(
         if first {
             // What an earlier run has left is kept; a fixture that is saved from now on takes its place.
             fixtures = pushing::without_rows(client, fixtures).await?;
+        } else {
+            let foreign = pushing::foreign_rows(client, &fixtures, tinyb).await?;
+            let foreign: Vec<String> = foreign.into_iter().map(|it| it.0.datasource.clone()).collect();
+            for datasource in &foreign {
+                printer.warning(format!(
+                    "{datasource} holds rows that no fixture is known to have left there, so its fixture is not loaded; \
+                     `birdhouse push --fixtures --force` replaces them"
+                ));
+            }
+            fixtures.retain(|it| !foreign.contains(&it.datasource));
         }
-        pushing::load(client, &fixtures, &files.root, printer).await?;
+        pushing::load(client, &fixtures, &files.root, tinyb, printer).await?;
         pushing::release_consumers(client).await
     };
     if let Err(error) = loaded.await {

@@ -15,17 +15,11 @@ use crate::{
 
 /// Fetch the engine, or say where it is
 ///
-/// The engine is chDB, ClickHouse as a library. It is fetched once, with npm,
-/// into your cache folder ($XDG_CACHE_HOME/birdhouse, or ~/.cache/birdhouse), and
-/// shared by all projects. What is fetched is checked against a value that is
-/// built into birdhouse.
-///
-///   birdhouse engine install      178 MB to fetch, 566 MB on disk
-///   birdhouse engine info
-///
-/// BIRDHOUSE_LIBCHDB names another libchdb.so to use instead.
+/// The engine is chDB, ClickHouse as a library. It is fetched once, with npm, into your cache folder
+/// ($XDG_CACHE_HOME/birdhouse, or ~/.cache/birdhouse), and shared by all projects. What is fetched is checked against a
+/// value that is built into birdhouse. BIRDHOUSE_LIBCHDB names another libchdb.so to use instead.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: EngineCommand,
@@ -42,6 +36,11 @@ enum EngineCommand {
     /// Say where the engine is, its version, and the limits that fit this machine
     Info,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  birdhouse engine install      178 MB to fetch, 566 MB on disk
+  birdhouse engine info";
 
 pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
     match args.command {

@@ -7,11 +7,10 @@ use crate::{
 
 /// Say what the code of a problem means
 ///
-/// Prints a page: what it means, an example that shows it, and one that is
-/// right. Without a code: all codes, each with a line.
-///   birdhouse explain unknown_table
+/// Prints a page: what it means, an example that shows it, and one that is right. Without a code: all codes, each with a
+/// line.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "Example:\n  birdhouse explain unknown_table")]
 pub(crate) struct Args {
     /// The code, as `birdhouse check` shows it in brackets
     code: Option<String>,

@@ -20,14 +20,11 @@ use std::{
 
 /// Bring datafiles into their usual form
 ///
-/// Commands in capitals, blocks indented by four blanks, one column a line,
-/// blank lines where a part begins. Comments stay, and what a file says does
-/// not change. SQL is indented and otherwise left alone: no formatter keeps
-/// ClickHouse and template tags intact. Files with errors are left as they are.
-///   birdhouse fmt --check        in a pipeline: exit code 1 if a file would change
-///   birdhouse fmt - < a.pipe     from standard input to standard output
+/// Commands in capitals, blocks indented by four blanks, one column a line, blank lines where a part begins. Comments
+/// stay, and what a file says does not change. SQL is indented and otherwise left alone: no formatter keeps ClickHouse and
+/// template tags intact. Files with errors are left as they are.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Folders of projects, or datafiles [default: this folder]
     paths: Vec<PathBuf>,
@@ -41,6 +38,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", default_value = "stdin.pipe")]
     name: String,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  birdhouse fmt --check        in a pipeline: exit code 1 if a file would change
+  birdhouse fmt - < a.pipe     from standard input to standard output";
 
 pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
     if args.paths.iter().any(|it| it == Path::new("-")) {

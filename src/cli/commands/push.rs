@@ -18,17 +18,13 @@ use std::path::{Path, PathBuf};
 
 /// Deploy this folder's project, or some of its files
 ///
-/// Sends the files to the server, which compares them with what it runs and makes
-/// the difference: tables, views, endpoints, tokens. All of it, or, if anything
-/// is wrong, nothing. What would lose or rewrite stored rows is refused.
-///   birdhouse push --dry-run            what would happen
-///   birdhouse push --fixtures           with rows from datasources/fixtures
-///   birdhouse push endpoints/api.pipe   only this file; the rest stays as it is
+/// Sends the files to the server, which compares them with what it runs and makes the difference: tables, views,
+/// endpoints, tokens. All of it, or, if anything is wrong, nothing. What would lose or rewrite stored rows is refused.
 ///
-/// Without FILES the whole project is sent: what the server has and the folder
-/// has not is dropped, if no rows are lost with it.
+/// Without FILES the whole project is sent: what the server has and the folder has not is dropped, if no rows are lost
+/// with it.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Files or folders of the project; all of it if there are none
     files: Vec<PathBuf>,
@@ -44,6 +40,12 @@ pub(crate) struct Args {
     #[command(flatten)]
     target: TargetArgs,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  birdhouse push --dry-run            what would happen
+  birdhouse push --fixtures           with rows from datasources/fixtures
+  birdhouse push endpoints/api.pipe   only this file; the rest stays as it is";
 
 pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
     let mut files = discover::project(&settings.folder).context("the project cannot be read")?;
@@ -64,7 +66,7 @@ pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow:
     let client = Client::new(&settings.target(&args.target)?)?;
     let overwrite = if args.force { Overwrite::AllRows } else { Overwrite::OwnRows };
     let wish = Wish { check: args.dry_run, partial, hold_consumers: !args.dry_run && !files.fixtures.is_empty() };
-    wait(push(&client, &files, wish, overwrite, printer))
+    wait(push(&client, &files, wish, overwrite, &settings.tinyb_path(), printer))
 }
 
 async fn push(
@@ -72,9 +74,10 @@ async fn push(
     files: &ProjectFiles,
     wish: Wish,
     overwrite: Overwrite,
+    tinyb: &Path,
     printer: &Printer,
 ) -> anyhow::Result<()> {
-    pushing::spare_rows(client, &files.fixtures, overwrite).await?;
+    pushing::spare_rows(client, &files.fixtures, overwrite, tinyb).await?;
     let reply = pushing::deploy(client, &files.sources, wish).await?;
     reply.print_diagnostics(&files.sources, printer);
     reply.print_plan(printer)?;
@@ -89,7 +92,7 @@ async fn push(
         printer.note(if unchanged { "nothing to do" } else { "that would happen; nothing was changed" });
         return Ok(());
     }
-    pushing::load(client, &files.fixtures, &files.root, printer).await?;
+    pushing::load(client, &files.fixtures, &files.root, tinyb, printer).await?;
     if wish.hold_consumers {
         pushing::release_consumers(client).await?;
     }

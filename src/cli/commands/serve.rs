@@ -13,23 +13,25 @@ use crate::{
 
 /// Run a server on this machine
 ///
-/// Listens on 127.0.0.1 and ::1 only. Tables, tokens and the deployed project are
-/// in the data directory, which one server at a time can have; they are there
-/// again at the next start.
+/// Tables, tokens and the deployed project are in the data directory, which one server at a time can have. They are
+/// there again at the next start.
 ///
-/// The first start makes the admin token and writes it to a file in the data
-/// directory, for your eyes only; `birdhouse auth` reads it.
-/// BIRDHOUSE_ADMIN_TOKEN sets its value instead. SIGTERM or Ctrl-C stop the
-/// server when running requests have their answers and rows on their way have
-/// arrived.
-///   birdhouse serve
-///   birdhouse serve --port 7182 --data-dir /var/lib/birdhouse --memory 4G --log-format json
+/// The first start makes the admin token and writes it to the file `admin_token` in the data directory, for your eyes
+/// only; `birdhouse auth` reads it. BIRDHOUSE_ADMIN_TOKEN sets its value instead, and then no file is written.
+///
+/// Ctrl-C or SIGTERM stop the server when running requests have their answers and rows on their way have arrived.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     server: ServerArgs,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  birdhouse serve
+  birdhouse serve --port 7182 --data-dir /var/lib/birdhouse --memory 4G
+  birdhouse serve --listen 0.0.0.0 --log-format json";
 
 pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
     let server = settings.server(&args.server)?;

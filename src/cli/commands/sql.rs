@@ -19,18 +19,12 @@ use std::io::{IsTerminal, Read};
 
 /// Ask something in SQL
 ///
-/// Names are those of the project's data sources and pipes; the token says which
-/// rows are seen.
-///   birdhouse sql 'select count() from events'
-///   birdhouse sql 'select * from my_endpoint limit 5' --format csv > rows.csv
-///   echo 'select 1' | birdhouse sql
+/// Names are those of the project's data sources and pipes; the token says which rows are seen.
 ///
-/// Before there is any server, --local runs a query on an engine in this very
-/// process, where no data source exists. That is also what happens when nobody
-/// named a server and none answers at the usual address:
-///   birdhouse sql --local 'select version()'
+/// Before there is any server, --local runs a query on an engine in this very process, where no data source exists.
+/// That is also what happens when nobody named a server and none answers at the usual address.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The query; from standard input when absent or `-`
     query: Option<String>,
@@ -52,6 +46,13 @@ pub(crate) enum OutputFormat {
     Json,
     Ndjson,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  birdhouse sql 'select count() from events'
+  birdhouse sql 'select * from my_endpoint limit 5' --format csv > rows.csv
+  echo 'select 1' | birdhouse sql
+  birdhouse sql --local 'select version()'";
 
 pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
     let query = query_text(args.query)?;
@@ -140,6 +141,7 @@ fn local(query: &str, format: OutputFormat, settings: &Settings, printer: &Print
     let folder = tempfile::tempdir().context("there is no room for a temporary folder")?;
     let server = ServerSettings {
         port: 0,
+        listen: None,
         data_dir: folder.path().join("data"),
         admin_token: None,
         ..settings.server(&ServerArgs::default())?

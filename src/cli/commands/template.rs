@@ -14,8 +14,11 @@ use std::{
     path::PathBuf,
 };
 
-/// Render the template of a node.
+/// Render the template of a node
+///
+/// Shows the SQL that a request would run, without a server and without an engine.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -23,30 +26,30 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Show the SQL that a request would run.
+    /// Show the SQL that a request would run
     ///
     /// With a file: renders its node, or each node when none is named. With --jsonl: reads cases from standard
-    /// input, one a line with the fields id, template, params, entry and options, and prints one result a line.
+    /// input, one a line with the fields id, template, params, entry and options, and prints one result a line
     Render(RenderArgs),
 }
 
 #[derive(Debug, clap::Args)]
 struct RenderArgs {
-    /// The pipe.
+    /// The pipe
     #[arg(required_unless_present = "jsonl")]
     file: Option<PathBuf>,
-    /// The node; all of them without it.
+    /// The node; all of them without it
     node: Option<String>,
-    /// A parameter of the request: key=value. The value is text, as in a query string.
+    /// A parameter of the request: key=value. The value is text, as in a query string
     #[arg(long = "param", value_name = "KEY=VALUE", value_parser = pair)]
     params: Vec<(String, String)>,
-    /// The name of a secret that exists.
+    /// The name of a secret that exists
     #[arg(long = "secret", value_name = "NAME")]
     secrets: Vec<String>,
-    /// Missing parameters become placeholders, as in a check.
+    /// Missing parameters become placeholders, as in a check
     #[arg(long)]
     test_mode: bool,
-    /// Read cases from standard input, one a line.
+    /// Read cases from standard input, one a line
     #[arg(long, conflicts_with_all = ["file", "node", "params", "secrets", "test_mode"])]
     jsonl: bool,
 }
@@ -55,6 +58,11 @@ fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write key=value")?;
     Ok((key.to_owned(), value.to_owned()))
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  birdhouse template render endpoints/api.pipe
+  birdhouse template render endpoints/api.pipe endpoint --param company_id=2";
 
 pub(super) fn run(args: Args, _: &Settings, printer: &Printer) -> anyhow::Result<()> {
     let Command::Render(args) = args.command;

@@ -12,20 +12,9 @@ use serde_json::Value;
 
 /// Make, list, show and remove tokens
 ///
-/// A token can do what its scopes say:
-///   ADMIN                                  everything
-///   TOKENS                                 make tokens
-///   PIPES:READ:endpoint                    call an endpoint
-///   DATASOURCES:READ:events                read a data source
-///   DATASOURCES:READ:events:company_id=1   read those of its rows, in endpoints too
-///   DATASOURCES:APPEND:events              add rows
-///   DATASOURCES:CREATE, PIPES:CREATE       deploy
-///
-///   birdhouse token create app_token --scope PIPES:READ:api_totals \
-///       --scope 'DATASOURCES:READ:events:company_id=1'
-///   curl "http://localhost:7181/v0/pipes/api_totals.json?token=$(birdhouse token show app_token)"
+/// A token can do what its scopes say, and no more; a filter behind a data source narrows its rows, in endpoints too.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: TokenCommand,
@@ -35,6 +24,7 @@ pub(crate) struct Args {
 enum TokenCommand {
     /// Make a token and print its value
     Create {
+        /// What the token is called in lists
         name: String,
         /// A scope, like PIPES:READ:endpoint; may be given many times
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
@@ -72,6 +62,22 @@ enum TokenCommand {
         target: TargetArgs,
     },
 }
+
+const EXAMPLES: &str = "\
+Scopes:
+  ADMIN                                  everything
+  TOKENS                                 make tokens
+  PIPES:READ:endpoint                    call an endpoint
+  DATASOURCES:READ:events                read a data source
+  DATASOURCES:READ:events:company_id=1   those of its rows, in endpoints too
+  DATASOURCES:APPEND:events              add rows
+  DATASOURCES:CREATE, PIPES:CREATE       deploy
+
+Examples:
+  birdhouse token create app_token --scope PIPES:READ:api_totals \\
+      --scope 'DATASOURCES:READ:events:company_id=1'
+  curl -H \"Authorization: Bearer $(birdhouse token show app_token)\" \\
+      http://localhost:7181/v0/pipes/api_totals.json";
 
 pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
     match args.command {
