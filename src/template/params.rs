@@ -346,7 +346,7 @@ fn constant(expr: &Expr) -> Option<Value> {
 
 /// Whether a list's items are all constants or all names, if its first is either: else the original reads
 /// nothing of the whole declaration.
-fn is_uniform(items: &Vec<Expr>) -> bool {
+fn is_uniform(items: &[Expr]) -> bool {
     match items.first().map(|it| &it.kind) {
         Some(Kind::Const(_)) => items.iter().all(|it| matches!(it.kind, Kind::Const(_))),
         Some(Kind::Name(_)) => items.iter().all(|it| matches!(it.kind, Kind::Name(_))),

@@ -203,10 +203,10 @@ impl Events {
     /// as it was read.
     fn feed(&self, target: &Target) -> Result<Arc<Feed>, EventsError> {
         let mut feeds = self.0.feeds.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(feed) = feeds.get(&target.datasource.name) {
-            if Arc::ptr_eq(&feed.target.datasource, &target.datasource) {
-                return Ok(feed.clone());
-            }
+        if let Some(feed) = feeds.get(&target.datasource.name)
+            && Arc::ptr_eq(&feed.target.datasource, &target.datasource)
+        {
+            return Ok(feed.clone());
         }
         let feed = Arc::new(Feed::new(target, Arc::new(Schema::compile(&target.datasource)?)));
         if let Some(before) = feeds.insert(target.datasource.name.clone(), feed.clone()) {
