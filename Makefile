@@ -32,7 +32,9 @@ bench: setup ## measures against the raw engine; writes target/bench.json
 ROUNDS ?= 10
 torture: setup ## the tests that stop, kill and restart things, ROUNDS=10 times over
 	BIRDHOUSE_TORTURE=1 $(CARGO) test --quiet --test it once
-	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(CARGO) test --quiet --test it kafka || exit 1; done
+	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(CARGO) test --quiet --test it kafka || exit 1; \
+		SCAN_SEED=$$round SCAN_ROUNDS=100000 MARKER_ROUNDS=20000 $(CARGO) test --quiet --test it -- \
+			security:: sql::the_engine_sees || exit 1; done
 
 setup: setup-packages ## installs what building and testing need, and only what is missing
 	@$(CARGO) build --quiet --package birdhouse

@@ -13,6 +13,7 @@ mod memory;
 mod once;
 mod plan;
 mod rls;
+mod security;
 mod sql;
 mod template;
 mod tidy;

@@ -13,7 +13,7 @@ use birdhouse::{
     query::Request,
 };
 
-const SCHEMA: &[&str] = &[
+pub(crate) const SCHEMA: &[&str] = &[
     "CREATE TABLE kafka_audit_log (id UInt32, company_id Int8, event String, author String, n UInt32) ENGINE = \
      MergeTree ORDER BY id",
     "CREATE TABLE companies (company_id Int8, name LowCardinality(String), plan String) ENGINE = MergeTree ORDER BY \
@@ -25,7 +25,7 @@ const SCHEMA: &[&str] = &[
 ];
 
 /// Rows of company 1, then those of others.
-const ROWS: &[(&str, &str, &str)] = &[
+pub(crate) const ROWS: &[(&str, &str, &str)] = &[
     (
         "kafka_audit_log",
         "(1, 1, 'created', 'ana', 10), (2, 1, 'deleted', 'bo', 20), (3, 1, 'created', 'bo', 30)",
@@ -50,7 +50,7 @@ const SCOPES: &[&str] = &[
 ];
 
 /// Queries of a caller who looks for more than its own rows.
-const SHAPES: &[&str] = &[
+pub(crate) const SHAPES: &[&str] = &[
     "SELECT * FROM kafka_audit_log ORDER BY id",
     "SELECT count(), sum(n), max(n), uniq(author) FROM kafka_audit_log",
     "SELECT * FROM kafka_audit_log WHERE company_id = 2",
@@ -115,7 +115,7 @@ const SHAPES: &[&str] = &[
 ];
 
 /// What no token may do, and this one neither.
-const REFUSED: &[&str] = &[
+pub(crate) const REFUSED: &[&str] = &[
     "SELECT * FROM kafka_audit_log_quarantine",
     "SELECT count() FROM events_per_company",
     "SELECT count() FROM secret_source",
@@ -132,7 +132,7 @@ const REFUSED: &[&str] = &[
     "EXPLAIN SELECT * FROM kafka_audit_log",
 ];
 
-fn project() -> Project {
+pub(crate) fn project() -> Project {
     let mut project = Project::default();
     for name in ["kafka_audit_log", "companies", "enriched_events_mv", "secret_source"] {
         let datasource = datasource(name, &[]);
@@ -170,12 +170,12 @@ fn company_1() -> Access {
     access(&SCOPES.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>())
 }
 
-fn name(text: &str) -> ResourceName {
+pub(crate) fn name(text: &str) -> ResourceName {
     ResourceName::new(text).unwrap()
 }
 
 /// Names that would tell of the splice or of rows.
-fn assert_tells_nothing(text: &str, namespace: &Namespace, shape: &str) {
+pub(crate) fn assert_tells_nothing(text: &str, namespace: &Namespace, shape: &str) {
     for secret in ["HIDDEN", "4711", "4712", namespace.database(), "PREWHERE (", "company_id=1", "company_id = 1)"] {
         assert!(!text.contains(secret), "{shape}: {secret} in {text}");
     }

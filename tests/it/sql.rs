@@ -337,15 +337,15 @@ async fn every_function_of_the_engine_is_judged() {
 }
 
 /// A small generator, so that a failure can be repeated from its seed.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         usize::try_from(self.0 >> 33).unwrap() % limit
     }
 
-    fn of<'a>(&mut self, items: &[&'a str]) -> &'a str {
+    pub(crate) fn of<'a>(&mut self, items: &[&'a str]) -> &'a str {
         items[self.below(items.len())]
     }
 }
@@ -452,7 +452,7 @@ const HIDING: &[&str] = &[
 ];
 
 /// A text cut where it could be cut in two words, with some words changed.
-fn mutated(text: &str, random: &mut Random) -> String {
+pub(crate) fn mutated(text: &str, random: &mut Random) -> String {
     let mut words: Vec<&str> = Vec::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {

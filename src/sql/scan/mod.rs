@@ -103,6 +103,18 @@ pub fn scan(text: &str) -> Result<Scan, ScanError> {
     scan_with(text, &[])
 }
 
+/// The engine plans a union of ten thousand selects for many seconds, in which no limit of time ends it.
+const MAX_SELECTS: usize = 500;
+
+fn check_size(text: &str, tokens: &[lexer::Token]) -> Result<(), ScanError> {
+    let is_select =
+        |it: &&lexer::Token| it.kind == Kind::Word && text[it.span.start..it.span.end].eq_ignore_ascii_case("SELECT");
+    match tokens.iter().filter(is_select).nth(MAX_SELECTS) {
+        Some(token) => Err(lexer::error(token.span, format!("a text has at most {MAX_SELECTS} selects"))),
+        None => Ok(()),
+    }
+}
+
 /// Scans a text in which the `{name: String}` of these secrets may stand.
 pub fn scan_with(text: &str, secrets: &[String]) -> Result<Scan, ScanError> {
     let mut tokens = lexer::lex(text)?;
@@ -110,12 +122,14 @@ pub fn scan_with(text: &str, secrets: &[String]) -> Result<Scan, ScanError> {
     while tokens.len() > 1 && tokens.last().is_some_and(|it| it.kind == Kind::Semicolon) {
         tokens.pop();
     }
+    check_size(text, &tokens)?;
     Walker::new(text, &tokens, secrets).walk(Whole::Query)
 }
 
 /// Scans a row filter: a lone expression, subqueries allowed.
 pub fn scan_filter(text: &str) -> Result<Scan, ScanError> {
     let tokens = lexer::lex(text)?;
+    check_size(text, &tokens)?;
     Walker::new(text, &tokens, &[]).walk(Whole::Filter)
 }
 
