@@ -20,6 +20,7 @@ mod deploy;
 mod events;
 mod quarantine;
 mod rows;
+mod secrets;
 mod tokens;
 mod verify;
 mod words;

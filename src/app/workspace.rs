@@ -1,6 +1,6 @@
 //! One workspace: a project, its tables, its tokens and connections. How it comes back after a restart.
 
-use super::{AppError, Shared, adopt, consumers::Consumers, deploy, tokens::TokenTable};
+use super::{AppError, Shared, adopt, consumers::Consumers, deploy, secrets, tokens::TokenTable};
 use crate::{
     auth::Access,
     diagnostic::{Severity, has_errors},
@@ -22,6 +22,7 @@ pub struct Workspace {
     pub(super) shared: Arc<Shared>,
     project: RwLock<Arc<Project>>,
     pub(super) tokens: RwLock<TokenTable>,
+    pub(super) secrets: RwLock<secrets::Values>,
     /// Held by whoever changes the project: one deploy at a time.
     pub(super) deploying: sync::Mutex<()>,
     /// Held by whoever changes tokens.
@@ -43,8 +44,10 @@ impl Workspace {
         let namespace = Namespace::new(&record.database);
         shared.engine.command(&statement::create_database(namespace.database())).await?;
         let id = record.id.clone();
-        let (sources, pending, tokens) = shared
-            .store(move |store| Ok((store.sources(&id)?, store.pending_sources(&id)?, store.tokens(&id)?)))
+        let (sources, pending, tokens, secrets) = shared
+            .store(move |store| {
+                Ok((store.sources(&id)?, store.pending_sources(&id)?, store.tokens(&id)?, store.secrets(&id)?))
+            })
             .await?;
         let (mut project, diagnostics) = project::resolve(&sources, &shared.settings.context);
         if has_errors(&diagnostics) {
@@ -72,6 +75,7 @@ impl Workspace {
             shared,
             project: RwLock::new(Arc::new(project)),
             tokens: RwLock::new(tokens),
+            secrets: RwLock::new(secrets::values(&secrets)),
             deploying: sync::Mutex::default(),
             changing_tokens: sync::Mutex::default(),
             changing_connections: sync::Mutex::default(),
@@ -108,6 +112,9 @@ impl Workspace {
     /// Compiles a read under a token's access and begins to run it.
     pub async fn query(&self, access: &Access, request: &Request) -> Result<(Rows, CompiledQuery), AppError> {
         self.shared.running()?;
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let with_secrets = (!secrets.is_empty()).then(|| Request { secrets, ..request.clone() });
+        let request = with_secrets.as_ref().unwrap_or(request);
         let compiled = query::compile(&self.project(), &self.namespace, access, request)?;
         let rows = self.shared.engine.query(&compiled).await.map_err(|error| {
             let message = compiled.names().public(&error.message);

@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub struct Names {
     database: Arc<str>,
     filtered: bool,
+    /// Values in a message may be those of secrets.
+    secrets: bool,
 }
 
 /// Where the engine begins to quote the query, which is the composed one, or its own reading of it.
@@ -70,7 +72,11 @@ const ABOUT_THE_QUERY: &[&str] = &[
 
 impl Names {
     pub fn new(namespace: &Namespace, filtered: bool) -> Names {
-        Names { database: namespace.database().into(), filtered }
+        Names { database: namespace.database().into(), filtered, secrets: false }
+    }
+
+    pub fn with_secrets(self, secrets: bool) -> Names {
+        Names { secrets, ..self }
     }
 
     pub fn is_filtered(&self) -> bool {
@@ -89,7 +95,7 @@ impl Names {
             res.push_str(&token);
         }
         let mut res = self.without_names(&res);
-        if self.filtered {
+        if self.filtered || self.secrets {
             let about_the_query = code.is_empty() || ABOUT_THE_QUERY.contains(&code);
             res = if about_the_query { without_values(&res) } else { "the query failed at a value".to_owned() };
         }
@@ -114,7 +120,7 @@ impl Names {
 
     /// The word at which the engine stopped reading: the caller's own, unless it is ours.
     fn syntax_token(&self, said: &str, quoted: &str) -> Option<String> {
-        if self.filtered || !said.ends_with("Syntax error: ") {
+        if self.filtered || self.secrets || !said.ends_with("Syntax error: ") {
             return None;
         }
         let (_, rest) = quoted.split_once('(')?;

@@ -8,11 +8,13 @@
 mod directory;
 mod key;
 mod scopes;
+mod secrets;
 #[cfg(test)]
 mod tests;
 
 pub use directory::DataDirectory;
 pub use key::TokenLookup;
+pub use secrets::StoredSecret;
 
 use crate::{auth::Token, diagnostic::Source};
 use key::Key;
@@ -129,6 +131,10 @@ CREATE TABLE IF NOT EXISTS connections (
     security_protocol TEXT NOT NULL, sasl_mechanism TEXT NOT NULL, key TEXT, secret BLOB, ssl_ca_pem TEXT,
     created_at TEXT NOT NULL, UNIQUE (workspace, name)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS secrets (
+    workspace TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL,
+    PRIMARY KEY (workspace, name)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS kafka_positions (
     workspace TEXT NOT NULL, datasource TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
     next_offset INTEGER NOT NULL, ingest_epoch INTEGER NOT NULL, intent BLOB,

@@ -154,6 +154,11 @@ impl Site {
         reply.json()["token"].as_str().unwrap().to_owned()
     }
 
+    /// Everything that was observed.
+    pub(crate) fn seen(&self) -> Vec<Observation> {
+        self.observed.lock().unwrap().clone()
+    }
+
     /// Waits until something was observed.
     async fn observed(&self, wanted: impl Fn(&Observation) -> bool) {
         tokio::time::timeout(Duration::from_secs(20), async {
@@ -222,6 +227,11 @@ const CLOSED: &[(&str, &str)] = &[
     ("DELETE", "/v0/tokens/x"),
     ("POST", "/v0/tokens/x/refresh"),
     ("GET", "/v0/tokens/x/audit"),
+    ("GET", "/v0/variables"),
+    ("POST", "/v0/variables"),
+    ("GET", "/v0/variables/x"),
+    ("PUT", "/v0/variables/x"),
+    ("DELETE", "/v0/variables/x"),
     ("GET", "/v0/workspace"),
     ("GET", "/v1/workspace"),
 ];

@@ -1,6 +1,7 @@
 //! The one test binary: one file per boundary.
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing, in its helpers too")]
 
+mod attack;
 mod cli;
 mod datafile;
 mod deploy;

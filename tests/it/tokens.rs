@@ -199,3 +199,55 @@ fn an_audit_shows_where_a_filter_does_not_reach() {
     assert!(audited(&open).warnings[0].contains("read whole by SQL, `api_count_per_type`"));
     assert_eq!(audited(&["ADMIN"]).warnings, [] as [&str; 0]);
 }
+
+#[tokio::test]
+async fn a_secret_goes_in_and_never_out() {
+    const VALUE: &str = "hush \\ '\t{{x}}";
+    let site = Site::start().await;
+    let form = [("name", "pepper"), ("value", VALUE), ("type", "secret")];
+    let made = site.form("/v0/variables", ADMIN, &form).await;
+    assert_eq!(made.json()["name"], "pepper");
+    let files = [
+        (
+            "endpoints/length.pipe",
+            "NODE n\nSQL >\n    %\n    SELECT length({{tb_secret(\"pepper\")}}) AS n\n\nTYPE endpoint\n",
+        ),
+        (
+            "endpoints/fails.pipe",
+            "NODE n\nSQL >\n    %\n    SELECT toUInt8({{tb_secret(\"pepper\")}}) AS n\n\nTYPE endpoint\n",
+        ),
+    ];
+    let deployed = site.deploy(&files, "").await;
+    assert_eq!(deployed.json()["result"], "success", "{}", deployed.text);
+    let token = site.token("caller", &["PIPES:READ:length", "PIPES:READ:fails"]).await;
+    let length = site.get("/v0/pipes/length.json", &token).await;
+    assert_eq!(length.json()["data"][0]["n"], VALUE.len(), "{}", length.text);
+    let mut told = vec![made.text, deployed.text, length.text];
+    for (path, token) in [("/v0/variables", ADMIN), ("/v0/variables/pepper", ADMIN), ("/v0/pipes/fails.json", &*token)]
+    {
+        told.push(site.get(path, token).await.text);
+    }
+    // Whoever writes a text in SQL could print it: an administrator may.
+    let printed = site.sql(&token, "%SELECT {{tb_secret('pepper')}} AS x").await;
+    assert_eq!(printed.status, 400);
+    told.push(printed.text);
+    told.push(format!("{:?}", site.seen()));
+    for text in told {
+        assert!(!text.contains("hush"), "{text}");
+    }
+    for (path, status) in [("/v0/variables", 403), ("/v0/variables/pepper", 403), ("/v0/variables/nothing", 403)] {
+        assert_eq!(site.get(path, &token).await.status, status);
+    }
+    assert_eq!(site.get("/v0/variables/nothing", ADMIN).await.status, 404);
+    for (name, value) in [("1x", "v"), ("a b", "v"), ("a", "")] {
+        assert_eq!(site.form("/v0/variables", ADMIN, &[("name", name), ("value", value)]).await.status, 400, "{name}");
+    }
+    let change =
+        reply(site.request(Method::PUT, "/v0/variables/pepper").bearer_auth(ADMIN).form(&[("value", "no")])).await;
+    assert_eq!(change.status, 200, "{}", change.text);
+    assert_eq!(site.get("/v0/pipes/length.json", &token).await.json()["data"][0]["n"], 2);
+    let removed = reply(site.request(Method::DELETE, "/v0/variables/pepper").bearer_auth(ADMIN)).await;
+    assert_eq!(removed.json(), json!({"ok": true}));
+    assert_eq!(site.get("/v0/pipes/length.json", &token).await.status, 400);
+    site.stop().await;
+}

@@ -11,6 +11,7 @@ pub(super) mod fmt;
 pub(super) mod parse;
 pub(super) mod push;
 pub(super) mod quarantine;
+pub(super) mod secret;
 pub(super) mod serve;
 pub(super) mod sql;
 pub(super) mod template;
@@ -32,6 +33,7 @@ pub(super) enum Command {
     Sql(sql::Args),
     Auth(auth::Args),
     Token(token::Args),
+    Secret(secret::Args),
     Connection(connection::Args),
     Quarantine(quarantine::Args),
     Template(template::Args),
@@ -53,6 +55,7 @@ impl Command {
             Command::Auth(args) => auth::run(args, settings, printer),
             Command::Token(args) => token::run(args, settings, printer),
             Command::Quarantine(args) => quarantine::run(args, settings, printer),
+            Command::Secret(args) => secret::run(args, settings, printer),
             Command::Connection(args) => connection::run(args, settings, printer),
             Command::Template(args) => template::run(args, settings, printer),
             Command::Engine(args) => engine::run(args, settings, printer),

@@ -4,7 +4,7 @@ use super::wait;
 use crate::{
     cli::{
         args::{ServerArgs, TargetArgs},
-        client::{Client, ClientError},
+        client::{Client, ClientError, escape},
         fault::user,
         logs,
         printer::Printer,
@@ -32,8 +32,11 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = OutputFormat::Pretty)]
     format: OutputFormat,
     /// Run it in this process instead of asking a server
-    #[arg(long, conflicts_with_all = ["host", "token"])]
+    #[arg(long, conflicts_with_all = ["host", "token", "as_token"])]
     local: bool,
+    /// See what another token sees: its name; yours must be one that manages tokens
+    #[arg(long = "as", value_name = "TOKEN")]
+    as_token: Option<String>,
     #[command(flatten)]
     target: TargetArgs,
 }
@@ -65,7 +68,10 @@ pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow:
         printer.note("there is no server yet (`birdhouse serve` starts one); this process runs the query itself");
         return local(&query, args.format, settings, printer);
     }
-    let client = Client::new(&target)?;
+    let client = match &args.as_token {
+        Some(name) => Client::new(&as_token(name, target.clone())?)?,
+        None => Client::new(&target)?,
+    };
     let asked = wait(ask(&client, &with_format(&query, args.format), printer));
     match asked {
         Err(error) if !target.named && is_absent(&error) => {
@@ -74,6 +80,13 @@ pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow:
         }
         asked => asked,
     }
+}
+
+/// The same server with the value of another token.
+fn as_token(name: &str, target: Target) -> anyhow::Result<Target> {
+    let token = wait(Client::new(&target)?.get(&format!("/v0/tokens/{}", escape(name))))?;
+    let value = token["token"].as_str().ok_or_else(|| user("the server does not show this token's value to yours"))?;
+    Ok(Target { token: Some(value.to_owned()), ..target })
 }
 
 async fn ask(client: &Client, query: &str, printer: &Printer) -> anyhow::Result<()> {

@@ -12,6 +12,7 @@ mod quarantine;
 mod scopes;
 mod sql;
 mod tokens;
+mod variables;
 mod workspace;
 
 use super::{
@@ -50,6 +51,8 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/tokens/{name}", get(tokens::show).put(tokens::change).delete(tokens::remove))
         .route("/v0/tokens/{name}/audit", get(tokens::audit))
         .route("/v0/tokens/{name}/refresh", post(tokens::refresh))
+        .route("/v0/variables", get(variables::list).post(variables::create))
+        .route("/v0/variables/{name}", get(variables::show).put(variables::change).delete(variables::remove))
         .route("/v0/workspace", get(workspace::show))
         .route("/v1/datasources/{name}/quarantine", get(quarantine::show))
         .route("/v1/workspace", get(workspace::show))
