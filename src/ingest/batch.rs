@@ -9,8 +9,9 @@ use super::{
     failpoint, quarantine,
 };
 use crate::{
+    ddl,
     engine::{Deduplication, Engine, EngineError, EngineErrorKind},
-    name::Physical,
+    name::{Namespace, Physical, ResourceName},
     native::Block,
     observe::{Observation, Sink},
     sql::statement,
@@ -260,8 +261,30 @@ impl Writer {
     async fn insert(&self, table: &Physical, block: Block, token: Option<String>) -> Result<(), EngineError> {
         let head = statement::insert_native(table, block.columns.iter().map(|(name, _)| name));
         let token = token.filter(|_| !failpoint::is_armed(failpoint::NO_DEDUPLICATION));
-        let deduplication = token.map_or(Deduplication::Off, Deduplication::Token);
-        self.engine.insert(&head, block, deduplication).await.map(|_| ())
+        let deduplication = token.clone().map_or(Deduplication::Off, Deduplication::Token);
+        let inserted = self.engine.insert(&head, block.clone(), deduplication).await;
+        match inserted {
+            Err(error) if error.kind == EngineErrorKind::Cancelled && token.is_some() => {
+                self.insert_by_way(table, block, token.as_deref()).await
+            }
+            inserted => inserted.map(|_| ()),
+        }
+    }
+
+    /// The engine's streaming insert cancels itself where a view asks for a single value by a subquery. What it
+    /// began is completed from a table in memory, by a statement with the same token.
+    async fn insert_by_way(&self, table: &Physical, block: Block, token: Option<&str>) -> Result<(), EngineError> {
+        let name = ResourceName::new(&format!("way_{:032x}", rand::random::<u128>())).expect("letters and digits");
+        let way = Namespace::new(table.database()).table(&name);
+        self.engine.command(&statement::create_in_memory(&way, table)).await?;
+        let names: Vec<_> = block.columns.iter().map(|(name, _)| name.clone()).collect();
+        let head = statement::insert_native(&way, &names);
+        let inserted = match self.engine.insert(&head, block, Deduplication::Off).await {
+            Ok(_) => self.engine.command(&statement::insert_from(table, &way, names.iter(), token)).await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        _ = self.engine.command(&ddl::drop_table(&way)).await;
+        inserted
     }
 }
 

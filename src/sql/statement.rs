@@ -28,6 +28,25 @@ pub fn insert_settings(head: &Sql, token: Option<&str>) -> Sql {
     sql
 }
 
+/// A table in memory with another one's columns.
+pub fn create_in_memory(table: &Physical, like: &Physical) -> Sql {
+    let mut sql = Sql::new("CREATE TABLE ");
+    sql.table(table).push(" AS ").table(like).push(" ENGINE = Memory");
+    sql
+}
+
+/// Rows of one table into another, as [`insert_settings`] says.
+pub fn insert_from<'a>(
+    table: &Physical,
+    from: &Physical,
+    columns: impl Iterator<Item = &'a ColumnName> + Clone,
+    token: Option<&str>,
+) -> Sql {
+    let mut sql = insert_settings(&insert_native(table, columns.clone()), token);
+    sql.push(" SELECT ").join(columns, ", ", |sql, it| _ = sql.column(it)).push(" FROM ").table(from);
+    sql
+}
+
 pub fn set_role(role: &str) -> Sql {
     let mut sql = Sql::new("SET ROLE ");
     sql.ident(role);

@@ -299,6 +299,32 @@ async fn a_cut_that_was_written_down_is_made_again_though_the_engine_would_take_
     assert_eq!(select(engine, "count() AS c", &target.quarantine, "").await, [serde_json::json!({"c": 1})]);
 }
 
+/// The engine's streaming insert cannot feed such a view.
+#[tokio::test]
+async fn a_view_with_a_value_of_a_subquery_gets_its_rows_once() {
+    let (engine, namespace) = database().await;
+    let target = create(engine, &namespace, datasource("events", &["n Int32 $.n"], None)).await;
+    let large = create(engine, &namespace, datasource("large", &["n Int32 $.n"], None)).await;
+    let limit = create(engine, &namespace, datasource("limits", &["n Int32 $.n"], None)).await;
+    load(engine, &limit, FileFormat::Ndjson, "{\"n\":94}").await;
+    let mut sql = Sql::new("CREATE MATERIALIZED VIEW ");
+    sql.table(&namespace.table(&ResourceName::new("view").unwrap())).push(" TO ").table(&large.table);
+    sql.push(" AS SELECT n FROM ").table(&target.table);
+    sql.push(" WHERE n > (SELECT max(n) FROM ").table(&limit.table).push(")");
+    engine.command(&sql).await.unwrap();
+    let schema = Arc::new(Schema::compile(&target.datasource).unwrap());
+    let writer = Writer::new(engine, &target, &schema, &Sink::default());
+    let lines = (0..100).map(|n| format!("{{\"n\":{n}}}")).collect();
+    let lines = Lines { schema, lines, token: "t".to_owned() };
+    for _ in 0..2 {
+        let (stop, mut ledger) = (CancellationToken::new(), Fleeting::default());
+        writer.flush(&lines, lines.all(), &mut ledger, "test", &stop).await.unwrap();
+    }
+    assert_eq!(writer.trouble().0, 0);
+    assert_eq!(select(engine, "count() AS c", &target.table, "").await, [serde_json::json!({"c": 100})]);
+    assert_eq!(select(engine, "count() AS c", &large.table, "").await, [serde_json::json!({"c": 5})]);
+}
+
 #[tokio::test]
 async fn a_flush_waits_for_a_table_that_is_not_there() {
     let (engine, namespace) = database().await;
