@@ -27,6 +27,7 @@ lint: setup-packages ## formatting and Clippy, without a warning
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 bench: setup ## measures against the raw engine; writes target/bench.json
+	@scripts/setup bench
 	$(CARGO) bench --bench bench
 
 ROUNDS ?= 10
@@ -35,11 +36,13 @@ torture: setup ## the tests that stop, kill and restart things, ROUNDS=10 times 
 	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(CARGO) test --quiet --test it kafka || exit 1; \
 		SCAN_SEED=$$round SCAN_ROUNDS=100000 MARKER_ROUNDS=20000 $(CARGO) test --quiet --test it -- \
 			security:: sql::the_engine_sees || exit 1; done
+	TORTURE_CASES=$$(($(ROUNDS) * 2000)) $(CARGO) test --release --test it template_safety
 
 setup: setup-packages ## installs what building and testing need, and only what is missing
 	@$(CARGO) build --quiet --package birdhouse
 	@scripts/setup engine target/debug/birdhouse
 	@scripts/setup broker
+	@scripts/setup checks
 
 setup-packages:
 	@scripts/setup packages

@@ -9,6 +9,7 @@
 mod broker;
 mod http;
 mod raw;
+mod templates;
 
 use birdhouse::{
     app::{self, App, AppendMode, Caller, DeployOptions, FileFormat, NewConnection, Workspace},
@@ -63,6 +64,13 @@ fn main() {
         return start_raw(Path::new(&folder));
     }
     let mut table = Table::default();
+    // Here `against` is the original renderer of templates, on the same inputs.
+    for (name, value, against) in templates::figures() {
+        table.add(name, value, "µs", against);
+    }
+    if env::var_os("BENCH_TEMPLATES").is_some() {
+        return table.print();
+    }
     starts(&mut table);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(measure(&mut table));

@@ -1,13 +1,13 @@
 //! One workspace: a project, its tables, its tokens and connections. How it comes back after a restart.
 
-use super::{AppError, Shared, adopt, consumers::Consumers, deploy, secrets, tokens::TokenTable};
+use super::{AppError, Shared, adopt, consumers::Consumers, deploy, secrets, tokens::TokenTable, verify};
 use crate::{
     auth::Access,
     diagnostic::{Severity, has_errors},
     engine::{EngineError, Rows},
     ingest::events::Events,
     name::Namespace,
-    project::{self, Project},
+    project::{self, Pipe, Project},
     query::{self, CompiledQuery, Request},
     sql::statement,
     store::WorkspaceRecord,
@@ -121,6 +121,17 @@ impl Workspace {
             EngineError { message, ..error }
         })?;
         Ok((rows, compiled))
+    }
+
+    /// The columns of an endpoint's answer, by the engine's DESCRIBE. A template is described as it renders when
+    /// parameters without a default have none in particular.
+    pub async fn endpoint_columns(&self, pipe: &Pipe) -> Result<Vec<(String, String)>, AppError> {
+        self.shared.running()?;
+        let project = self.project();
+        let select =
+            query::compile_for_owner(&project, &self.namespace, pipe, pipe.output_node(), query::OwnerMode::Check)?;
+        let described = self.shared.engine.command(&query::describe(&select)).await?;
+        verify::columns(&described)
     }
 
     /// Waits for what changes or inserts, then lets nothing more begin: the app is stopping.

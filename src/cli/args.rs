@@ -60,6 +60,15 @@ pub(super) struct ServerArgs {
     /// The longest time that one query may take, in seconds [env: BIRDHOUSE_QUERY_SECONDS; default: 10]
     #[arg(long, value_name = "SECONDS", help_heading = "Serving")]
     pub(super) query_seconds: Option<u64>,
+    /// Steps that the templates of one request may take [env: BIRDHOUSE_TEMPLATE_STEPS; default: 2000000]
+    #[arg(long, value_name = "NUMBER", help_heading = "Serving")]
+    pub(super) template_steps: Option<usize>,
+    /// Rounds of one loop, items of one list in a template [env: BIRDHOUSE_TEMPLATE_ITEMS; default: 500000]
+    #[arg(long, value_name = "NUMBER", help_heading = "Serving")]
+    pub(super) template_items: Option<usize>,
+    /// How long the SQL of one template may get [env: BIRDHOUSE_TEMPLATE_OUTPUT; default: 16M]
+    #[arg(long, value_name = "SIZE", help_heading = "Serving")]
+    pub(super) template_output: Option<String>,
     /// Refuse to start where the kernel cannot confine the engine to its own files [env: BIRDHOUSE_REQUIRE_SANDBOX]
     #[arg(long, help_heading = "Serving")]
     pub(super) require_sandbox: bool,

@@ -40,6 +40,7 @@ pub(super) struct Serving {
     sink: Sink,
     listeners: Listeners,
     signals: Signals,
+    server_settings: server::Settings,
 }
 
 /// What tells a server to stop. Listened for from the start on: the engine must be closed before the process ends.
@@ -79,7 +80,8 @@ impl Serving {
             context,
         };
         let app = runtime.block_on(App::open(app_settings, sink.clone()))?;
-        Ok(Serving { runtime, app, sink, listeners, signals })
+        let server_settings = server::Settings { templates: server.templates, ..server::Settings::default() };
+        Ok(Serving { runtime, app, sink, listeners, signals, server_settings })
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -124,18 +126,13 @@ impl Serving {
 
     /// Serves until a signal says stop or `beside` ends, then lets requests and rows on their way arrive.
     pub(super) fn run(self, beside: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-        let Serving { runtime, app, sink, listeners, mut signals } = self;
+        let Serving { runtime, app, sink, listeners, mut signals, server_settings } = self;
         let outcome = runtime.block_on(async {
             let listeners = listeners.listeners.into_iter().map(TcpListener::from_std);
             let listeners = listeners.collect::<Result<Vec<_>, _>>().context("a listener is lost")?;
             let stop = CancellationToken::new();
-            let serving = server::serve(
-                app.clone(),
-                sink.clone(),
-                server::Settings::default(),
-                listeners,
-                stop.clone().cancelled_owned(),
-            );
+            let serving =
+                server::serve(app.clone(), sink.clone(), server_settings, listeners, stop.clone().cancelled_owned());
             let serving = tokio::spawn(serving);
             let outcome = tokio::select! {
                 () = signals.stop() => Ok(()),

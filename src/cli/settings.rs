@@ -8,7 +8,7 @@ use super::{
     fault::user,
     tinyb::{Host, Tinyb},
 };
-use crate::ingest::kafka::Tuning;
+use crate::{ingest::kafka::Tuning, template::Budgets};
 use anyhow::Context;
 use std::{
     collections::BTreeMap,
@@ -79,6 +79,7 @@ pub(super) struct ServerSettings {
     pub(super) threads: Option<usize>,
     pub(super) query_seconds: Option<u64>,
     pub(super) require_sandbox: bool,
+    pub(super) templates: Budgets,
     pub(super) kafka: Tuning,
     /// Where a test has the server die.
     pub(super) failpoint: Option<String>,
@@ -221,10 +222,46 @@ impl Settings {
             query_seconds,
             require_sandbox: args.require_sandbox
                 || environment.parse("BIRDHOUSE_REQUIRE_SANDBOX", "true or false")?.unwrap_or(false),
+            templates: self.templates(args)?,
             kafka: self.kafka()?,
             failpoint: environment.get("BIRDHOUSE_FAILPOINT").map(str::to_owned),
             admin_token: environment.get("BIRDHOUSE_ADMIN_TOKEN").map(str::to_owned),
         })
+    }
+
+    /// How far the templates of one request may go.
+    fn templates(&self, args: &ServerArgs) -> anyhow::Result<Budgets> {
+        let mut budgets = Budgets::default();
+        let number = |flag, name| match flag {
+            Some(number) => Ok(Some(number)),
+            None => self.environment.parse::<usize>(name, "a number"),
+        };
+        let size = |name| match self.environment.get(name) {
+            Some(text) => bytes(text).map(|it| usize::try_from(it).ok()).map_err(|it| user(format!("{name}: {it}"))),
+            None => Ok(None),
+        };
+        let output = match args.template_output.as_deref() {
+            Some(text) => {
+                let read = bytes(text).map_err(|it| user(format!("--template-output: {it}")))?;
+                usize::try_from(read).ok()
+            }
+            None => size("BIRDHOUSE_TEMPLATE_OUTPUT")?,
+        };
+        let set = [
+            (&mut budgets.steps, number(args.template_steps, "BIRDHOUSE_TEMPLATE_STEPS")?),
+            (&mut budgets.items, number(args.template_items, "BIRDHOUSE_TEMPLATE_ITEMS")?),
+            (&mut budgets.output, output),
+            (&mut budgets.string, size("BIRDHOUSE_TEMPLATE_STRING")?),
+            (&mut budgets.integer_bits, number(None, "BIRDHOUSE_TEMPLATE_INTEGER_BITS")?),
+        ];
+        for (budget, wanted) in set {
+            match wanted {
+                Some(0) => return Err(user("a budget of templates is at least 1")),
+                Some(wanted) => *budget = wanted,
+                None => (),
+            }
+        }
+        Ok(budgets)
     }
 
     /// How many messages make a batch, and how long the first of them waits for the others.

@@ -14,6 +14,7 @@ pub fn lint(project: &Project) -> Vec<Diagnostic> {
     for pipe in project.pipes.values() {
         for node in &pipe.nodes {
             final_on_node(pipe, node, &mut diagnostics);
+            template_traps(node, &mut diagnostics);
         }
         match &pipe.kind {
             PipeKind::Materialized { target } => {
@@ -40,6 +41,14 @@ impl Node {
 
     fn place_of(&self, span: Span) -> Place {
         Place { path: self.place.path.clone(), span: self.text().span(span) }
+    }
+}
+
+/// What a template renders without an error and hardly means.
+fn template_traps(node: &Node, diagnostics: &mut Vec<Diagnostic>) {
+    let NodeSql::Template { template, .. } = &node.sql else { return };
+    for trap in template.traps() {
+        diagnostics.push(Diagnostic::warning(trap.code, trap.message).hint(trap.hint).at(node.place_of(trap.span)));
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     name::{Namespace, ResourceName},
     project::{Node, Pipe, Project},
     sql::{Sql, scan::ScanError},
-    template::{Params, TemplateError},
+    template::{Budgets, Params, TemplateError},
 };
 use compose::Composer;
 use indexmap::IndexMap;
@@ -35,6 +35,8 @@ pub struct Request {
     pub format: Format,
     /// The workspace's secrets, by name. Their values travel as parameters, never in the text.
     pub secrets: Arc<BTreeMap<String, String>>,
+    /// How far its templates may go.
+    pub budgets: Budgets,
 }
 
 #[derive(Debug, Clone)]
@@ -91,6 +93,7 @@ pub fn compile(
     request: &Request,
 ) -> Result<CompiledQuery, QueryError> {
     let mut composer = Composer::new(project, namespace, &request.params);
+    composer.options.budgets = request.budgets;
     let sql = match &request.target {
         Target::Pipe(name) => {
             let inside = access.enter(name).map_err(|Denied| QueryError::Denied(name.to_string()))?;
@@ -170,7 +173,7 @@ pub fn explain(select: &Sql) -> Sql {
 
 impl Request {
     pub fn pipe(name: ResourceName, params: Params) -> Request {
-        Request { target: Target::Pipe(name), params, over: None, format: Format::Json, secrets: Arc::default() }
+        Request { target: Target::Pipe(name), params, ..Request::sql("") }
     }
 
     pub fn sql(text: impl Into<String>) -> Request {
@@ -180,6 +183,7 @@ impl Request {
             over: None,
             format: Format::Json,
             secrets: Arc::default(),
+            budgets: Budgets::default(),
         }
     }
 }

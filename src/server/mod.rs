@@ -20,7 +20,7 @@ mod read;
 mod routes;
 mod upload;
 
-use crate::{app::App, observe::Sink};
+use crate::{app::App, observe::Sink, template::Budgets};
 use gate::Gate;
 use rates::{Rates, Shares};
 use std::{future::Future, sync::Arc, time::Duration};
@@ -52,6 +52,8 @@ pub struct Settings {
     pub queue_patience: Duration,
     /// How long a read may take until its answer begins.
     pub answer_within: Duration,
+    /// How far the templates of one request may go.
+    pub templates: Budgets,
     /// How long running requests may go on after the server was told to stop.
     pub drain: Duration,
 }
@@ -72,6 +74,7 @@ impl Default for Settings {
             client_patience: Duration::from_secs(75),
             queue_patience: Duration::from_secs(10),
             answer_within: Duration::from_secs(60),
+            templates: Budgets::default(),
             drain: Duration::from_secs(10),
         }
     }

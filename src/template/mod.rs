@@ -13,6 +13,8 @@ mod error;
 mod eval;
 mod format;
 mod functions;
+mod lint;
+mod merge;
 mod methods;
 mod ops;
 mod params;
@@ -29,6 +31,8 @@ mod token;
 mod tree;
 mod value;
 
+pub use lint::Trap;
+pub use merge::{Parameter, merge};
 pub use secrets::render_secrets;
 
 use crate::diagnostic::Span;
@@ -111,6 +115,8 @@ pub struct ParamDecl {
     pub format: Option<String>,
     /// `function_call` when the parameter is only looked at, by `defined()` and its kin.
     pub used_in: Option<String>,
+    /// A bare `{{ x }}`, which says nothing but the name.
+    pub bare: bool,
     /// All keywords as given, but for `default`.
     pub keywords: IndexMap<String, serde_json::Value>,
 }
@@ -204,6 +210,11 @@ impl Template {
     /// The names that the template itself assigns: never a request's parameters.
     pub fn assigned(&self) -> impl Iterator<Item = &str> {
         self.program.names.locals.iter().map(|it| &**it)
+    }
+
+    /// The names that a request's parameters can give a value: all that it does not assign itself.
+    pub fn reads(&self) -> impl Iterator<Item = &str> {
+        self.program.names.free.iter().map(|it| &*it.name)
     }
 
     /// The tables that `table('…')` names with a constant, all branches, repeats kept.

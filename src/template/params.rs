@@ -25,6 +25,8 @@ pub(super) struct Facts {
     pub(super) bare: Vec<bool>,
     /// The type of each name's first declaration, bare uses in `{{ }}` not counted.
     pub(super) first: IndexMap<String, String>,
+    /// The names that `defined()` is asked of.
+    pub(super) tested: HashSet<String>,
     pub(super) tables: Vec<String>,
     pub(super) doubtful: Vec<(String, Span)>,
     /// A use of a name that requests may not have.
@@ -138,6 +140,12 @@ impl Walk<'_> {
                 self.facts.doubtful.push((name.to_string(), expr.span));
             }
         }
+        if let Kind::Call(call) = &expr.kind
+            && call.function.as_name().is_some_and(|it| &**it == "defined")
+            && let Some(name) = call.args.first().and_then(Expr::as_name)
+        {
+            self.facts.tested.insert(name.to_string());
+        }
         let mut inner = Vec::new();
         super::ast::children(&expr.kind, &mut |it| inner.push(it));
         inner.into_iter().for_each(|it| self.names(it));
@@ -180,14 +188,18 @@ impl Walk<'_> {
         for (name, found) in all {
             self.facts.first.entry(name.clone()).or_insert_with(|| found.decl.type_name.clone());
             if !self.in_expressions.contains(&name) {
-                self.push(Found { bare: false, ..found });
+                let mut decl = found.decl;
+                // A name in a condition says no more than a bare one, though it counts for messages.
+                decl.bare = found.bare;
+                self.facts.bare.push(false);
+                self.facts.params.push(decl);
             }
         }
     }
 
     fn push(&mut self, found: Found) {
         self.facts.bare.push(found.bare);
-        self.facts.params.push(found.decl);
+        self.facts.params.push(ParamDecl { bare: found.bare, ..found.decl });
     }
 
     /// The parameters of one expression, breadth first; a later find replaces an earlier one in its place.

@@ -51,9 +51,15 @@ pub(super) fn column(text: &str) -> String {
     text.split('.').map(backquote).collect::<Vec<_>>().join(".")
 }
 
-/// Whether the text is safe without quotes: letters, digits, underscores and dots.
+/// Whether the text is safe without quotes: names of letters, digits and underscores, with dots between them. What
+/// could be a number is no name.
 pub(super) fn is_plain(text: &str) -> bool {
-    text.chars().all(|c| c == '_' || c == '.' || c.is_ascii_alphanumeric())
+    let is_word = |c: char| c == '_' || c.is_ascii_alphanumeric();
+    let may_be_number = |c: char| c.is_ascii_hexdigit() || matches!(c, 'x' | 'X' | 'p' | 'P' | '_');
+    text.split('.').all(|part| {
+        let starts_as_number = part.starts_with(|c: char| c.is_ascii_digit());
+        part.chars().all(is_word) && !(starts_as_number && part.chars().all(may_be_number))
+    })
 }
 
 /// A string as Python shows it in a list. `single` keeps to single quotes, in which ClickHouse sees a string too.

@@ -17,6 +17,8 @@ mod rls;
 mod security;
 mod sql;
 mod template;
+mod template_safety;
+mod template_served;
 mod tidy;
 mod tokens;
 mod vectors;

@@ -9,6 +9,7 @@ pub(super) mod engine;
 pub(super) mod explain;
 pub(super) mod fmt;
 pub(super) mod parse;
+pub(super) mod pipe;
 pub(super) mod push;
 pub(super) mod quarantine;
 pub(super) mod secret;
@@ -36,6 +37,7 @@ pub(super) enum Command {
     Secret(secret::Args),
     Connection(connection::Args),
     Quarantine(quarantine::Args),
+    Pipe(pipe::Args),
     Template(template::Args),
     Engine(engine::Args),
     Completions(completions::Args),
@@ -57,6 +59,7 @@ impl Command {
             Command::Quarantine(args) => quarantine::run(args, settings, printer),
             Command::Secret(args) => secret::run(args, settings, printer),
             Command::Connection(args) => connection::run(args, settings, printer),
+            Command::Pipe(args) => pipe::run(args, settings, printer),
             Command::Template(args) => template::run(args, settings, printer),
             Command::Engine(args) => engine::run(args, settings, printer),
             Command::Completions(args) => completions::run(args, settings, printer),

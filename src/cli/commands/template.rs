@@ -9,9 +9,10 @@ use crate::{
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 use std::{
+    cell::RefCell,
     fs,
     io::{self, BufRead},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// Render the template of a node
@@ -75,9 +76,17 @@ pub(super) fn run(args: Args, _: &Settings, printer: &Printer) -> anyhow::Result
 fn render_file(file: PathBuf, args: &RenderArgs, printer: &Printer) -> anyhow::Result<()> {
     let text = fs::read_to_string(&file).map_err(|error| user(format!("{}: {error}", file.display())))?;
     let source = Source::new(file.display().to_string(), text);
+    let read = RefCell::new(Vec::new());
     let context = datafile::Context { missing_secret: datafile::MissingSecret::StandIn, ..Default::default() };
-    let (parsed, diagnostics) = datafile::parse_as(datafile::Kind::Pipe, &source, &context, &datafile::no_includes);
-    let sources = [source.clone()];
+    let (parsed, diagnostics) = datafile::parse_as(datafile::Kind::Pipe, &source, &context, &|path| {
+        let found = file.parent().unwrap_or(Path::new("")).join(path);
+        let text = fs::read_to_string(&found).ok()?;
+        let fragment = Source::new(found.display().to_string(), text);
+        read.borrow_mut().push(fragment.clone());
+        Some(fragment)
+    });
+    let mut sources = vec![source.clone()];
+    sources.extend(read.take());
     diagnostics.iter().for_each(|it| printer.diagnostic(it, &sources));
     let names = || parsed.nodes.iter().map(|it| it.name.value.text());
     let nodes = parsed.nodes.iter().filter(|it| args.node.as_deref().is_none_or(|name| it.name.value.text() == name));

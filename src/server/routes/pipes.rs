@@ -12,13 +12,13 @@ use crate::{
         params::{Body, Fields},
         read::{self, Asking},
     },
-    template::ParamDecl,
+    template::{Parameter, Params, merge},
 };
 use axum::{
     Json,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, Uri, header},
+    http::{HeaderMap, HeaderValue, Uri, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -62,9 +62,19 @@ struct ParamWire {
     #[serde(rename = "type")]
     kind: String,
     default: Option<Value>,
-    required: Option<bool>,
+    required: bool,
     description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#enum: Option<Vec<Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    example: Option<Value>,
 }
+
+/// Names in a request that no template of the endpoint reads: a typo can be found by it.
+const UNKNOWN_PARAMETERS: &str = "x-birdhouse-unknown-parameters";
+
+/// As many of them are told.
+const MAX_UNKNOWN: usize = 20;
 
 /// What replies of lists always have, whatever `attrs` asks for.
 const ALWAYS: &[&str] = &["id", "name", "url"];
@@ -131,8 +141,25 @@ pub(super) async fn ask(
         Body::Text(sql) => over = Some(sql),
     }
     let over = fields.text("q").or(over).filter(|it| !it.trim().is_empty());
-    let request = Request { over, format, ..Request::pipe(pipe.name.clone(), fields.template_params()) };
-    read::ask(&context, request_id, &who, Asking { pipe: Some(name.to_owned()), request }).await
+    let params = fields.template_params();
+    let unknown = unknown_parameters(&who, &pipe, &params);
+    let budgets = context.settings.templates;
+    let request = Request { over, format, budgets, ..Request::pipe(pipe.name.clone(), params) };
+    let asking = Asking { pipe: Some(name.to_owned()), request };
+    // An error says it too: a mistyped name is a missing parameter, mostly.
+    let mut response = read::ask(&context, request_id, &who, asking).await.into_response();
+    if let Some(unknown) = unknown {
+        response.headers_mut().insert(UNKNOWN_PARAMETERS, unknown);
+    }
+    Ok(response)
+}
+
+/// The parameters that do nothing, as a header's value: percent-encoded, with commas.
+fn unknown_parameters(who: &Who, pipe: &Pipe, params: &Params) -> Option<HeaderValue> {
+    let known = who.workspace.project().parameter_names(pipe, pipe.output_node());
+    let unknown = params.keys().filter(|it| !known.contains(*it) && it.len() <= 200).take(MAX_UNKNOWN);
+    let names: Vec<String> = unknown.map(|it| form_urlencoded::byte_serialize(it.as_bytes()).collect()).collect();
+    HeaderValue::from_str(&names.join(", ")).ok().filter(|it| !it.is_empty())
 }
 
 /// A datafile as it was deployed. Clients compare the type to the letter.
@@ -174,18 +201,17 @@ fn node_wire(who: &Who, pipe: &Pipe, index: usize, id: String) -> NodeWire {
     let node = &pipe.nodes[index];
     let (sql, params) = match &node.sql {
         NodeSql::Plain(text) => (text.text().to_owned(), vec![]),
-        NodeSql::Template { text, template } => (format!("%{}", text.text()), template.params()),
+        NodeSql::Template { text, template } => (format!("%{}", text.text()), merge([((), &**template)])),
     };
     let is_output = index == pipe.output;
     let mut dependencies: Vec<_> = node.reads.iter().map(|it| it.name.to_string()).collect();
     dependencies.sort();
     dependencies.dedup();
-    let mut declared: Vec<ParamWire> = Vec::new();
-    for ParamDecl { name, type_name, default, required, description, .. } in params {
-        if !declared.iter().any(|it| it.name == name) {
-            declared.push(ParamWire { name, kind: type_name, default, required, description });
-        }
-    }
+    let declared = params.into_iter().map(|it| {
+        let Parameter { name, type_name, default, required, description, enumeration, example, .. } = it;
+        ParamWire { name, kind: type_name, default, required, description, r#enum: enumeration, example }
+    });
+    let declared = declared.collect();
     NodeWire {
         id,
         name: node.name.to_string(),

@@ -65,6 +65,7 @@ pub(super) async fn ask(
         }
         None => Target::Sql(text.to_owned()),
     };
-    let request = Request { target, params: fields.template_params(), format, ..Request::sql("") };
+    let budgets = context.settings.templates;
+    let request = Request { target, params: fields.template_params(), format, budgets, ..Request::sql("") };
     read::ask(&context, request_id, &who, Asking { pipe: None, request }).await
 }
