@@ -1,7 +1,7 @@
 //! birdhouse: the house where Tinybird data projects live on your own machine.
 //!
 //! The modules stand in layers, listed in `ARCHITECTURE.md` and kept by `tests/it/tidy.rs`:
-//! //! a module uses modules of lower layers only.
+//! a module uses modules of lower layers only.
 
 pub mod app;
 pub mod auth;
