@@ -11,6 +11,7 @@ pub mod ddl;
 pub mod diagnostic;
 pub mod engine;
 pub mod ingest;
+pub mod jobs;
 pub mod name;
 pub mod native;
 pub mod observe;

@@ -103,6 +103,11 @@ impl Namespace {
     pub fn side(&self, resource: &ResourceName) -> Physical {
         Physical { database: self.database.clone(), table: format!("load:{resource}").into() }
     }
+
+    /// Where a table waits to be dropped until nothing can call it back. No data source can have such a name.
+    pub fn dropped(&self, resource: &ResourceName) -> Physical {
+        Physical { database: self.database.clone(), table: format!("dropped:{resource}").into() }
+    }
 }
 
 impl Physical {

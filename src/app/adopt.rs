@@ -8,7 +8,7 @@ use super::{AppError, Shared, verify};
 use crate::{
     ddl::{self, Ddl, Makes},
     diagnostic::Diagnostic,
-    name::{Namespace, Physical},
+    name::{Namespace, Physical, ResourceName},
     observe::{Level, Observation},
     plan::{Action, Plan},
     project::{Datasource, Pipe, Project},
@@ -43,6 +43,17 @@ pub(super) fn without_broken(project: Project, namespace: &Namespace) -> Project
     res.pipes.retain(|name, _| !broken.contains(name));
     res.order.retain(|name| !broken.contains(name));
     res
+}
+
+/// Drops the tables that a drop set aside and did not come to; what was to be taken back was taken back before.
+pub(super) async fn drop_set_aside(shared: &Shared, namespace: &Namespace) -> Result<(), AppError> {
+    for name in Found::look(shared, namespace).await?.0.keys() {
+        let resource = name.strip_prefix("dropped:").and_then(|it| ResourceName::new(it).ok());
+        if let Some(resource) = resource {
+            shared.engine.command(&ddl::drop_table(&namespace.dropped(&resource))).await?;
+        }
+    }
+    Ok(())
 }
 
 impl Found {

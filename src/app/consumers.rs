@@ -15,6 +15,7 @@ use crate::{
 use std::{
     collections::BTreeMap,
     sync::{Arc, Weak},
+    time::Duration,
 };
 use tokio::time::Instant;
 
@@ -23,6 +24,8 @@ pub(super) struct Consumers {
     running: BTreeMap<ResourceName, Running>,
     /// Until then no consumer starts: a push has fixtures to bring first.
     held_until: Option<Instant>,
+    /// How much longer a sign of life of the push makes that.
+    held_for: Duration,
 }
 
 #[derive(Debug)]
@@ -41,6 +44,9 @@ struct Feed {
     keeps: (bool, bool),
     columns: Vec<ColumnShape>,
 }
+
+/// Between two calls of a client of the classic API there is less than this.
+const QUIET: Duration = Duration::from_secs(3);
 
 type ColumnShape = (String, String, Option<JsonPath>, Option<KafkaMeta>, Option<(bool, String)>);
 
@@ -83,8 +89,21 @@ impl Workspace {
     }
 
     async fn hold_from_now(self: &Arc<Self>) {
-        let at_most = self.shared.settings.hold_at_most;
-        let first = self.consumers.lock().await.held_until.replace(Instant::now() + at_most).is_none();
+        self.hold_for(self.shared.settings.hold_at_most).await;
+    }
+
+    /// Lets no consumer start until there was no change and no file for a while: what clients of the classic API
+    /// bring comes one by one, and none of them says that it was the last.
+    pub(super) async fn hold_quietly(self: &Arc<Self>) {
+        self.hold_for(QUIET.min(self.shared.settings.hold_at_most)).await;
+    }
+
+    async fn hold_for(self: &Arc<Self>, time: Duration) {
+        let mut consumers = self.consumers.lock().await;
+        let first = consumers.held_until.is_none();
+        // A push that waits for its fixtures goes on waiting for them.
+        consumers.held_for = if first { time } else { consumers.held_for.max(time) };
+        consumers.held_until = Some(Instant::now() + consumers.held_for);
         if first {
             tokio::spawn(release_in_time(Arc::downgrade(self)));
         }
@@ -92,8 +111,9 @@ impl Workspace {
 
     /// A fixture came: the push is alive.
     pub(super) async fn extend_hold(&self) {
-        let until = Instant::now() + self.shared.settings.hold_at_most;
-        if let Some(held_until) = &mut self.consumers.lock().await.held_until {
+        let mut consumers = self.consumers.lock().await;
+        let until = Instant::now() + consumers.held_for;
+        if let Some(held_until) = &mut consumers.held_until {
             *held_until = until;
         }
     }
@@ -220,7 +240,12 @@ async fn release_in_time(workspace: Weak<Workspace>) {
         let Some(workspace) = workspace.upgrade() else { return };
         let over = workspace.consumers.lock().await.held_until.is_some_and(|it| it <= Instant::now());
         if over {
-            workspace.shared.warn("a push did not say that its fixtures are in; its Kafka consumers start now".into());
+            let quiet = workspace.consumers.lock().await.held_for <= QUIET;
+            if !quiet {
+                workspace
+                    .shared
+                    .warn("a push did not say that its fixtures are in; its Kafka consumers start now".into());
+            }
             if let Err(error) = workspace.release_consumers().await {
                 workspace.shared.warn(format!("consumers could not be started: {error}"));
             }

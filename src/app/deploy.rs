@@ -4,12 +4,12 @@ use super::{AppError, Shared, Workspace, adopt::Found, verify, whole};
 use crate::{
     ddl::{self, Ddl},
     diagnostic::{Diagnostic, Source, has_errors, nearest},
-    name::Namespace,
+    name::{Namespace, ResourceName},
     observe::Observation,
     plan::{self, Action, Plan},
     project::{self, Project},
 };
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 #[derive(Debug, Clone, Default)]
 pub struct DeployOptions {
@@ -19,6 +19,11 @@ pub struct DeployOptions {
     pub partial: bool,
     /// Fixtures follow: new consumers wait for [`Workspace::release_consumers`].
     pub hold_consumers: bool,
+    /// Data sources that may go with their rows when they are not among the files any more.
+    pub drops: BTreeSet<ResourceName>,
+    /// One of several calls of a client that does not say which is the last: consumers wait until there was none
+    /// for a while.
+    pub one_of_several: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -42,12 +47,25 @@ impl Workspace {
         files: Vec<Source>,
         options: DeployOptions,
     ) -> Result<DeployReport, AppError> {
+        let edit = move |current: &Project| match options.partial {
+            true => Ok((merge(&current.sources, files), options)),
+            false => Ok((files, options)),
+        };
+        self.change(edit).await
+    }
+
+    /// Makes what `edit` makes of the deployed files the deployed ones; no other deploy comes between.
+    pub(super) async fn change(
+        self: &Arc<Self>,
+        edit: impl FnOnce(&Project) -> Result<(Vec<Source>, DeployOptions), AppError> + Send + 'static,
+    ) -> Result<DeployReport, AppError> {
         let workspace = self.clone();
         whole(async move {
             let _deploying = workspace.deploying.lock().await;
             workspace.shared.running()?;
             let begun = Instant::now();
-            let report = workspace.deploy_alone(files, &options).await?;
+            let (sources, options) = edit(&workspace.project())?;
+            let report = workspace.deploy_alone(sources, &options).await?;
             if report.changed {
                 let (changed, elapsed) = (report.plan.steps.len(), begun.elapsed());
                 workspace.shared.sink.observe(Observation::Deployed { changed, elapsed });
@@ -61,18 +79,17 @@ impl Workspace {
 
     async fn deploy_alone(
         self: &Arc<Self>,
-        files: Vec<Source>,
+        sources: Vec<Source>,
         options: &DeployOptions,
     ) -> Result<DeployReport, AppError> {
         let current = self.project();
-        let sources = if options.partial { merge(&current.sources, files) } else { files };
         let (wanted, diagnostics) = project::resolve(&sources, &self.shared.settings.context);
         let mut report = DeployReport { diagnostics, sources, ..DeployReport::default() };
         report.diagnostics.extend(self.check_connections(&wanted).await?);
         if has_errors(&report.diagnostics) {
             return Ok(report);
         }
-        report.plan = plan::diff(&current, &wanted);
+        report.plan = plan::diff_dropping(&current, &wanted, &options.drops);
         report.diagnostics.extend(report.plan.refused().map(|step| {
             Diagnostic::error("refused", step.to_string())
                 .at(step.place.clone())
@@ -89,11 +106,14 @@ impl Workspace {
         if options.hold_consumers {
             self.hold_consumers().await?;
         }
+        if options.one_of_several {
+            self.hold_quietly().await;
+        }
         let failure = self.carry_out(&report, &current, wanted).await;
         let done = failure.as_ref().is_ok_and(Option::is_none);
         // A push that needs no fixtures ends the hold of an earlier one that never came back; one that fails
         // ends its own, and leaves an earlier one's as it is.
-        if done != options.hold_consumers {
+        if done != options.hold_consumers && !options.one_of_several {
             self.release_consumers().await?;
         } else {
             self.start_consumers().await?;
@@ -157,7 +177,25 @@ impl Workspace {
             return Err(error);
         }
         self.swap_project(Arc::new(wanted));
+        for step in &plan.steps {
+            if let Action::DropTable { datasource } = &step.action {
+                self.finish_drop(&datasource.name).await;
+            }
+        }
         Ok(None)
+    }
+
+    /// What was set aside goes for good. What is not done here is done at the next start.
+    async fn finish_drop(&self, name: &ResourceName) {
+        for name in [name.clone(), name.quarantine()] {
+            if let Err(error) = self.shared.engine.command(&ddl::drop_table(&self.namespace.dropped(&name))).await {
+                self.shared.warn(format!("the rows of `{name}` are still on the disk: {error}"));
+            }
+        }
+        let (id, datasource) = (self.record.id.clone(), name.to_string());
+        if let Err(error) = self.shared.store(move |store| store.forget_kafka_positions(&id, &datasource)).await {
+            self.shared.warn(format!("the offsets of `{name}` could not be forgotten: {error}"));
+        }
     }
 
     /// What is left to do where tables are there already.
@@ -207,7 +245,7 @@ impl Workspace {
 }
 
 /// The deployed files with the given ones in the places of those of the same path.
-fn merge(deployed: &[Source], given: Vec<Source>) -> Vec<Source> {
+pub(super) fn merge(deployed: &[Source], given: Vec<Source>) -> Vec<Source> {
     let mut res = given;
     let absent: Vec<_> = deployed.iter().filter(|it| res.iter().all(|given| given.path != it.path)).cloned().collect();
     res.extend(absent);
@@ -257,7 +295,9 @@ async fn take_back(shared: &Shared, statements: &[Ddl]) -> bool {
 
 /// After a crash in the middle of a deploy: whatever it may have done is taken back.
 pub(super) async fn take_back_unfinished(shared: &Shared, namespace: &Namespace, current: &Project, wanted: &Project) {
-    match ddl::lower(&plan::diff(current, wanted), current, wanted, namespace) {
+    // Whatever went was allowed to.
+    let drops = current.datasources.keys().filter(|it| !wanted.datasources.contains_key(*it)).cloned().collect();
+    match ddl::lower(&plan::diff_dropping(current, wanted, &drops), current, wanted, namespace) {
         Ok(statements) => match Found::look(shared, namespace).await {
             Ok(found) => _ = take_back(shared, &found.without_rows(shared, statements)).await,
             Err(error) => shared.warn(format!("an unfinished deploy could not be taken back: {error}")),

@@ -14,6 +14,7 @@
 //! begins anew.
 
 mod adopt;
+mod classic;
 mod connections;
 mod consumers;
 mod deploy;
@@ -24,15 +25,20 @@ mod secrets;
 mod tokens;
 mod verify;
 mod words;
+mod work;
 mod workspace;
 
+pub use classic::{Altered, Dependents, MadePipe, NewDatasource, NewNode, NewPipe};
 pub use connections::NewConnection;
 pub use deploy::{DeployOptions, DeployReport};
 pub use quarantine::Reason;
 pub use rows::{AppendMode, Appended, TableStatistics};
 pub use tokens::{ADMIN_TOKEN, NewToken};
 pub use verify::check;
+pub use work::Populate;
 pub use workspace::Workspace;
+
+pub use crate::jobs::{Job, JobKind, JobStatus, Subject};
 
 pub use crate::ingest::files::FileFormat;
 

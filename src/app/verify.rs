@@ -443,6 +443,7 @@ fn foreign_table(tree: &[u8], scratch: &Namespace) -> Result<Option<String>, App
     Ok(tree_tables(tree)?.into_iter().find(|it| !it.starts_with(&inside) && !OPEN.contains(&it.as_str())))
 }
 
+/// The columns, with their types, of what was described.
 pub(super) fn columns(described: &[u8]) -> Result<Vec<(String, String)>, AppError> {
     #[derive(serde::Deserialize)]
     struct Column {

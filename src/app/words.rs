@@ -1,5 +1,7 @@
 //! Random names and the time as replies show it.
 
+pub(super) use crate::jobs::now;
+
 /// A random id in the form of a UUID.
 pub(super) fn random_id() -> String {
     let hex = format!("{:032x}", rand::random::<u128>());
@@ -10,11 +12,6 @@ pub(super) fn random_id() -> String {
 pub(super) fn random_letters(count: usize) -> String {
     const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     (0..count).map(|_| char::from(LETTERS[usize::from(rand::random::<u8>() % 32)])).collect()
-}
-
-/// `2026-01-31 12:00:00.000000`, in UTC.
-pub(super) fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S%.6f").to_string()
 }
 
 /// Seconds since 1970.

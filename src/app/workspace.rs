@@ -6,6 +6,7 @@ use crate::{
     diagnostic::{Severity, has_errors},
     engine::{EngineError, Rows},
     ingest::events::Events,
+    jobs::Jobs,
     name::Namespace,
     project::{self, Pipe, Project},
     query::{self, CompiledQuery, Request},
@@ -36,6 +37,7 @@ pub struct Workspace {
     /// Held by who replaces a table's rows.
     pub(super) replacing: sync::Mutex<()>,
     pub(super) consumers: sync::Mutex<Consumers>,
+    pub(super) jobs: Jobs,
 }
 
 impl Workspace {
@@ -68,6 +70,9 @@ impl Workspace {
             let id = record.id.clone();
             shared.store(move |store| store.abandon_deploy(&id)).await?;
         }
+        adopt::drop_set_aside(&shared, &namespace).await?;
+        let (store, id) = (shared.store.clone(), record.id.clone());
+        let jobs = shared.store(move |_| Jobs::load(store, &id)).await?;
         let tokens = TokenTable::new(tokens, &shared.lookup);
         let workspace = Arc::new(Workspace {
             record,
@@ -83,6 +88,7 @@ impl Workspace {
             events: OnceLock::new(),
             replacing: sync::Mutex::default(),
             consumers: sync::Mutex::default(),
+            jobs,
         });
         workspace.ensure_admin_token().await?;
         Ok(workspace)
@@ -136,6 +142,8 @@ impl Workspace {
 
     /// Waits for what changes or inserts, then lets nothing more begin: the app is stopping.
     pub(super) async fn quiesce(&self) {
+        // Before the deploys: a job may be waiting for one.
+        self.jobs.stop().await;
         let _deploying = self.deploying.lock().await;
         self.stop_consumers().await;
         if let Some(events) = self.events.get() {

@@ -85,6 +85,17 @@ impl Access {
         }
     }
 
+    /// The same, but for one data source, of which only the rows that fulfil every filter are read.
+    pub fn owner_through(datasource: &ResourceName, filters: &[String]) -> Access {
+        let filtered = filters.iter().map(|filter| Scope {
+            kind: ScopeKind::DatasourcesRead,
+            resource: Some(datasource.to_string()),
+            filter: Some(filter.clone()),
+        });
+        let all = Scope { kind: ScopeKind::WorkspaceReadAll, resource: None, filter: None };
+        Access { scopes: filtered.chain([all]).collect(), token_name: "".into(), inside: false }
+    }
+
     pub fn token_name(&self) -> &str {
         &self.token_name
     }

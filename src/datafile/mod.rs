@@ -6,6 +6,7 @@
 
 mod ast;
 mod commands;
+mod draft;
 mod index;
 mod lexer;
 mod parser;
@@ -21,6 +22,7 @@ pub use ast::{
     ColumnLine, Datafile, EngineLines, Files, IndexLine, Kind, NodeLines, ScopeLine, Settings, Text, TokenLine,
 };
 
+pub use draft::{DatasourceDraft, EngineDraft, NodeDraft, PipeDraft, dedented, has_command, split_columns};
 pub use print::Layout;
 pub use test_file::{QualityTest, TestFile, TestForm, is_test_file, parse_tests};
 

@@ -8,8 +8,8 @@ mod table;
 
 pub use quarantine::{reasons, refused_values};
 pub use table::{
-    QUARANTINE_COLUMNS, create_quarantine, create_side_table, create_table, databases, drop_database, drop_table,
-    exchange, statistics, tables,
+    QUARANTINE_COLUMNS, count_rows, create_quarantine, create_side_table, create_table, databases, delete_rows,
+    drop_database, drop_table, exchange, insert_select, statistics, tables, truncate,
 };
 
 use crate::{
@@ -89,6 +89,14 @@ pub fn lower(plan: &Plan, current: &Project, wanted: &Project, namespace: &Names
             Action::DropView { pipe } => {
                 let Some(target) = target(pipe) else { continue };
                 push(drop_view(namespace, pipe), create_view(namespace, pipe, target, &select(current, pipe)?));
+            }
+            // Only set aside: what comes after may fail, and then it must be there again.
+            Action::DropTable { datasource } => {
+                for name in [datasource.name.clone(), datasource.name.quarantine()] {
+                    let (table, aside) = (namespace.table(&name), namespace.dropped(&name));
+                    push(drop_table(&aside), drop_table(&aside));
+                    push(table::rename(&table, &aside), table::rename(&aside, &table));
+                }
             }
             Action::ChangeDatasource { .. }
             | Action::CreatePipe { .. }

@@ -113,6 +113,42 @@ pub fn exchange(one: &Physical, other: &Physical) -> Sql {
     sql
 }
 
+/// Does nothing where there is no such table.
+pub(super) fn rename(from: &Physical, to: &Physical) -> Sql {
+    let mut sql = Sql::new("RENAME TABLE IF EXISTS ");
+    sql.table(from).push(" TO ").table(to);
+    sql
+}
+
+/// Every row of a table goes.
+pub fn truncate(table: &Physical) -> Sql {
+    let mut sql = Sql::new("TRUNCATE TABLE ");
+    sql.table(table);
+    sql
+}
+
+/// Rows that fulfil a condition go; returns when they are gone.
+pub fn delete_rows(table: &Physical, condition: &Sql) -> Sql {
+    let mut sql = Sql::new("ALTER TABLE ");
+    sql.table(table).push(" DELETE WHERE ").sql(condition).push(" SETTINGS mutations_sync = 2");
+    sql
+}
+
+/// How many `rows` fulfil a condition.
+pub fn count_rows(table: &Physical, condition: &Sql) -> Sql {
+    let mut sql = Sql::new("SELECT count() AS rows FROM ");
+    sql.table(table).push(" WHERE ").sql(condition);
+    sql
+}
+
+/// The rows of a composed SELECT, by the names of its columns.
+pub fn insert_select<'a>(table: &Physical, columns: impl IntoIterator<Item = &'a str> + Clone, select: &Sql) -> Sql {
+    let mut sql = Sql::new("INSERT INTO ");
+    sql.table(table).push(" (").join(columns.clone(), ", ", |sql, it| _ = sql.ident(it)).push(") SELECT ");
+    sql.join(columns, ", ", |sql, it| _ = sql.ident(it)).push(" FROM (").sql(select).push(")");
+    sql
+}
+
 /// The `name`s of databases that begin so.
 pub fn databases(prefix: &str) -> Sql {
     let mut sql = Sql::new("SELECT name FROM system.databases WHERE startsWith(name, ");

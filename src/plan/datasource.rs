@@ -2,16 +2,19 @@
 
 use super::{Action, Steps};
 use crate::{
-    name::ColumnName,
+    name::{ColumnName, ResourceName},
     project::{Column, ColumnDefault, Datasource, Index, Project, TableEngine},
     sql::UserSql,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 const LOST: &str = "its stored rows would be lost";
 const REWRITTEN: &str = "stored rows would be rewritten";
 
-pub(super) fn diff(steps: &mut Steps, current: &Project, wanted: &Project) {
+pub(super) fn diff(steps: &mut Steps, current: &Project, wanted: &Project, drops: &BTreeSet<ResourceName>) {
     for datasource in wanted.datasources.values() {
         match current.datasource(datasource.name.as_str()) {
             None => steps.push(Action::CreateTable { datasource: datasource.clone() }, &datasource.place),
@@ -19,7 +22,12 @@ pub(super) fn diff(steps: &mut Steps, current: &Project, wanted: &Project) {
         }
     }
     for datasource in current.datasources.values() {
-        if wanted.datasource(datasource.name.as_str()).is_none() {
+        if wanted.datasource(datasource.name.as_str()).is_some() {
+            continue;
+        }
+        if drops.contains(&datasource.name) {
+            steps.push(Action::DropTable { datasource: datasource.clone() }, &datasource.place);
+        } else {
             steps.refuse(&datasource.name, "is not in the project any more".to_owned(), LOST, &datasource.place);
         }
     }

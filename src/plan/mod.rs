@@ -71,6 +71,10 @@ pub enum Action {
     DropPipe {
         pipe: Arc<Pipe>,
     },
+    /// The rows of a data source go with it: only where somebody asked for just that.
+    DropTable {
+        datasource: Arc<Datasource>,
+    },
     /// A `.connection` file came, changed or went. No SQL.
     ChangeConnection {
         name: ResourceName,
@@ -102,8 +106,13 @@ pub enum Change {
 
 /// The steps that make `wanted` of `current`.
 pub fn diff(current: &Project, wanted: &Project) -> Plan {
+    diff_dropping(current, wanted, &BTreeSet::new())
+}
+
+/// The same, where these data sources may go with their rows.
+pub fn diff_dropping(current: &Project, wanted: &Project, drops: &BTreeSet<ResourceName>) -> Plan {
     let mut steps = Steps::default();
-    datasource::diff(&mut steps, current, wanted);
+    datasource::diff(&mut steps, current, wanted, drops);
     views(&mut steps, current, wanted);
     pipes(&mut steps, current, wanted);
     connections(&mut steps, current, wanted);
@@ -135,7 +144,7 @@ impl Steps {
         self.push(action, place);
     }
 
-    /// Tables before the views that need them; views in the order of their pipes; refusals last, where they
+    /// Tables before the views that need them, and after those that needed them; views in the order of their pipes; refusals last, where they
     /// are seen.
     fn in_order(mut self) -> Plan {
         self.0.sort_by_key(|step| match step.action {
@@ -147,10 +156,11 @@ impl Steps {
             Action::CreatePipe { .. } => 5,
             Action::ChangePipe { .. } => 6,
             Action::DropPipe { .. } => 7,
-            Action::ChangeConnection { .. } => 8,
-            Action::Describe { .. } => 9,
-            Action::GrantToken { .. } => 10,
-            Action::Refused { .. } => 11,
+            Action::DropTable { .. } => 8,
+            Action::ChangeConnection { .. } => 9,
+            Action::Describe { .. } => 10,
+            Action::GrantToken { .. } => 11,
+            Action::Refused { .. } => 12,
         });
         Plan { steps: self.0 }
     }

@@ -21,6 +21,7 @@ impl Step {
             | Action::Describe { .. } => '~',
             Action::DropView { .. }
             | Action::DropPipe { .. }
+            | Action::DropTable { .. }
             | Action::ChangeConnection { change: Change::Dropped, .. } => '-',
             Action::Refused { .. } => '!',
         }
@@ -61,6 +62,7 @@ impl fmt::Display for Step {
             Action::CreatePipe { pipe } | Action::ChangePipe { pipe } | Action::DropPipe { pipe } => {
                 write!(f, "{} {}", kind(pipe), pipe.name)
             }
+            Action::DropTable { datasource } => write!(f, "data source {} with its rows", datasource.name),
             Action::ChangeConnection { name, .. } => write!(f, "connection {name}"),
             Action::Describe { resource } => write!(f, "description of {resource}"),
             Action::GrantToken { token, scope } => write!(f, "token {token} gets {scope}"),

@@ -22,6 +22,7 @@ pub use fit::fits;
 pub use lint::lint;
 pub use params::NodeName;
 pub use resolve::{resolve, sort};
+pub use resolve::{datafile, resolve, sort};
 pub use silence::not_silenced;
 pub use tests_of::check_tests;
 

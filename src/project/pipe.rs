@@ -177,7 +177,11 @@ fn kind(reporter: &mut Reporter<'_>, context: &Context) -> Option<(PipeKind, usi
     let special = file.nodes.iter().position(|it| !matches!(kind_of(it).as_str(), "" | "standard"));
     let Some(output) = special else {
         let last = file.nodes.len().checked_sub(1)?;
+        // Classic publishes the last node of such a pipe whatever its file says. Here the file is all there is to
+        // tell, so a pipe that says of every node that it is a standard one is not published.
+        let says_so = file.nodes.iter().all(|it| !kind_of(it).is_empty());
         let kind = match context.dialect {
+            Dialect::Auto if says_so => PipeKind::Internal,
             Dialect::Forward => PipeKind::Internal,
             Dialect::Classic | Dialect::Auto => PipeKind::Endpoint,
         };

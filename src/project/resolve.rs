@@ -74,6 +74,13 @@ pub fn resolve(sources: &[Source], context: &Context) -> (Project, Vec<Diagnosti
     (project, diagnostics)
 }
 
+/// One file of a project, parsed, what it includes among the others.
+pub fn datafile(sources: &[Source], path: &str, context: &Context) -> Option<Datafile> {
+    let find = |path: &str| sources.iter().find(|it| *it.path == *path).cloned();
+    let include = |included: &str| find(&joined(path, included));
+    Some(parse(&find(path)?, context, &include)?.0)
+}
+
 /// By file, then by place, and each thing once.
 pub fn sort(diagnostics: &mut Vec<Diagnostic>, sources: &[Source]) {
     let rank: BTreeMap<&str, usize> = sources.iter().enumerate().map(|(rank, it)| (&*it.path, rank)).collect();

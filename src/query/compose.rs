@@ -309,7 +309,7 @@ impl<'a> Composer<'a> {
     }
 
     /// A filter with the data sources in it named physically, so that nothing around it can take their names.
-    fn filter(&self, filter: &str, datasource: &str) -> Result<Sql, QueryError> {
+    pub(super) fn filter(&self, filter: &str, datasource: &str) -> Result<Sql, QueryError> {
         let denied = || QueryError::Denied(datasource.to_owned());
         let scan = scan::scan_filter(filter).map_err(|_| denied())?;
         let mut splices = Vec::new();

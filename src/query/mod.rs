@@ -140,6 +140,40 @@ pub fn compile_for_owner(
     composer.node(pipe, node, &Access::owner())
 }
 
+/// What a materializing node gives for the rows of `trigger` that fulfil every one of `filters`: those that a
+/// populate takes.
+pub fn compile_populate(
+    project: &Project,
+    namespace: &Namespace,
+    pipe: &Pipe,
+    trigger: &ResourceName,
+    filters: &[String],
+) -> Result<Sql, QueryError> {
+    let params = Params::new();
+    let mut composer = Composer::new(project, namespace, &params);
+    composer.owner = Some(OwnerMode::NoParameters);
+    composer.node(pipe, pipe.output_node(), &Access::owner_through(trigger, filters))
+}
+
+/// What a copy pipe gives with these parameters, as the project's own access sees it.
+pub fn compile_copy(project: &Project, namespace: &Namespace, pipe: &Pipe, params: &Params) -> Result<Sql, QueryError> {
+    let mut composer = Composer::new(project, namespace, params);
+    composer.owner = Some(OwnerMode::NoParameters);
+    composer.node(pipe, pipe.output_node(), &Access::owner())
+}
+
+/// A condition on the rows of a data source, the names in it resolved.
+pub fn compile_condition(
+    project: &Project,
+    namespace: &Namespace,
+    datasource: &ResourceName,
+    text: &str,
+) -> Result<Sql, QueryError> {
+    crate::auth::check_filter(text).map_err(|error| QueryError::Refused { error, place: None })?;
+    let params = Params::new();
+    Composer::new(project, namespace, &params).filter(text, datasource.as_str())
+}
+
 /// How templates are rendered for the project itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OwnerMode {

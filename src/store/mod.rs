@@ -126,6 +126,10 @@ CREATE TABLE IF NOT EXISTS tokens (
     lookup BLOB NOT NULL UNIQUE, value BLOB NOT NULL, description TEXT NOT NULL, origin TEXT NOT NULL,
     scopes TEXT NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL, UNIQUE (workspace, name)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS jobs (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, workspace TEXT NOT NULL, id TEXT NOT NULL, record TEXT NOT NULL,
+    UNIQUE (workspace, id)
+) STRICT;
 CREATE TABLE IF NOT EXISTS connections (
     id TEXT PRIMARY KEY, workspace TEXT NOT NULL, name TEXT NOT NULL, bootstrap_servers TEXT NOT NULL,
     security_protocol TEXT NOT NULL, sasl_mechanism TEXT NOT NULL, key TEXT, secret BLOB, ssl_ca_pem TEXT,
@@ -368,6 +372,38 @@ impl Store {
                     it.intent
                 ])?;
             }
+            Ok(())
+        })
+    }
+
+    /// A data source is gone: one that is made under its name begins its topics anew.
+    pub fn forget_kafka_positions(&self, workspace: &str, datasource: &str) -> Result<(), StoreError> {
+        let delete = "DELETE FROM kafka_positions WHERE workspace = ?1 AND datasource = ?2";
+        self.connection().execute(delete, [workspace, datasource])?;
+        Ok(())
+    }
+
+    /// Jobs as their owner writes them, oldest first.
+    pub fn jobs(&self, workspace: &str) -> Result<Vec<String>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare("SELECT record FROM jobs WHERE workspace = ?1 ORDER BY position")?;
+        let rows = statement.query_map([workspace], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Keeps a job as it is now, and the latest `kept` of them.
+    pub fn put_job(&self, workspace: &str, id: &str, record: &str, kept: u32) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            transaction.execute(
+                "INSERT INTO jobs (workspace, id, record) VALUES (?1, ?2, ?3) \
+                 ON CONFLICT (workspace, id) DO UPDATE SET record = ?3",
+                params![workspace, id, record],
+            )?;
+            transaction.execute(
+                "DELETE FROM jobs WHERE workspace = ?1 AND position <= \
+                 (SELECT position FROM jobs WHERE workspace = ?1 ORDER BY position DESC LIMIT 1 OFFSET ?2)",
+                params![workspace, kept],
+            )?;
             Ok(())
         })
     }

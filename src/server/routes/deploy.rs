@@ -156,6 +156,7 @@ pub(super) async fn deploy(
         check: fields.flag("check"),
         partial: fields.flag("partial"),
         hold_consumers: fields.flag("hold_consumers"),
+        ..DeployOptions::default()
     };
     let files = files(&headers, body).await?;
     let check = options.check;
@@ -269,6 +270,7 @@ fn note(deployment: &mut Deployment, step: &Step) {
         Action::ChangeView { pipe, .. } | Action::ChangePipe { pipe } => {
             (&mut changes.changed_pipe_names, pipe.name.to_string())
         }
+        Action::DropTable { datasource } => (&mut changes.deleted_datasource_names, datasource.name.to_string()),
         Action::DropView { pipe } | Action::DropPipe { pipe } => {
             (&mut changes.deleted_pipe_names, pipe.name.to_string())
         }

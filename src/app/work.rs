@@ -1,0 +1,233 @@
+//! Work on rows that takes its time, each as a job: populate, copy, delete.
+
+use super::{AppError, Workspace, classic, verify, words};
+use crate::{
+    ddl,
+    engine::EngineError,
+    jobs::{Job, JobKind, NotCancelled, Subject},
+    name::{Physical, ResourceName},
+    project::{Pipe, PipeKind, Project, ReferenceTarget},
+    query::{self, Format},
+    sql::Sql,
+    template::Params,
+};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// Which rows of its source a view is filled from.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Populate {
+    /// The target is emptied first.
+    pub truncate: bool,
+    /// A part of the rows, between 0 and 1.
+    pub subset: Option<f64>,
+    /// A condition on the rows of the source.
+    pub condition: Option<String>,
+    /// A view that cannot be filled is not to be one.
+    pub unlink_on_error: bool,
+}
+
+impl Workspace {
+    /// The jobs, newest first.
+    pub fn jobs(&self) -> Vec<Job> {
+        self.jobs.list()
+    }
+
+    pub fn job(&self, id: &str) -> Option<Job> {
+        self.jobs.get(id)
+    }
+
+    pub fn cancel_job(&self, id: &str) -> Result<Job, AppError> {
+        self.jobs.cancel(id).map_err(|error| match error {
+            NotCancelled::NoSuchJob(name) => AppError::NotFound { kind: "job", name },
+            NotCancelled::Ended => AppError::Invalid(error.to_string()),
+        })
+    }
+
+    /// Fills the target of a materializing pipe from rows that are there already. Rows that come meanwhile go
+    /// through the view as always: some may then be counted twice.
+    pub async fn populate(self: &Arc<Self>, pipe: &str, populate: Populate) -> Result<Job, AppError> {
+        self.shared.running()?;
+        let project = self.project();
+        let pipe = self.existing_pipe(pipe)?;
+        let PipeKind::Materialized { target } = &pipe.kind else {
+            return Err(AppError::Invalid(format!("the pipe `{}` materializes nothing", pipe.name)));
+        };
+        let source = source(&project, &pipe)
+            .ok_or_else(|| AppError::Invalid(format!("the pipe `{}` reads no data source", pipe.name)))?;
+        let mut filters: Vec<String> = Vec::new();
+        if let Some(condition) = populate.condition.as_deref().map(str::trim).filter(|it| !it.is_empty()) {
+            // The same check as when it is spliced in; here its words reach the caller.
+            query::compile_condition(&project, &self.namespace, &source, condition)?;
+            filters.push(condition.to_owned());
+        }
+        match populate.subset {
+            Some(subset) if !(subset > 0.0 && subset <= 1.0) => {
+                return Err(AppError::Invalid("a subset is a number above 0 and up to 1".to_owned()));
+            }
+            Some(subset) if subset < 1.0 => filters.push(format!("rand() < {}", (subset * f64::from(u32::MAX)) as u32)),
+            _ => {}
+        }
+        let select = query::compile_populate(&project, &self.namespace, &pipe, &source, &filters)?;
+        let table = self.namespace.table(target);
+        let insert = self.insert_select(&table, &select).await?;
+        let subject = Subject {
+            pipe: Some(pipe.name.to_string()),
+            node: Some(pipe.output_node().name.to_string()),
+            datasource: Some(target.to_string()),
+            condition: populate.condition.clone(),
+        };
+        let (workspace, name) = (self.clone(), pipe.name.clone());
+        let node = pipe.output_node().name.clone();
+        let work = async move {
+            if populate.truncate {
+                let truncated = workspace.shared.engine.command(&ddl::truncate(&table)).await;
+                truncated.map_err(|error| workspace.words(&error))?;
+            }
+            match workspace.run(&insert).await {
+                Err(error) if populate.unlink_on_error => {
+                    let unlinked = workspace.unlink(name.as_str(), node.as_str()).await;
+                    let unlinked = unlinked.map_or_else(|it| it.to_string(), |()| "it is a view no more".to_owned());
+                    Err(format!("{error} ({unlinked})"))
+                }
+                end => end,
+            }
+        };
+        Ok(self.jobs.start(words::random_id(), JobKind::Populate, subject, work))
+    }
+
+    /// Runs a copy pipe: what it gives is added to its target, or with `replace` takes the place of its rows, at
+    /// once. Nothing given, the pipe's own mode decides.
+    pub async fn copy(self: &Arc<Self>, pipe: &str, params: Params, replace: Option<bool>) -> Result<Job, AppError> {
+        self.shared.running()?;
+        let project = self.project();
+        let pipe = self.existing_pipe(pipe)?;
+        let PipeKind::Copy { target, replace: otherwise, .. } = &pipe.kind else {
+            return Err(AppError::Invalid(format!("the pipe `{}` copies nothing", pipe.name)));
+        };
+        let replace = replace.unwrap_or(*otherwise);
+        let select = query::compile_copy(&project, &self.namespace, &pipe, &params)?;
+        let subject = Subject {
+            pipe: Some(pipe.name.to_string()),
+            node: Some(pipe.output_node().name.to_string()),
+            datasource: Some(target.to_string()),
+            condition: None,
+        };
+        let (workspace, name) = (self.clone(), target.clone());
+        let insert = self.insert_select(&self.namespace.table(target), &select).await?;
+        let side =
+            self.insert_select_into(&self.namespace.side(target), &self.namespace.table(target), &select).await?;
+        let work = async move {
+            match replace {
+                false => workspace.run(&insert).await,
+                true => workspace.replace_by(&name, &side).await,
+            }
+        };
+        Ok(self.jobs.start(words::random_id(), JobKind::Copy, subject, work))
+    }
+
+    /// Deletes the rows that fulfil a condition.
+    pub async fn delete_rows(self: &Arc<Self>, datasource: &str, condition: &str) -> Result<Job, AppError> {
+        self.shared.running()?;
+        let name = self.existing(datasource)?;
+        let rows = self.count(&name, condition).await?;
+        let condition_sql = query::compile_condition(&self.project(), &self.namespace, &name, condition)?;
+        let delete = ddl::delete_rows(&self.namespace.table(&name), &condition_sql);
+        let subject =
+            Subject { datasource: Some(name.to_string()), condition: Some(condition.to_owned()), ..Subject::default() };
+        let workspace = self.clone();
+        let work = async move {
+            // A file that replaces the rows meanwhile would bring them back.
+            let _replacing = workspace.replacing.lock().await;
+            workspace.shared.engine.command(&delete).await.map_err(|error| workspace.words(&error))?;
+            Ok(rows)
+        };
+        Ok(self.jobs.start(words::random_id(), JobKind::DeleteRows, subject, work))
+    }
+
+    pub(super) async fn count(&self, name: &ResourceName, condition: &str) -> Result<u64, AppError> {
+        #[derive(serde::Deserialize)]
+        struct Count {
+            rows: u64,
+        }
+        let condition = query::compile_condition(&self.project(), &self.namespace, name, condition)?;
+        let counted = self.shared.engine.command(&ddl::count_rows(&self.namespace.table(name), &condition)).await;
+        let counted = verify::rows::<Count>(&counted.map_err(|it| self.public(it))?)?;
+        Ok(counted.first().map_or(0, |it| it.rows))
+    }
+
+    async fn insert_select(&self, table: &Physical, select: &Sql) -> Result<Sql, AppError> {
+        self.insert_select_into(table, table, select).await
+    }
+
+    /// The columns of an answer by their names, into those of a table; `like` has the columns of `table`.
+    async fn insert_select_into(&self, table: &Physical, like: &Physical, select: &Sql) -> Result<Sql, AppError> {
+        let described = self.shared.engine.command(&query::describe(select)).await.map_err(|it| self.public(it))?;
+        let columns: Vec<_> = verify::columns(&described)?.into_iter().map(|(name, _)| name).collect();
+        let known = self.project().datasource(like.table()).map(|it| it.columns.clone()).unwrap_or_default();
+        let known: BTreeSet<_> = known.iter().map(|it| it.name.as_str().to_owned()).collect();
+        if let Some(unknown) = columns.iter().find(|it| !known.contains(*it)) {
+            let words = format!("the data source `{}` has no column `{unknown}`", like.table());
+            return Err(AppError::Invalid(words));
+        }
+        Ok(ddl::insert_select(table, columns.iter().map(String::as_str), select))
+    }
+
+    /// Runs an INSERT .. SELECT, and gives the number of rows. It ends with this future.
+    async fn run(&self, insert: &Sql) -> Result<u64, String> {
+        let rows = self.shared.engine.read(insert, Format::JsonEachRow).await;
+        let mut rows = rows.map_err(|error| self.words(&error))?;
+        while let Some(chunk) = rows.next().await {
+            chunk.map_err(|error| self.words(&error))?;
+        }
+        Ok(rows.statistics().rows_read)
+    }
+
+    /// Fills a table on the side, which then changes places with the data source's.
+    async fn replace_by(&self, name: &ResourceName, insert: &Sql) -> Result<u64, String> {
+        let _replacing = self.replacing.lock().await;
+        let engine = &self.shared.engine;
+        let (table, side) = (self.namespace.table(name), self.namespace.side(name));
+        let made = async {
+            engine.command(&ddl::drop_table(&side)).await?;
+            engine.command(&ddl::create_side_table(&side, &table)).await
+        };
+        made.await.map_err(|error| self.words(&error))?;
+        let rows = self.run(insert).await?;
+        engine.command(&ddl::exchange(&table, &side)).await.map_err(|error| self.words(&error))?;
+        if let Err(error) = engine.command(&ddl::drop_table(&side)).await {
+            self.shared.warn(format!("a table that is not needed any more could not be dropped: {error}"));
+        }
+        Ok(rows)
+    }
+
+    fn public(&self, error: EngineError) -> EngineError {
+        EngineError { message: self.words(&error), ..error }
+    }
+
+    fn words(&self, error: &EngineError) -> String {
+        verify::engine_words(&error.message, &self.namespace)
+    }
+
+    /// What a pipe writes to.
+    pub fn target_of_pipe(&self, pipe: &Pipe) -> Option<ResourceName> {
+        classic::written(pipe).cloned()
+    }
+}
+
+/// The data source whose inserts a view sees: the one that its outermost FROM begins with.
+fn source(project: &Project, pipe: &Pipe) -> Option<ResourceName> {
+    let mut seen = BTreeSet::new();
+    let (mut pipe, mut node) = (pipe, pipe.output_node());
+    while seen.insert((pipe.name.clone(), node.name.clone())) {
+        let first = node.reads.first()?;
+        match first.target {
+            ReferenceTarget::Datasource => return Some(first.name.clone()),
+            ReferenceTarget::Node => node = pipe.node(first.name.as_str())?,
+            ReferenceTarget::Pipe => {
+                pipe = project.pipe(first.name.as_str())?;
+                node = pipe.output_node();
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,293 @@
+//! Work that goes on after the call that asked for it: its states, how much of it runs at a time, its end.
+//!
+//! In: a future and words about it. Out: [`Job`]s, listed, looked up, cancelled. They survive a restart as
+//! records; one that a stop cut off says so. HTTP, and what the work does, are not known here.
+
+mod record;
+
+use crate::store::Store;
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// A job as it is at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    pub id: String,
+    pub kind: JobKind,
+    pub status: JobStatus,
+    pub subject: Subject,
+    /// `2026-01-31 12:00:00.000000`, in UTC.
+    pub created_at: String,
+    pub updated_at: String,
+    pub started_at: Option<String>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// Rows written or deleted; known at the end.
+    pub rows: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobKind {
+    Populate,
+    Copy,
+    DeleteRows,
+    Import,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobStatus {
+    Waiting,
+    Working,
+    Done,
+    Error,
+    Cancelling,
+    Cancelled,
+}
+
+/// What a job is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subject {
+    pub pipe: Option<String>,
+    pub node: Option<String>,
+    /// The data source that is written to.
+    pub datasource: Option<String>,
+    /// A condition on the rows, as its user wrote it.
+    pub condition: Option<String>,
+}
+
+/// Why a job cannot be cancelled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotCancelled {
+    #[error("there is no job `{0}`")]
+    NoSuchJob(String),
+    #[error("the job has ended already")]
+    Ended,
+}
+
+/// The jobs of one workspace. Cheap to clone.
+#[derive(Clone)]
+pub struct Jobs {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<Store>,
+    workspace: String,
+    jobs: Mutex<State>,
+    places: Semaphore,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+#[derive(Default)]
+struct State {
+    /// Oldest first.
+    jobs: Vec<Job>,
+    running: HashMap<String, CancellationToken>,
+}
+
+/// Jobs that are remembered.
+const KEPT: usize = 100;
+
+/// Jobs that work at the same time; others wait. Each may take what the engine has.
+const AT_ONCE: usize = 2;
+
+const CUT_OFF: &str = "the server stopped in the middle of it: start it again";
+
+impl Jobs {
+    /// With those that the store has; may block.
+    pub fn load(store: Arc<Store>, workspace: &str) -> Result<Jobs, crate::store::StoreError> {
+        let mut jobs: Vec<Job> = store.jobs(workspace)?.iter().filter_map(|it| record::parse(it)).collect();
+        for job in jobs.iter_mut().filter(|it| !it.status.is_end()) {
+            job.status = JobStatus::Error;
+            job.error = Some(CUT_OFF.to_owned());
+            job.updated_at = now();
+        }
+        let inner = Inner {
+            store,
+            workspace: workspace.to_owned(),
+            jobs: Mutex::new(State { jobs, running: HashMap::new() }),
+            places: Semaphore::new(AT_ONCE),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        Ok(Jobs { inner: Arc::new(inner) })
+    }
+
+    /// Begins a job. `work` gives the number of rows, or why it failed in words for whoever asked; it is dropped
+    /// where it stands when the job is cancelled or the server stops, and must leave nothing half done by that.
+    /// Must be called inside a tokio runtime.
+    pub fn start(
+        &self,
+        id: String,
+        kind: JobKind,
+        subject: Subject,
+        work: impl Future<Output = Result<u64, String>> + Send + 'static,
+    ) -> Job {
+        let now = now();
+        let job = Job {
+            id: id.clone(),
+            kind,
+            status: JobStatus::Waiting,
+            subject,
+            created_at: now.clone(),
+            updated_at: now,
+            started_at: None,
+            error: None,
+            rows: None,
+        };
+        let cancel = self.inner.stop.child_token();
+        {
+            let mut state = self.inner.state();
+            state.jobs.push(job.clone());
+            let surplus = state.jobs.len().saturating_sub(KEPT);
+            // Those that still go on are never forgotten.
+            let mut gone = 0;
+            state.jobs.retain(|it| {
+                let goes = gone < surplus && it.status.is_end();
+                gone += usize::from(goes);
+                !goes
+            });
+            state.running.insert(id.clone(), cancel.clone());
+        }
+        self.inner.keep(&job);
+        let inner = self.inner.clone();
+        self.inner.tasks.spawn(async move {
+            let working = async {
+                let _place = inner.places.acquire().await;
+                inner.change(&id, |job| {
+                    job.status = JobStatus::Working;
+                    job.started_at = Some(self::now());
+                });
+                work.await
+            };
+            let end = tokio::select! {
+                biased;
+                () = cancel.cancelled() => None,
+                end = working => Some(end),
+            };
+            inner.state().running.remove(&id);
+            let stopping = inner.stop.is_cancelled();
+            inner.change(&id, |job| match end {
+                Some(Ok(rows)) => (job.status, job.rows) = (JobStatus::Done, Some(rows)),
+                Some(Err(error)) => (job.status, job.error) = (JobStatus::Error, Some(error)),
+                None if stopping => (job.status, job.error) = (JobStatus::Error, Some(CUT_OFF.to_owned())),
+                None => job.status = JobStatus::Cancelled,
+            });
+        });
+        job
+    }
+
+    /// Newest first.
+    pub fn list(&self) -> Vec<Job> {
+        self.inner.state().jobs.iter().rev().cloned().collect()
+    }
+
+    pub fn get(&self, id: &str) -> Option<Job> {
+        self.inner.state().jobs.iter().find(|it| it.id == id).cloned()
+    }
+
+    /// Asks a job to end; it does so within moments. What it has written so far may stay.
+    pub fn cancel(&self, id: &str) -> Result<Job, NotCancelled> {
+        let token = {
+            let mut state = self.inner.state();
+            let token = state.running.get(id).cloned();
+            let job = state.jobs.iter_mut().find(|it| it.id == id);
+            let job = job.ok_or_else(|| NotCancelled::NoSuchJob(id.to_owned()))?;
+            let token = token.filter(|_| !job.status.is_end()).ok_or(NotCancelled::Ended)?;
+            job.status = JobStatus::Cancelling;
+            token
+        };
+        token.cancel();
+        self.get(id).ok_or_else(|| NotCancelled::NoSuchJob(id.to_owned()))
+    }
+
+    /// Ends everything that runs.
+    pub async fn stop(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+}
+
+impl Inner {
+    fn change(&self, id: &str, change: impl FnOnce(&mut Job)) {
+        let changed = {
+            let mut state = self.state();
+            let Some(job) = state.jobs.iter_mut().find(|it| it.id == id) else { return };
+            change(job);
+            job.updated_at = now();
+            job.clone()
+        };
+        self.keep(&changed);
+    }
+
+    /// A record that could not be written is missed after a restart, and at no other time.
+    fn keep(&self, job: &Job) {
+        let (store, workspace, id, record) =
+            (self.store.clone(), self.workspace.clone(), job.id.clone(), record::print(job));
+        // In order: each is written before the next change of the same job.
+        tokio::task::block_in_place(|| _ = store.put_job(&workspace, &id, &record, KEPT as u32));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl JobStatus {
+    pub const ALL: [JobStatus; 6] = [
+        JobStatus::Waiting,
+        JobStatus::Working,
+        JobStatus::Done,
+        JobStatus::Error,
+        JobStatus::Cancelling,
+        JobStatus::Cancelled,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            JobStatus::Waiting => "waiting",
+            JobStatus::Working => "working",
+            JobStatus::Done => "done",
+            JobStatus::Error => "error",
+            JobStatus::Cancelling => "cancelling",
+            JobStatus::Cancelled => "cancelled",
+        }
+    }
+
+    /// Nothing comes after it.
+    pub fn is_end(self) -> bool {
+        matches!(self, JobStatus::Done | JobStatus::Error | JobStatus::Cancelled)
+    }
+}
+
+impl JobKind {
+    pub const ALL: [JobKind; 4] = [JobKind::Populate, JobKind::Copy, JobKind::DeleteRows, JobKind::Import];
+
+    /// As clients know it.
+    pub fn name(self) -> &'static str {
+        match self {
+            JobKind::Populate => "populateview",
+            JobKind::Copy => "copy",
+            JobKind::DeleteRows => "delete_data",
+            JobKind::Import => "import",
+        }
+    }
+}
+
+impl fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Jobs({})", self.inner.state().jobs.len())
+    }
+}
+
+/// `2026-01-31 12:00:00.000000`, in UTC.
+pub fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S%.6f").to_string()
+}
