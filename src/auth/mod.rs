@@ -93,7 +93,7 @@ impl Access {
             filter: Some(filter.clone()),
         });
         let all = Scope { kind: ScopeKind::WorkspaceReadAll, resource: None, filter: None };
-        Access { scopes: filtered.chain([all]).collect(), token_name: "".into(), inside: false }
+        Access { scopes: filtered.chain([all]).collect(), ..Access::owner() }
     }
 
     pub fn token_name(&self) -> &str {
