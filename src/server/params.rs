@@ -67,6 +67,11 @@ impl Fields {
         self.text(name).is_some_and(|it| matches!(it.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on"))
     }
 
+    /// The names, in the order they came, repeats included.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.items.iter().map(|(name, _)| name.as_str())
+    }
+
     /// Every value of a name, the items of JSON arrays one by one.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Value> {
         self.items.iter().filter(move |(it, _)| it == name).flat_map(|(_, value)| match value {

@@ -1,6 +1,9 @@
 //! `/v0/datasources`: what there is, and rows from files.
 
-use super::pipes::{datafile, restricted};
+use super::{
+    pipes::{datafile, restricted},
+    resources,
+};
 use crate::{
     app::{AppendMode, FileFormat, TableStatistics},
     name::ResourceName,
@@ -161,7 +164,7 @@ pub(super) async fn show(who: Who, Name(name): Name, uri: Uri) -> Result<Respons
 
 /// `mode=append|replace` with the file as the first part of a multipart body, whatever that part is called,
 /// or as the body itself.
-pub(super) async fn append(who: Who, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Json<AppendWire>, ApiError> {
+pub(super) async fn append(who: Who, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
     let mut fields = Fields::of_query(uri.query());
     if is_form(&headers) {
         fields = fields.and(Body::read(&headers, &body)?.fields()?);
@@ -170,9 +173,7 @@ pub(super) async fn append(who: Who, uri: Uri, headers: HeaderMap, body: Bytes) 
         Some("append") => AppendMode::Append,
         Some("replace") => AppendMode::Replace,
         None | Some("" | "create") => {
-            who.admin()?;
-            let message = "data sources are made by pushing a .datasource file; `mode` is append or replace";
-            return Err(Fault::Unsupported(message.to_owned()).into());
+            return Ok(resources::create(who, fields).await?.into_response());
         }
         Some(other) => {
             let message = format!("`{other}` is not known: append and replace are");
@@ -200,7 +201,7 @@ pub(super) async fn append(who: Who, uri: Uri, headers: HeaderMap, body: Bytes) 
         bytes,
         invalid_lines: 0,
     };
-    Ok(Json(AppendWire {
+    let reply = Json(AppendWire {
         datasource: UsedBy { id: who.id_of("datasource", datasource.name.as_str()), name: datasource.name.to_string() },
         quarantine_rows: appended.quarantined,
         invalid_lines: 0,
@@ -208,7 +209,13 @@ pub(super) async fn append(who: Who, uri: Uri, headers: HeaderMap, body: Bytes) 
         errors: appended.errors,
         blocks: [Block { block_id: appended.import_id.clone(), process_return: [process_return] }],
         import_id: appended.import_id,
-    }))
+    });
+    Ok(reply.into_response())
+}
+
+/// A data source as its changes answer it: rows are not counted.
+pub(super) fn made(who: &Who, datasource: &Datasource) -> Value {
+    json!(wire(who, datasource, &BTreeMap::new()))
 }
 
 fn is_form(headers: &HeaderMap) -> bool {

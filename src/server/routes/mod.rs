@@ -8,8 +8,12 @@ mod deploy;
 mod events;
 mod health;
 mod openapi;
+mod identity;
+mod jobs;
+mod nodes;
 mod pipes;
 mod quarantine;
+mod resources;
 mod scopes;
 mod sql;
 mod tokens;
@@ -25,7 +29,7 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware::from_fn_with_state,
-    routing::{get, post},
+    routing::{delete, get, post, put},
 };
 
 pub(super) fn router(context: &Context) -> Router {
@@ -39,9 +43,10 @@ pub(super) fn router(context: &Context) -> Router {
     let open = Router::new()
         .route("/health", get(health::health))
         .route("/v0/health", get(health::health))
+        .route("/v0/regions", get(identity::regions))
         .fallback(async || ApiError::from(Fault::NoRoute));
     let calls = Router::new()
-        .route("/v0/datasources/{name}", get(datasources::show))
+        .route("/v0/connectors/", get(connectors::list).post(connectors::create))
         .route("/v0/connectors", get(connectors::list).post(connectors::create))
         .route("/v0/connectors/{name}", get(connectors::show).delete(connectors::remove))
         .route("/v0/pipes", get(pipes::list))
@@ -55,10 +60,35 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/tokens/{name}/refresh", post(tokens::refresh))
         .route("/v0/variables", get(variables::list).post(variables::create))
         .route("/v0/variables/{name}", get(variables::show).put(variables::change).delete(variables::remove))
+        .route("/v0/auth", get(identity::auth))
+        .route("/v0/user/workspaces", get(identity::workspaces))
+        .route("/v0/user/workspaces/", get(identity::workspaces))
+        .route("/v0/jobs", get(jobs::list))
+        .route("/v0/jobs/{id}", get(jobs::show))
+        .route("/v0/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v0/workspace", get(workspace::show))
         .route("/v1/datasources/{name}/quarantine", get(quarantine::show))
         .route("/v1/workspace", get(workspace::show))
         .route("/v1/consumers/release", post(deploy::release_consumers));
+    // What changes resources waits for deploys that are under way, and takes what it takes.
+    let changes = Router::new()
+        .route("/v0/datasources/{name}", get(datasources::show).put(resources::update).delete(resources::remove))
+        .route("/v0/datasources/{name}/alter", post(resources::alter))
+        .route("/v0/datasources/{name}/truncate", post(resources::truncate))
+        .route("/v0/datasources/{name}/delete", post(resources::delete_rows))
+        .route("/v0/pipes", get(pipes::list).post(nodes::create))
+        .route("/v0/pipes/", get(pipes::list).post(nodes::create))
+        .route("/v0/pipes/{name}", get(pipes::show_or_ask).post(pipes::ask).delete(nodes::remove))
+        .route("/v0/pipes/{name}/copy", post(nodes::copy))
+        .route("/v0/pipes/{name}/nodes", post(nodes::add))
+        .route("/v0/pipes/{name}/nodes/{node}", put(nodes::change).delete(nodes::drop_node))
+        .route("/v0/pipes/{name}/nodes/{node}/endpoint", post(nodes::publish).delete(nodes::unpublish))
+        .route("/v0/pipes/{name}/nodes/{node}/analysis", get(nodes::analyse))
+        .route("/v0/pipes/{name}/nodes/{node}/population", post(nodes::populate))
+        .route("/v0/pipes/{name}/nodes/{node}/materialization", delete(nodes::unlink))
+        .route("/v0/pipes/{name}/nodes/{node}/copy", post(nodes::set_copy).put(nodes::set_copy).delete(nodes::unlink))
+        .route("/v0/pipes/{name}/nodes/{node}/sink", delete(nodes::unlink))
+        .route("/v0/pipes/{name}/nodes/{node}/stream", delete(nodes::unlink));
     let events = Router::new().route("/v0/events", post(events::send));
     let files = Router::new().route("/v0/datasources", get(datasources::list).post(datasources::append));
     let projects = Router::new().route("/v1/deploy", post(deploy::deploy));
@@ -70,6 +100,7 @@ pub(super) fn router(context: &Context) -> Router {
     };
     enter(open, entry(Door::Open, settings.max_body, quick))
         .merge(enter(calls, entry(Door::Token, settings.max_body, quick)))
+        .merge(enter(changes, entry(Door::Token, settings.max_body, None)))
         .merge(enter(events, entry(Door::Token, settings.max_events, quick)))
         .merge(enter(files, large(settings.max_file)))
         .merge(enter(projects, large(settings.max_project)))

@@ -170,6 +170,11 @@ pub(super) fn datafile(who: &Who, place: &Place) -> Result<Response, Fault> {
     Ok(([(header::CONTENT_TYPE, "text/plain")], text.text.to_string()).into_response())
 }
 
+/// A pipe as its changes answer it.
+pub(super) fn made(who: &Who, pipe: &Pipe) -> Value {
+    json!(wire(who, pipe))
+}
+
 fn wire(who: &Who, pipe: &Pipe) -> PipeWire {
     let id = |node: usize| who.id_of("node", &format!("{}.{}", pipe.name, pipe.nodes[node].name));
     let output = Some(id(pipe.output));

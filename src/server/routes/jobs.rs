@@ -1,0 +1,90 @@
+//! `/v0/jobs`: work that goes on after the call that asked for it.
+
+use crate::{
+    app::{Job, JobKind},
+    server::{
+        error::ApiError,
+        extract::{Name, Who},
+        params::Fields,
+    },
+};
+use axum::{
+    Json,
+    http::{HeaderMap, Uri, header},
+};
+use serde_json::{Value, json};
+
+pub(super) async fn list(who: Who, uri: Uri, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
+    who.admin()?;
+    let fields = Fields::of_query(uri.query());
+    let (status, kind) = (fields.text("status"), fields.text("kind"));
+    let wanted = |asked: &Option<String>, is: &str| {
+        asked.as_deref().is_none_or(|it| it.is_empty() || it.split(',').any(|it| it.trim() == is))
+    };
+    let jobs = who.workspace.jobs();
+    let jobs = jobs.iter().filter(|it| wanted(&status, it.status.name()) && wanted(&kind, it.kind.name()));
+    Ok(Json(json!({ "jobs": jobs.map(|it| wire(&headers, &who, it)).collect::<Vec<_>>() })))
+}
+
+pub(super) async fn show(who: Who, Name(id): Name, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
+    who.admin()?;
+    let job = who.workspace.job(&id).ok_or_else(|| who.missing("job", &id))?;
+    Ok(Json(wire(&headers, &who, &job)))
+}
+
+pub(super) async fn cancel(who: Who, Name(id): Name, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
+    who.admin()?;
+    let job = who.workspace.cancel_job(&id)?;
+    Ok(Json(wire(&headers, &who, &job)))
+}
+
+pub(super) fn wire(headers: &HeaderMap, who: &Who, job: &Job) -> Value {
+    let subject = &job.subject;
+    let mut wire = json!({
+        "id": job.id,
+        "job_id": job.id,
+        "job_url": format!("{}/v0/jobs/{}", origin(headers), job.id),
+        "kind": job.kind.name(),
+        "status": job.status.name(),
+        "created_at": job.created_at,
+        "updated_at": job.updated_at,
+        "started_at": job.started_at,
+        "is_cancellable": !job.status.is_end(),
+        "statistics": { "rows_read": job.rows, "bytes_read": null },
+        "errors": job.error.iter().collect::<Vec<_>>(),
+        "quarantine_rows": 0,
+        "invalid_lines": 0,
+    });
+    // Clients look whether it is there.
+    if let Some(error) = &job.error {
+        wire["error"] = json!(error);
+    }
+    if let Some(pipe) = &subject.pipe {
+        wire["pipe_id"] = json!(who.id_of("pipe", pipe));
+        wire["pipe_name"] = json!(pipe);
+    }
+    if let Some(name) = &subject.datasource {
+        wire["datasource"] = json!({ "id": who.id_of("datasource", name), "name": name });
+    }
+    if let Some(condition) = &subject.condition {
+        let name = if job.kind == JobKind::DeleteRows { "delete_condition" } else { "populate_condition" };
+        wire[name] = json!(condition);
+    }
+    if job.kind == JobKind::DeleteRows {
+        wire["rows_affected"] = json!(job.rows);
+    }
+    wire
+}
+
+/// What replies that begin a job say of it beside the job itself.
+pub(super) fn flat(wire: &Value) -> Value {
+    json!({ "id": wire["id"], "job_id": wire["job_id"], "job_url": wire["job_url"], "status": wire["status"] })
+}
+
+/// Where the client says that it reached us.
+fn origin(headers: &HeaderMap) -> String {
+    let text = |name: &str| headers.get(name).and_then(|it| it.to_str().ok()).map(str::to_owned);
+    let host = text(header::HOST.as_str()).unwrap_or_else(|| "localhost".to_owned());
+    let scheme = text("x-forwarded-proto").filter(|it| it == "https").unwrap_or_else(|| "http".to_owned());
+    format!("{scheme}://{host}")
+}

@@ -1,0 +1,160 @@
+//! `/v0/datasources`, the part that changes them: made of fields, altered, emptied, dropped, their rows deleted.
+
+use super::{datasources::made, jobs};
+use crate::{
+    app::{Altered, NewDatasource},
+    project::Datasource,
+    server::{
+        error::{ApiError, Fault},
+        extract::{Name, Who},
+        params::{Body, Fields},
+    },
+};
+use axum::{
+    Json,
+    body::Bytes,
+    http::{HeaderMap, StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// `POST /v0/datasources` without a file: the data source that its fields describe.
+pub(super) async fn create(who: Who, fields: Fields) -> Result<Json<Value>, ApiError> {
+    if !who.access.may_create_datasource() {
+        return Err(Fault::Forbidden.into());
+    }
+    let name = fields.required("name")?;
+    let text = |name: &str| fields.text(name).filter(|it| !it.trim().is_empty() && it != "None");
+    let new = NewDatasource {
+        schema: text("schema").ok_or(Fault::Missing("schema"))?,
+        description: text("description").unwrap_or_default(),
+        engine: named(&fields, |it| it == "engine" || it.starts_with("engine_")),
+        indexes: text("indexes"),
+        tags: vec![],
+        settings: settings(&who, &fields).await?,
+        name: name.clone(),
+    };
+    let name = who.workspace.create_datasource(new).await?;
+    let datasource = who.datasource(name.as_str()).ok_or_else(|| who.missing("data source", name.as_str()))?;
+    Ok(Json(json!({ "datasource": made(&who, &datasource), "import_id": null })))
+}
+
+/// More settings of a data source.
+pub(super) async fn update(
+    who: Who,
+    Name(name): Name,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let datasource = to_create(&who, &name)?;
+    let fields = fields(&uri, &headers, &body)?;
+    let altered = Altered { settings: settings(&who, &fields).await?, ..Altered::default() };
+    if !altered.settings.is_empty() {
+        who.workspace.alter_datasource(datasource.name.as_str(), altered, false).await?;
+    }
+    let datasource = to_create(&who, datasource.name.as_str())?;
+    Ok(Json(made(&who, &datasource)))
+}
+
+pub(super) async fn alter(
+    who: Who,
+    Name(name): Name,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let datasource = to_create(&who, &name)?;
+    let fields = fields(&uri, &headers, &body)?;
+    let altered = Altered {
+        schema: fields.text("schema").filter(|it| !it.trim().is_empty()),
+        description: fields.text("description"),
+        ttl: fields.text("ttl"),
+        indexes: fields.text("indexes"),
+        settings: BTreeMap::new(),
+    };
+    let dry = fields.flag("dry");
+    let operations = who.workspace.alter_datasource(datasource.name.as_str(), altered, dry).await?;
+    let dependents = who.workspace.dependents(datasource.name.as_str())?.pipes;
+    let dependencies: Vec<_> = dependents.iter().map(|it| it.as_str()).collect();
+    Ok(Json(json!({ "operations": operations, "dependencies": dependencies })))
+}
+
+pub(super) async fn truncate(who: Who, Name(name): Name) -> Result<Json<Value>, ApiError> {
+    let datasource = to_empty(&who, &name)?;
+    who.workspace.truncate(datasource.name.as_str()).await?;
+    Ok(Json(json!({})))
+}
+
+/// With `dry_run` only what would go: the number of rows.
+pub(super) async fn delete_rows(
+    who: Who,
+    Name(name): Name,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let datasource = to_empty(&who, &name)?;
+    let fields = fields(&uri, &headers, &body)?;
+    let condition = fields.required("delete_condition")?;
+    if fields.flag("dry_run") {
+        let rows = who.workspace.count_rows(datasource.name.as_str(), &condition).await?;
+        return Ok(Json(json!({ "rows_to_be_deleted": rows })).into_response());
+    }
+    let job = who.workspace.delete_rows(datasource.name.as_str(), &condition).await?;
+    let wire = jobs::wire(&headers, &who, &job);
+    let mut reply = jobs::flat(&wire);
+    reply["delete_id"] = json!(job.id);
+    reply["job"] = wire;
+    Ok((StatusCode::CREATED, Json(reply)).into_response())
+}
+
+/// With `dry_run` only what needs it.
+pub(super) async fn remove(who: Who, Name(name): Name, uri: Uri) -> Result<Response, ApiError> {
+    let datasource = who.datasource(&name).filter(|it| who.access.may_drop_datasource(&it.name));
+    let datasource = datasource.ok_or_else(|| who.missing("data source", &name))?;
+    let fields = Fields::of_query(uri.query());
+    if fields.flag("dry_run") {
+        let pipes = who.workspace.dependents(datasource.name.as_str())?.pipes;
+        let pipes: Vec<_> = pipes.iter().map(|it| it.as_str()).collect();
+        return Ok(Json(json!({ "dependent_pipes": pipes })).into_response());
+    }
+    who.workspace.drop_datasource(datasource.name.as_str(), fields.flag("force")).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn to_create(who: &Who, name: &str) -> Result<Arc<Datasource>, Fault> {
+    let found = who.datasource(name).filter(|_| who.access.may_create_datasource());
+    found.ok_or_else(|| who.missing("data source", name))
+}
+
+fn to_empty(who: &Who, name: &str) -> Result<Arc<Datasource>, Fault> {
+    let may = |it: &Arc<Datasource>| who.access.may_create_datasource() || who.access.may_drop_datasource(&it.name);
+    who.datasource(name).filter(may).ok_or_else(|| who.missing("data source", name))
+}
+
+pub(super) fn fields(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Fields, Fault> {
+    Ok(Fields::of_query(uri.query()).and(Body::read(headers, body)?.fields()?))
+}
+
+/// Fields whose names fit, but for those that say `None`, as some clients do.
+pub(super) fn named(fields: &Fields, fits: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
+    let names: Vec<_> = fields.names().filter(|it| fits(it)).map(str::to_owned).collect();
+    let value = |name: String| {
+        let value = fields.text(&name).filter(|it| it != "None" && !it.trim().is_empty())?;
+        Some((name, value))
+    };
+    names.into_iter().filter_map(value).collect()
+}
+
+/// The commands of a data source's file among the fields. A Kafka connection may be named by its id.
+async fn settings(who: &Who, fields: &Fields) -> Result<BTreeMap<String, String>, ApiError> {
+    let mut res = named(fields, |it| it.starts_with("kafka_") || it.starts_with("import_"));
+    if let Some(key) = fields.text("connector").filter(|it| it != "None" && !it.is_empty()) {
+        let connection = who.workspace.connection(&key).await?;
+        let connection = connection.ok_or(Fault::NoSuch { what: "connection", name: key })?;
+        res.insert("kafka_connection_name".to_owned(), connection.name);
+    }
+    Ok(res)
+}
