@@ -16,6 +16,7 @@ mod quarantine;
 mod resources;
 mod scopes;
 mod sql;
+mod sql_tables;
 mod tokens;
 mod variables;
 mod workspace;
@@ -54,6 +55,7 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/pipes/{name}", get(pipes::show_or_ask).post(pipes::ask))
         .route("/v1/pipes/{name}", get(pipes::show_or_ask))
         .route("/v0/sql", get(sql::ask).post(sql::ask))
+        .route("/v0/sql_tables", get(sql_tables::list).post(sql_tables::list))
         .route("/v0/tokens", get(tokens::list).post(tokens::create))
         .route("/v0/tokens/{name}", get(tokens::show).put(tokens::change).delete(tokens::remove))
         .route("/v0/tokens/{name}/audit", get(tokens::audit))
