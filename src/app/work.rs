@@ -1,14 +1,14 @@
 //! Work on rows that takes its time, each as a job: populate, copy, delete.
 
-use super::{AppError, Workspace, classic, verify, words};
+use super::{AppError, Shared, Workspace, classic, verify, words};
 use crate::{
     ddl,
     engine::EngineError,
     jobs::{Job, JobKind, NotCancelled, Subject},
     name::{Physical, ResourceName},
     project::{Pipe, PipeKind, Project, ReferenceTarget},
-    query::{self, Format},
-    sql::Sql,
+    query,
+    sql::{Sql, statement},
     template::Params,
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -89,7 +89,7 @@ impl Workspace {
                     let unlinked = unlinked.map_or_else(|it| it.to_string(), |()| "it is a view no more".to_owned());
                     Err(format!("{error} ({unlinked})"))
                 }
-                end => end,
+                end => end.map(|()| None),
             }
         };
         Ok(self.jobs.start(words::random_id(), JobKind::Populate, subject, work))
@@ -118,9 +118,10 @@ impl Workspace {
             self.insert_select_into(&self.namespace.side(target), &self.namespace.table(target), &select).await?;
         let work = async move {
             match replace {
-                false => workspace.run(&insert).await,
-                true => workspace.replace_by(&name, &side).await,
+                false => workspace.run(&insert).await?,
+                true => workspace.replace_by(&name, &side).await?,
             }
+            Ok(None)
         };
         Ok(self.jobs.start(words::random_id(), JobKind::Copy, subject, work))
     }
@@ -139,7 +140,7 @@ impl Workspace {
             // A file that replaces the rows meanwhile would bring them back.
             let _replacing = workspace.replacing.lock().await;
             workspace.shared.engine.command(&delete).await.map_err(|error| workspace.words(&error))?;
-            Ok(rows)
+            Ok(Some(rows))
         };
         Ok(self.jobs.start(words::random_id(), JobKind::DeleteRows, subject, work))
     }
@@ -155,12 +156,12 @@ impl Workspace {
         Ok(counted.first().map_or(0, |it| it.rows))
     }
 
-    async fn insert_select(&self, table: &Physical, select: &Sql) -> Result<Sql, AppError> {
+    async fn insert_select(&self, table: &Physical, select: &Sql) -> Result<Insert, AppError> {
         self.insert_select_into(table, table, select).await
     }
 
     /// The columns of an answer by their names, into those of a table; `like` has the columns of `table`.
-    async fn insert_select_into(&self, table: &Physical, like: &Physical, select: &Sql) -> Result<Sql, AppError> {
+    async fn insert_select_into(&self, table: &Physical, like: &Physical, select: &Sql) -> Result<Insert, AppError> {
         let described = self.shared.engine.command(&query::describe(select)).await.map_err(|it| self.public(it))?;
         let columns: Vec<_> = verify::columns(&described)?.into_iter().map(|(name, _)| name).collect();
         let known = self.project().datasource(like.table()).map(|it| it.columns.clone()).unwrap_or_default();
@@ -169,21 +170,21 @@ impl Workspace {
             let words = format!("the data source `{}` has no column `{unknown}`", like.table());
             return Err(AppError::Invalid(words));
         }
-        Ok(ddl::insert_select(table, columns.iter().map(String::as_str), select))
+        let mark = format!("job {}", words::random_id());
+        let sql = ddl::insert_select(table, columns.iter().map(String::as_str), select, &mark);
+        Ok(Insert { sql, mark })
     }
 
-    /// Runs an INSERT .. SELECT, and gives the number of rows. It ends with this future.
-    async fn run(&self, insert: &Sql) -> Result<u64, String> {
-        let rows = self.shared.engine.read(insert, Format::JsonEachRow).await;
-        let mut rows = rows.map_err(|error| self.words(&error))?;
-        while let Some(chunk) = rows.next().await {
-            chunk.map_err(|error| self.words(&error))?;
-        }
-        Ok(rows.statistics().rows_read)
+    /// Runs an INSERT .. SELECT. It ends with this future.
+    async fn run(&self, insert: &Insert) -> Result<(), String> {
+        let mut kill = Kill { shared: self.shared.clone(), mark: Some(insert.mark.clone()) };
+        let ran = self.shared.engine.command(&insert.sql).await;
+        kill.mark = None;
+        ran.map(drop).map_err(|error| self.words(&error))
     }
 
     /// Fills a table on the side, which then changes places with the data source's.
-    async fn replace_by(&self, name: &ResourceName, insert: &Sql) -> Result<u64, String> {
+    async fn replace_by(&self, name: &ResourceName, insert: &Insert) -> Result<(), String> {
         let _replacing = self.replacing.lock().await;
         let engine = &self.shared.engine;
         let (table, side) = (self.namespace.table(name), self.namespace.side(name));
@@ -192,12 +193,12 @@ impl Workspace {
             engine.command(&ddl::create_side_table(&side, &table)).await
         };
         made.await.map_err(|error| self.words(&error))?;
-        let rows = self.run(insert).await?;
+        self.run(insert).await?;
         engine.command(&ddl::exchange(&table, &side)).await.map_err(|error| self.words(&error))?;
         if let Err(error) = engine.command(&ddl::drop_table(&side)).await {
             self.shared.warn(format!("a table that is not needed any more could not be dropped: {error}"));
         }
-        Ok(rows)
+        Ok(())
     }
 
     fn public(&self, error: EngineError) -> EngineError {
@@ -211,6 +212,30 @@ impl Workspace {
     /// What a pipe writes to.
     pub fn target_of_pipe(&self, pipe: &Pipe) -> Option<ResourceName> {
         classic::written(pipe).cloned()
+    }
+}
+
+/// A statement that can be found again while it runs.
+struct Insert {
+    sql: Sql,
+    mark: String,
+}
+
+/// Ends a statement whose future is dropped before its end: nobody waits for it any more, and the rows of a job
+/// that was cancelled should not go on coming.
+struct Kill {
+    shared: Arc<Shared>,
+    /// Nothing when it has ended.
+    mark: Option<String>,
+}
+
+impl Drop for Kill {
+    fn drop(&mut self) {
+        let Some(mark) = self.mark.take() else { return };
+        let shared = self.shared.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { _ = shared.engine.command(&statement::kill(&mark)).await });
+        }
     }
 }
 

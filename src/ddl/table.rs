@@ -141,10 +141,17 @@ pub fn count_rows(table: &Physical, condition: &Sql) -> Sql {
     sql
 }
 
-/// The rows of a composed SELECT, by the names of its columns.
-pub fn insert_select<'a>(table: &Physical, columns: impl IntoIterator<Item = &'a str> + Clone, select: &Sql) -> Sql {
+/// The rows of a composed SELECT, by the names of its columns. `mark` is what the statement is found by while it
+/// runs.
+pub fn insert_select<'a>(
+    table: &Physical,
+    columns: impl IntoIterator<Item = &'a str> + Clone,
+    select: &Sql,
+    mark: &str,
+) -> Sql {
     let mut sql = Sql::new("INSERT INTO ");
-    sql.table(table).push(" (").join(columns.clone(), ", ", |sql, it| _ = sql.ident(it)).push(") SELECT ");
+    sql.table(table).push(" (").join(columns.clone(), ", ", |sql, it| _ = sql.ident(it));
+    sql.push(") SETTINGS log_comment = ").string(mark).push(" SELECT ");
     sql.join(columns, ", ", |sql, it| _ = sql.ident(it)).push(" FROM (").sql(select).push(")");
     sql
 }

@@ -27,7 +27,7 @@ pub struct Job {
     pub started_at: Option<String>,
     /// Why it failed.
     pub error: Option<String>,
-    /// Rows written or deleted; known at the end.
+    /// Rows that went; nothing where nobody counts.
     pub rows: Option<u64>,
 }
 
@@ -119,7 +119,7 @@ impl Jobs {
         Ok(Jobs { inner: Arc::new(inner) })
     }
 
-    /// Begins a job. `work` gives the number of rows, or why it failed in words for whoever asked; it is dropped
+    /// Begins a job. `work` gives the number of rows that went, if it knows one, or why it failed in words for whoever asked; it is dropped
     /// where it stands when the job is cancelled or the server stops, and must leave nothing half done by that.
     /// Must be called inside a tokio runtime.
     pub fn start(
@@ -127,7 +127,7 @@ impl Jobs {
         id: String,
         kind: JobKind,
         subject: Subject,
-        work: impl Future<Output = Result<u64, String>> + Send + 'static,
+        work: impl Future<Output = Result<Option<u64>, String>> + Send + 'static,
     ) -> Job {
         let now = now();
         let job = Job {
@@ -174,7 +174,7 @@ impl Jobs {
             inner.state().running.remove(&id);
             let stopping = inner.stop.is_cancelled();
             inner.change(&id, |job| match end {
-                Some(Ok(rows)) => (job.status, job.rows) = (JobStatus::Done, Some(rows)),
+                Some(Ok(rows)) => (job.status, job.rows) = (JobStatus::Done, rows),
                 Some(Err(error)) => (job.status, job.error) = (JobStatus::Error, Some(error)),
                 None if stopping => (job.status, job.error) = (JobStatus::Error, Some(CUT_OFF.to_owned())),
                 None => job.status = JobStatus::Cancelled,

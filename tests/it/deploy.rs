@@ -23,27 +23,27 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
 
 /// An app of one test, over the engine that all share.
-struct House {
+pub(crate) struct House {
     directory: TempDir,
     app: App,
 }
 
 impl House {
-    async fn new() -> House {
+    pub(crate) async fn new() -> House {
         let directory = tempfile::tempdir().unwrap();
         let app = start(directory.path()).await;
         House { directory, app }
     }
 
     /// The same data directory after the process went away and came back.
-    async fn restart(self) -> House {
+    pub(crate) async fn restart(self) -> House {
         self.app.leave().await;
         drop(self.app);
         let app = start(self.directory.path()).await;
         House { directory: self.directory, app }
     }
 
-    fn workspace(&self) -> &Arc<Workspace> {
+    pub(crate) fn workspace(&self) -> &Arc<Workspace> {
         self.app.workspace()
     }
 
@@ -58,12 +58,12 @@ impl House {
         report
     }
 
-    async fn load(&self, datasource: &str, csv: &str, mode: AppendMode) -> u64 {
+    pub(crate) async fn load(&self, datasource: &str, csv: &str, mode: AppendMode) -> u64 {
         let (name, body) = (ResourceName::new(datasource).unwrap(), Bytes::from(csv.to_owned()));
         self.workspace().append(&name, FileFormat::Csv, body, mode).await.unwrap().rows
     }
 
-    async fn read(&self, sql: &str) -> Result<String, AppError> {
+    pub(crate) async fn read(&self, sql: &str) -> Result<String, AppError> {
         let caller = self.app.authenticate(self.workspace().admin_token().reveal()).unwrap();
         let request = Request { format: Format::Csv, ..Request::sql(sql) };
         let (mut rows, _) = caller.workspace.query(&caller.access, &request).await?;
@@ -75,7 +75,7 @@ impl House {
     }
 
     /// What the engine has of this workspace, tables and their columns.
-    async fn tables(&self) -> String {
+    pub(crate) async fn tables(&self) -> String {
         let mut sql =
             Sql::new("SELECT table, groupArray((name, type)) AS columns FROM system.columns WHERE database = ");
         sql.string(self.workspace().namespace().database()).push(" GROUP BY table ORDER BY table");

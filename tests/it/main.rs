@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing, in its helpers too")]
 
 mod attack;
+mod classic;
 mod cli;
 mod datafile;
 mod deploy;

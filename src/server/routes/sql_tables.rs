@@ -2,7 +2,10 @@
 
 use super::resources::fields;
 use crate::{
-    server::{error::ApiError, extract::Who},
+    server::{
+        error::{ApiError, Fault},
+        extract::Who,
+    },
     sql::scan::{self, Position},
 };
 use axum::{
@@ -15,9 +18,11 @@ use serde_json::{Value, json};
 /// A text that cannot be read has no tables, unless the client asks to hear of it (`raising`).
 pub(super) async fn list(_: Who, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Json<Value>, ApiError> {
     let fields = fields(&uri, &headers, &body)?;
-    let text = fields.required("q")?;
+    let text = fields.text("q").ok_or(Fault::Missing("q"))?;
     let scanned = match scan::scan(&text) {
         Ok(scanned) => scanned,
+        // A template that gives nothing without its parameters reads nothing.
+        Err(error) if error.message == scan::EMPTY => return Ok(Json(json!({ "tables": [] }))),
         Err(error) if fields.flag("raising") => return Err(error.into()),
         Err(_) => return Ok(Json(json!({ "tables": [] }))),
     };
