@@ -389,12 +389,12 @@ mod tests {
         // As clients send it: without the blanks around the whole.
         let node = |sql: &str| NodeDraft { name: "n".to_owned(), sql: dedented(sql), ..NodeDraft::default() };
         let draft = PipeDraft {
-            nodes: vec![node("SELECT 1\n    FROM a\n      JOIN b"), node("%\nSELECT 1\nNODE")],
+            nodes: vec![node("select 1\n    FROM a\n      JOIN b"), node("%\nSELECT 1\nNODE")],
             ..PipeDraft::default()
         };
         let text = draft.to_string().replacen("NODE n", "NODE m", 1);
         let sqls: Vec<_> = PipeDraft::of(&read("a.pipe", &text)).nodes.into_iter().map(|it| it.sql).collect();
-        assert_eq!(sqls, ["SELECT 1\nFROM a\n  JOIN b", "%\n    SELECT 1\n    NODE"]);
+        assert_eq!(sqls, ["select 1\nFROM a\n  JOIN b", "%\n    SELECT 1\n    NODE"]);
     }
 
     #[test]
