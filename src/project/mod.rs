@@ -21,7 +21,6 @@ pub use facts::{Verdict, facts, verdict};
 pub use fit::fits;
 pub use lint::lint;
 pub use params::NodeName;
-pub use resolve::{resolve, sort};
 pub use resolve::{datafile, resolve, sort};
 pub use silence::not_silenced;
 pub use tests_of::check_tests;

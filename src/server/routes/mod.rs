@@ -7,10 +7,10 @@ mod datasources;
 mod deploy;
 mod events;
 mod health;
-mod openapi;
 mod identity;
 mod jobs;
 mod nodes;
+mod openapi;
 mod pipes;
 mod quarantine;
 mod resources;
@@ -50,9 +50,7 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/connectors/", get(connectors::list).post(connectors::create))
         .route("/v0/connectors", get(connectors::list).post(connectors::create))
         .route("/v0/connectors/{name}", get(connectors::show).delete(connectors::remove))
-        .route("/v0/pipes", get(pipes::list))
         .route("/v0/pipes/openapi.json", get(openapi::show))
-        .route("/v0/pipes/{name}", get(pipes::show_or_ask).post(pipes::ask))
         .route("/v1/pipes/{name}", get(pipes::show_or_ask))
         .route("/v0/sql", get(sql::ask).post(sql::ask))
         .route("/v0/sql_tables", get(sql_tables::list).post(sql_tables::list))
