@@ -182,6 +182,7 @@ impl Workspace {
                 self.finish_drop(&datasource.name).await;
             }
         }
+        self.note_times().await?;
         Ok(None)
     }
 

@@ -1,6 +1,6 @@
 //! One workspace: a project, its tables, its tokens and connections. How it comes back after a restart.
 
-use super::{AppError, Shared, adopt, consumers::Consumers, deploy, secrets, tokens::TokenTable, verify};
+use super::{AppError, Shared, adopt, consumers::Consumers, deploy, secrets, times::Times, tokens::TokenTable, verify};
 use crate::{
     auth::Access,
     diagnostic::{Severity, has_errors},
@@ -22,6 +22,7 @@ pub struct Workspace {
     pub(super) namespace: Namespace,
     pub(super) shared: Arc<Shared>,
     project: RwLock<Arc<Project>>,
+    pub(super) times: RwLock<Times>,
     pub(super) tokens: RwLock<TokenTable>,
     pub(super) secrets: RwLock<secrets::Values>,
     /// Held by whoever changes the project: one deploy at a time.
@@ -79,6 +80,7 @@ impl Workspace {
             namespace,
             shared,
             project: RwLock::new(Arc::new(project)),
+            times: RwLock::default(),
             tokens: RwLock::new(tokens),
             secrets: RwLock::new(secrets::values(&secrets)),
             deploying: sync::Mutex::default(),
@@ -90,6 +92,7 @@ impl Workspace {
             consumers: sync::Mutex::default(),
             jobs,
         });
+        workspace.note_times().await?;
         workspace.ensure_admin_token().await?;
         Ok(workspace)
     }
@@ -138,6 +141,18 @@ impl Workspace {
             query::compile_for_owner(&project, &self.namespace, pipe, pipe.output_node(), query::OwnerMode::Check)?;
         let described = self.shared.engine.command(&query::describe(&select)).await?;
         verify::columns(&described)
+    }
+
+    /// A text as the engine prints it; one that it does not read stays as it is.
+    pub async fn format_sql(&self, text: &str) -> Result<String, AppError> {
+        #[derive(serde::Deserialize)]
+        struct Row {
+            formatted: Option<String>,
+        }
+        self.shared.running()?;
+        let bytes = self.shared.engine.command(&statement::format_query(text)).await?;
+        let row = verify::rows::<Row>(&bytes)?.into_iter().next();
+        Ok(row.and_then(|it| it.formatted).unwrap_or_else(|| text.to_owned()))
     }
 
     /// Waits for what changes or inserts, then lets nothing more begin: the app is stopping.

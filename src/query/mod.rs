@@ -58,6 +58,7 @@ pub enum Format {
     PrettyCompact,
     JsonEachRow,
     Parquet,
+    Prometheus,
 }
 
 /// A read that was compiled from grants. Its text holds physical names; texts that leave the server must
@@ -223,7 +224,7 @@ impl Request {
 }
 
 impl Format {
-    pub const ALL: [Format; 8] = [
+    pub const ALL: [Format; 9] = [
         Format::Json,
         Format::Csv,
         Format::CsvWithNames,
@@ -232,6 +233,7 @@ impl Format {
         Format::PrettyCompact,
         Format::JsonEachRow,
         Format::Parquet,
+        Format::Prometheus,
     ];
 
     /// The engine's name of the format.
@@ -245,6 +247,7 @@ impl Format {
             Format::PrettyCompact => "PrettyCompact",
             Format::JsonEachRow => "JSONEachRow",
             Format::Parquet => "Parquet",
+            Format::Prometheus => "Prometheus",
         }
     }
 

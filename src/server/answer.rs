@@ -234,7 +234,7 @@ fn reply(format: Format, body: Body) -> Response {
         Format::Json => "application/json",
         Format::Csv | Format::CsvWithNames => "text/csv; charset=utf-8",
         // Clients compare this one to the letter.
-        Format::Tsv | Format::TsvWithNames | Format::PrettyCompact => "text/plain",
+        Format::Tsv | Format::TsvWithNames | Format::PrettyCompact | Format::Prometheus => "text/plain",
         Format::JsonEachRow => "application/x-ndjson",
         Format::Parquet => "application/vnd.apache.parquet",
     };

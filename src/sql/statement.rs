@@ -47,6 +47,13 @@ pub fn insert_from<'a>(
     sql
 }
 
+/// Prints a text as the engine would; null where it does not parse.
+pub fn format_query(text: &str) -> Sql {
+    let mut sql = Sql::new("SELECT formatQueryOrNull(");
+    sql.string(text).push(") AS formatted");
+    sql
+}
+
 pub fn set_role(role: &str) -> Sql {
     let mut sql = Sql::new("SET ROLE ");
     sql.ident(role);

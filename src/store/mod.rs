@@ -11,10 +11,12 @@ mod scopes;
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod times;
 
 pub use directory::DataDirectory;
 pub use key::TokenLookup;
 pub use secrets::StoredSecret;
+pub use times::SourceTimes;
 
 use crate::{auth::Token, diagnostic::Source};
 use key::Key;
@@ -156,6 +158,7 @@ impl Store {
         // An acknowledged write must survive the loss of power, so every commit waits for the disk.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(SCHEMA)?;
+        connection.execute_batch(times::SCHEMA)?;
         let check: Option<Vec<u8>> =
             connection.query_row("SELECT value FROM meta WHERE name = ?1", [KEY_CHECK], |row| row.get(0)).optional()?;
         match check {

@@ -445,7 +445,7 @@ fn send(slot: &Slot, number: u64, events: &tokio::sync::mpsc::Sender<Event>, eve
 /// again, and where only a whole answer says how many rows there would be without LIMIT.
 pub(super) fn is_whole(format: Format, sql: &str) -> bool {
     match format {
-        Format::PrettyCompact | Format::Parquet => true,
+        Format::PrettyCompact | Format::Parquet | Format::Prometheus => true,
         Format::Json => statement::ends_in_limit(sql, SMALL),
         Format::Csv | Format::CsvWithNames | Format::Tsv | Format::TsvWithNames | Format::JsonEachRow => false,
     }
@@ -461,6 +461,7 @@ fn engine_format(format: Format) -> &'static str {
         Format::JsonEachRow => "JSONEachRow",
         Format::PrettyCompact => "PrettyCompact",
         Format::Parquet => "Parquet",
+        Format::Prometheus => "Prometheus",
     }
 }
 
@@ -494,7 +495,12 @@ impl Cut {
             Format::Json => Cut::Json { started: false, rows: false },
             Format::CsvWithNames => Cut::Header { length: None, quoted: true },
             Format::TsvWithNames => Cut::Header { length: None, quoted: false },
-            Format::Csv | Format::Tsv | Format::JsonEachRow | Format::PrettyCompact | Format::Parquet => Cut::Nothing,
+            Format::Csv
+            | Format::Tsv
+            | Format::JsonEachRow
+            | Format::PrettyCompact
+            | Format::Parquet
+            | Format::Prometheus => Cut::Nothing,
         }
     }
 

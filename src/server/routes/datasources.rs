@@ -5,7 +5,7 @@ use super::{
     resources,
 };
 use crate::{
-    app::{AppendMode, FileFormat, TableStatistics},
+    app::{AppendMode, Changed, FileFormat, TableStatistics},
     name::ResourceName,
     project::{Column, ColumnDefault, Datasource, EngineFamily, PipeKind},
     server::{
@@ -26,7 +26,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Deployed text does not say when it came to be what it is; clients need a time of this form all the same.
+/// For what has no file: clients need a time of this form all the same.
 pub(super) const UNKNOWN_TIME: &str = "1970-01-01 00:00:00.000000";
 
 #[derive(Serialize)]
@@ -36,8 +36,8 @@ struct DatasourceWire {
     description: String,
     #[serde(rename = "type")]
     kind: &'static str,
-    created_at: &'static str,
-    updated_at: &'static str,
+    created_at: String,
+    updated_at: String,
     statistics: StatisticsWire,
     engine: EngineWire,
     schema: SchemaWire,
@@ -241,6 +241,12 @@ fn file_format(name: Option<&str>) -> Result<FileFormat, Fault> {
     }
 }
 
+/// When the resource of a file was made and changed.
+pub(super) fn changed(who: &Who, path: &str) -> Changed {
+    let unknown = || Changed { created_at: UNKNOWN_TIME.to_owned(), updated_at: UNKNOWN_TIME.to_owned() };
+    who.workspace.changed(path).unwrap_or_else(unknown)
+}
+
 fn may_see(who: &Who, name: &ResourceName) -> bool {
     who.access.read(name).is_ok() || who.access.may_append(name)
 }
@@ -263,6 +269,7 @@ fn wire(who: &Who, datasource: &Datasource, statistics: &BTreeMap<ResourceName, 
         let fills = matches!(&pipe.kind, PipeKind::Materialized { target } if *target == datasource.name);
         (reads || fills) && who.access.enter(&pipe.name).is_ok()
     });
+    let changed = changed(who, &datasource.place.path);
     DatasourceWire {
         id: who.id_of("datasource", datasource.name.as_str()),
         name: datasource.name.to_string(),
@@ -272,8 +279,8 @@ fn wire(who: &Who, datasource: &Datasource, statistics: &BTreeMap<ResourceName, 
             None if datasource.columns.iter().any(|it| it.jsonpath.is_some()) => "ndjson",
             None => "csv",
         },
-        created_at: UNKNOWN_TIME,
-        updated_at: UNKNOWN_TIME,
+        created_at: changed.created_at,
+        updated_at: changed.updated_at,
         statistics: StatisticsWire { bytes: statistics.bytes, row_count: statistics.rows },
         engine: EngineWire {
             engine: engine_name(engine.family),

@@ -7,6 +7,7 @@ mod datasources;
 mod deploy;
 mod events;
 mod health;
+mod helpers;
 mod identity;
 mod jobs;
 mod nodes;
@@ -16,7 +17,7 @@ mod quarantine;
 mod resources;
 mod scopes;
 mod sql;
-mod sql_tables;
+mod tags;
 mod tokens;
 mod variables;
 mod workspace;
@@ -45,6 +46,7 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/health", get(health::health))
         .route("/v0/health", get(health::health))
         .route("/v0/regions", get(identity::regions))
+        .route("/version", get(identity::version))
         .fallback(async || ApiError::from(Fault::NoRoute));
     let calls = Router::new()
         .route("/v0/connectors/", get(connectors::list).post(connectors::create))
@@ -53,7 +55,7 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/pipes/openapi.json", get(openapi::show))
         .route("/v1/pipes/{name}", get(pipes::show_or_ask))
         .route("/v0/sql", get(sql::ask).post(sql::ask))
-        .route("/v0/sql_tables", get(sql_tables::list).post(sql_tables::list))
+        .route("/v0/tags", get(tags::list).post(tags::change))
         .route("/v0/tokens", get(tokens::list).post(tokens::create))
         .route("/v0/tokens/{name}", get(tokens::show).put(tokens::change).delete(tokens::remove))
         .route("/v0/tokens/{name}/audit", get(tokens::audit))
@@ -61,8 +63,19 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/variables", get(variables::list).post(variables::create))
         .route("/v0/variables/{name}", get(variables::show).put(variables::change).delete(variables::remove))
         .route("/v0/auth", get(identity::auth))
-        .route("/v0/user/workspaces", get(identity::workspaces))
-        .route("/v0/user/workspaces/", get(identity::workspaces))
+        .route("/v0/user/workspaces", get(identity::user_workspaces))
+        .route("/v1/user/workspaces", get(identity::user_workspaces))
+        .route("/v0/workspaces/{name}", get(identity::show))
+        .route("/v1/workspaces/{name}", get(identity::show))
+        .route("/v0/workspaces/{name}/releases", get(identity::releases))
+        .route("/v0/environments", get(identity::environments))
+        .route("/v1/environments", get(identity::environments))
+        .route("/v0/environments/{name}", get(identity::environment))
+        .route("/v0/sql_tables", get(helpers::tables).post(helpers::tables))
+        .route("/v0/sql_format", get(helpers::format))
+        .route("/v0/dependencies", get(helpers::dependencies))
+        .route("/v0/pipes/{name}/explain", get(helpers::explain))
+        .route("/examples/query.http", get(helpers::example))
         .route("/v0/jobs", get(jobs::list))
         .route("/v0/jobs/{id}", get(jobs::show))
         .route("/v0/jobs/{id}/cancel", post(jobs::cancel))

@@ -38,8 +38,8 @@ struct PipeWire {
     schedule: Option<Value>,
     nodes: Vec<NodeWire>,
     path: String,
-    created_at: &'static str,
-    updated_at: &'static str,
+    created_at: String,
+    updated_at: String,
 }
 
 #[derive(Serialize)]
@@ -79,11 +79,21 @@ const MAX_UNKNOWN: usize = 20;
 /// What replies of lists always have, whatever `attrs` asks for.
 const ALWAYS: &[&str] = &["id", "name", "url"];
 
+/// `node_attrs` restricts the nodes as `attrs` does the pipe, and asks for them.
 pub(super) async fn list(who: Who, uri: Uri) -> Json<Value> {
-    let attrs = Fields::of_query(uri.query()).text("attrs");
+    let fields = Fields::of_query(uri.query());
+    let attrs = fields.text("attrs");
+    let node_attrs = fields.text("node_attrs").filter(|it| !it.trim().is_empty());
+    let always: Vec<_> = ALWAYS.iter().copied().chain(node_attrs.as_ref().map(|_| "nodes")).collect();
     let project = who.workspace.project();
     let seen = project.pipes.values().filter(|it| who.access.enter(&it.name).is_ok());
-    let pipes = seen.map(|it| restricted(json!(wire(&who, it)), attrs.as_deref(), ALWAYS));
+    let pipes = seen.map(|it| {
+        let mut pipe = restricted(json!(wire(&who, it)), attrs.as_deref(), &always);
+        for node in pipe.get_mut("nodes").and_then(Value::as_array_mut).into_iter().flatten() {
+            *node = restricted(node.take(), node_attrs.as_deref(), &[]);
+        }
+        pipe
+    });
     Json(json!({ "pipes": pipes.collect::<Vec<_>>() }))
 }
 
@@ -124,9 +134,11 @@ pub(super) async fn ask(
         "csv" | "csvwithnames" => Format::CsvWithNames,
         "ndjson" => Format::JsonEachRow,
         "parquet" => Format::Parquet,
+        "prometheus" => Format::Prometheus,
         other => {
-            let message =
-                format!("`.{other}` is not known; there are .json, .csv, .csvwithnames, .ndjson and .parquet");
+            let message = format!(
+                "`.{other}` is not known; there are .json, .csv, .csvwithnames, .ndjson, .parquet and .prometheus"
+            );
             return Err(Fault::Bad { field: "format", message }.into());
         }
     };
@@ -179,6 +191,7 @@ fn wire(who: &Who, pipe: &Pipe) -> PipeWire {
     let id = |node: usize| who.id_of("node", &format!("{}.{}", pipe.name, pipe.nodes[node].name));
     let output = Some(id(pipe.output));
     let of = |is: bool| output.clone().filter(|_| is);
+    let changed = super::datasources::changed(who, &pipe.place.path);
     PipeWire {
         id: who.id_of("pipe", pipe.name.as_str()),
         name: pipe.name.to_string(),
@@ -197,8 +210,8 @@ fn wire(who: &Who, pipe: &Pipe) -> PipeWire {
         schedule: None,
         nodes: (0..pipe.nodes.len()).map(|it| node_wire(who, pipe, it, id(it))).collect(),
         path: pipe.place.path.to_string(),
-        created_at: super::datasources::UNKNOWN_TIME,
-        updated_at: super::datasources::UNKNOWN_TIME,
+        created_at: changed.created_at,
+        updated_at: changed.updated_at,
     }
 }
 

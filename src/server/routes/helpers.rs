@@ -1,0 +1,153 @@
+//! `/v0/sql_tables`, `/v0/sql_format`, `/v0/dependencies`, `/v0/pipes/{name}/explain`, `/examples/query.http`:
+//! what clients ask about texts and resources before they do something with them.
+
+use crate::{
+    project::{NodeSql, Pipe},
+    server::{
+        error::{ApiError, Fault},
+        extract::{Name, Who},
+        params::{Body, Fields},
+    },
+    sql::scan,
+};
+use axum::{
+    Json,
+    body::Bytes,
+    http::{HeaderMap, Uri, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Clients put their own host in this one's place.
+const EXAMPLE_HOST: &str = "http://localhost:8001";
+
+/// The tables that a text reads, each once, in its order.
+pub(super) async fn tables(_: Who, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Json<Value>, ApiError> {
+    let fields = Fields::of_query(uri.query()).and(Body::read(&headers, &body)?.fields()?);
+    let text = fields.required("q")?;
+    let (text, _) = scan::cut_format(&text);
+    let found = match scan::scan(text) {
+        Ok(found) => found,
+        Err(error) if fields.flag("raising") => return Err(error.into()),
+        Err(_) => return Ok(Json(json!({ "tables": [] }))),
+    };
+    let mut seen = BTreeSet::new();
+    let names = found.tables.into_iter().map(|it| it.name).filter(|it| seen.insert(it.clone()));
+    let tables = names.map(|it| match it.split_once('.') {
+        Some((workspace, table)) => json!([workspace, table]),
+        None => json!(["", it]),
+    });
+    Ok(Json(json!({ "tables": tables.collect::<Vec<_>>() })))
+}
+
+pub(super) async fn format(who: Who, uri: Uri) -> Result<Json<Value>, ApiError> {
+    let text = Fields::of_query(uri.query()).required("q")?;
+    Ok(Json(json!({ "q": who.workspace.format_sql(&text).await? })))
+}
+
+/// Which pipes read each data source; a materialized pipe's target is read by nobody for being filled.
+pub(super) async fn dependencies(who: Who, uri: Uri) -> Result<Json<Value>, ApiError> {
+    let fields = Fields::of_query(uri.query());
+    let wanted = |name: &str| fields.text(name).filter(|it| !it.is_empty());
+    let (pipe, datasource, part) = (wanted("pipe"), wanted("datasource"), wanted("match"));
+    let project = who.workspace.project();
+    let mut res: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let visible = project.datasources.keys().filter(|it| who.access.read(it).is_ok());
+    let visible = visible.filter(|it| datasource.as_deref().is_none_or(|wanted| wanted == it.as_str()));
+    for name in visible.filter(|it| part.as_deref().is_none_or(|part| it.as_str().contains(part))) {
+        res.insert(name.to_string(), vec![]);
+    }
+    for it in project.pipes.values().filter(|it| who.access.enter(&it.name).is_ok()) {
+        if pipe.as_deref().is_some_and(|wanted| wanted != it.name.as_str()) {
+            continue;
+        }
+        let read: BTreeSet<_> = it.nodes.iter().flat_map(|node| project.node_tables(it, node)).collect();
+        for name in read {
+            if let Some(readers) = res.get_mut(name.as_str()) {
+                readers.push(it.name.to_string());
+            }
+        }
+    }
+    if fields.flag("no_deps") {
+        res.retain(|_, readers| readers.is_empty());
+    } else if pipe.is_some() {
+        res.retain(|_, readers| !readers.is_empty());
+    }
+    Ok(Json(json!({ "dependencies": res, "incompatible_datasources": {} })))
+}
+
+/// The nodes of a pipe with what they read, through other nodes and pipes too.
+pub(super) async fn explain(who: Who, Name(name): Name) -> Result<Json<Value>, ApiError> {
+    let pipe = who.pipe(&name).filter(|it| who.access.enter(&it.name).is_ok());
+    let pipe = pipe.ok_or_else(|| who.missing("pipe", &name))?;
+    let project = who.workspace.project();
+    let nodes = pipe.nodes.iter().map(|node| {
+        let sql = match &node.sql {
+            NodeSql::Plain(text) => text.text().to_owned(),
+            NodeSql::Template { text, .. } => format!("%{}", text.text()),
+        };
+        let tables: Vec<_> = project.node_tables(&pipe, node).iter().map(ToString::to_string).collect();
+        json!({ "name": node.name.as_str(), "sql": sql, "datasources": tables })
+    });
+    Ok(Json(json!({ "pipe": pipe.name.as_str(), "nodes": nodes.collect::<Vec<_>>() })))
+}
+
+/// A URL to try: an endpoint with its parameters, or `/v0/sql` with a query.
+pub(super) async fn example(who: Who, uri: Uri) -> Result<Response, ApiError> {
+    let fields = Fields::of_query(uri.query());
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    let path = match fields.text("pipe").filter(|it| !it.is_empty()) {
+        Some(name) => {
+            let pipe = who.pipe(&name).filter(|it| it.is_endpoint() && who.access.enter(&it.name).is_ok());
+            let pipe = pipe.ok_or_else(|| who.missing("endpoint", &name))?;
+            for (name, value) in parameters(&pipe) {
+                query.append_pair(&name, &value);
+            }
+            let format = fields.text("format").unwrap_or_else(|| "json".to_owned());
+            if !format.chars().all(|it| it.is_ascii_alphanumeric()) {
+                return Err(
+                    Fault::Bad { field: "format", message: "letters and digits are expected".to_owned() }.into()
+                );
+            }
+            format!("/v0/pipes/{}.{format}", pipe.name)
+        }
+        None => {
+            query.append_pair("q", &fields.required("q")?);
+            "/v0/sql".to_owned()
+        }
+    };
+    if let Some(token) = fields.text("token") {
+        query.append_pair("token", &token);
+    }
+    let query = query.finish();
+    let url = if query.is_empty() { format!("{EXAMPLE_HOST}{path}") } else { format!("{EXAMPLE_HOST}{path}?{query}") };
+    Ok(([(header::CONTENT_TYPE, "text/plain")], url).into_response())
+}
+
+/// A pipe's parameters with a value each: its default, or one that its type takes.
+fn parameters(pipe: &Pipe) -> BTreeMap<String, String> {
+    let templates = pipe.nodes.iter().filter_map(|node| match &node.sql {
+        NodeSql::Template { template, .. } => Some(template.params()),
+        NodeSql::Plain(_) => None,
+    });
+    let mut res = BTreeMap::new();
+    for param in templates.flatten() {
+        let sample = match param.default {
+            Some(Value::String(text)) => text,
+            Some(value) if !value.is_null() => value.to_string(),
+            _ => sample(&param.type_name).to_owned(),
+        };
+        res.entry(param.name).or_insert(sample);
+    }
+    res
+}
+
+fn sample(type_name: &str) -> &'static str {
+    match type_name {
+        "Date" => "2026-01-01",
+        "DateTime" | "DateTime64" => "2026-01-01 00:00:00",
+        "String" | "Symbol" | "Column" | "JSON" => "a",
+        _ => "1",
+    }
+}
