@@ -43,6 +43,7 @@ setup: setup-packages ## installs what building and testing need, and only what 
 	@scripts/setup engine target/debug/birdhouse
 	@scripts/setup broker
 	@scripts/setup checks
+	@scripts/setup clients
 
 setup-packages:
 	@scripts/setup packages

@@ -4,6 +4,7 @@
 mod attack;
 mod classic;
 mod cli;
+mod clients;
 mod datafile;
 mod deploy;
 mod engine;
