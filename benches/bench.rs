@@ -195,7 +195,6 @@ async fn measure(table: &mut Table) {
         hold_at_most: Duration::from_secs(600),
         kafka: Default::default(),
         context: Default::default(),
-        kafka: Default::default(),
     };
     let app = App::start(app_settings, directory, engine, Sink::default()).await.unwrap();
     let workspace = app.workspace().clone();
