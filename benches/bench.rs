@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark is read on the terminal and may stop")]
 
 mod broker;
+mod check;
 mod http;
 mod raw;
 mod templates;
@@ -72,6 +73,8 @@ fn main() {
         return table.print();
     }
     starts(&mut table);
+    let (ours, theirs) = check::measure();
+    table.add("check --no-engine, 1,000 datafiles, against tb check 6.5.5", ours, "ms", theirs);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(measure(&mut table));
     table.print();

@@ -104,7 +104,7 @@ async fn measure() -> Vec<Line> {
     let companies = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("datasources/fixtures/companies.csv")).unwrap();
     let name = ResourceName::new("companies").unwrap();
     workspace.append(&name, FileFormat::Csv, companies.into(), AppendMode::Append).await.unwrap();
-    let rows = env::var("BENCH_ROWS").ok().and_then(|it| it.parse().ok()).unwrap_or(10 * BLOCK);
+    let rows = env::var_os("BENCH_ROWS").and_then(|it| it.to_str()?.parse().ok()).unwrap_or(10 * BLOCK);
     let mut random = StdRng::seed_from_u64(7);
     let name = ResourceName::new("kafka_audit_log").unwrap();
     let datasource = workspace.project().datasource(name.as_str()).unwrap().clone();

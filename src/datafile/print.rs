@@ -78,7 +78,7 @@ impl<'a> Layout<'a> {
                     lines.push(line);
                     continue;
                 }
-                items.extend(block.take());
+                items.extend(block.take().into_iter().flat_map(Item::without_tail));
             }
             let Words::Split(words, _) = words else {
                 items.push(Item::Raw(line.trim_end()));
@@ -107,7 +107,7 @@ impl<'a> Layout<'a> {
                 let kind = match name.as_str() {
                     "schema" => BlockKind::Schema,
                     "sql" | "forward_query" => BlockKind::Sql,
-                    "indexes" | "indices" | "shared_with" | "tags" => BlockKind::Lines,
+                    "indexes" | "indices" | "shared_with" => BlockKind::Lines,
                     _ => BlockKind::Text,
                 };
                 let head = line[words[1].end..].trim();
@@ -118,7 +118,7 @@ impl<'a> Layout<'a> {
             let words = words[1..].iter().map(|it| &line[it.start..it.end]).collect();
             items.push(Item::Line { command, words, comment, glued: line[last.end..].starts_with('#') });
         }
-        items.extend(block);
+        items.extend(block.into_iter().flat_map(Item::without_tail));
         Layout { items }
     }
 
@@ -146,7 +146,19 @@ impl<'a> Layout<'a> {
     }
 }
 
-impl Item<'_> {
+impl<'a> Item<'a> {
+    /// Comments at the margin at the end of a block stand above what follows it.
+    fn without_tail(self) -> Vec<Item<'a>> {
+        let Item::Block { command, head, kind, mut lines } = self else { return vec![self] };
+        let outside = |it: &&str| it.trim().is_empty() || it.starts_with('#');
+        let said = lines.iter().rposition(|it| !outside(it)).map_or(0, |it| it + 1);
+        let tail = lines.split_off(said);
+        let tail = tail.into_iter().map(str::trim);
+        let tail = tail.map(|it| if it.is_empty() { Item::Blank } else { Item::Comment(it) });
+        let block = Item::Block { command, head, kind, lines };
+        std::iter::once(block).chain(tail).collect()
+    }
+
     /// A blank line stands before it.
     fn begins_part(&self) -> bool {
         matches!(self, Item::Line { command, .. } if command == "NODE" || command == "SCOPE")

@@ -159,8 +159,14 @@ fn pipe(parser: &mut Parser<'_>) {
     }
     let nodes = parser.file.nodes.clone();
     let mut special: Option<&NodeLines> = None;
+    let faults = sql_faults(parser);
+    let mut starts: Vec<usize> = nodes.iter().map(|it| it.span.start).collect();
+    starts.sort_unstable();
     for node in &nodes {
-        if node.sql.is_none() && !has_sql_fault(parser, node) {
+        let start = node.span.start;
+        let next = starts.get(starts.partition_point(|it| *it <= start)).copied().unwrap_or(usize::MAX);
+        let has_fault = faults.get(faults.partition_point(|it| *it < start)).is_some_and(|it| *it < next);
+        if node.sql.is_none() && !has_fault {
             let diagnostic = Diagnostic::error("empty_query", format!("the node `{}` has no SQL", node.name))
                 .hint("write SQL > and the query on the lines below");
             parser.report(EVERYWHERE, node.span, diagnostic);
@@ -202,15 +208,14 @@ fn pipe(parser: &mut Parser<'_>) {
     }
 }
 
-/// The SQL of a node was there, but wrong, and reported.
-fn has_sql_fault(parser: &Parser<'_>, node: &NodeLines) -> bool {
-    let next = parser.file.nodes.iter().map(|it| it.span.start).filter(|it| *it > node.span.start).min();
-    parser.diagnostics.iter().any(|it| {
-        matches!(it.code, "missing_sql_text" | "unknown_command" | "unknown_block_command")
-            && it.place.as_ref().is_some_and(|place| {
-                place.span.start >= node.span.start && next.is_none_or(|next| place.span.start < next)
-            })
-    })
+/// Where SQL was there, but wrong, and reported; in order.
+fn sql_faults(parser: &Parser<'_>) -> Vec<usize> {
+    let is_fault =
+        |it: &&Diagnostic| matches!(it.code, "missing_sql_text" | "unknown_command" | "unknown_block_command");
+    let mut faults: Vec<usize> =
+        parser.diagnostics.iter().filter(is_fault).filter_map(|it| Some(it.place.as_ref()?.span.start)).collect();
+    faults.sort_unstable();
+    faults
 }
 
 fn required(parser: &mut Parser<'_>, verdict: Verdict, node: &NodeLines, code: &'static str, wanted: &[&str]) -> bool {

@@ -88,6 +88,20 @@ pub fn kill(log_comment: &str) -> Sql {
     sql
 }
 
+/// The columns (`name`, `type`) that the engine sees in a text of a format.
+pub fn describe_text(text: &str, format: &'static str) -> Sql {
+    let mut sql = Sql::new("DESCRIBE TABLE format(");
+    sql.push(format).push(", ").string(text).push(") SETTINGS schema_inference_make_columns_nullable = 'auto'");
+    sql
+}
+
+/// The same for a file in the engine's own folder.
+pub fn describe_file(path: &str, format: &'static str) -> Sql {
+    let mut sql = Sql::new("DESCRIBE TABLE file(");
+    sql.string(path).push(", ").push(format).push(")");
+    sql
+}
+
 /// The cheapest question that the engine can answer.
 pub fn ping() -> Sql {
     Sql::new("SELECT 1")

@@ -12,6 +12,7 @@ mod events;
 mod http;
 mod ingest;
 mod kafka;
+mod language;
 mod memory;
 mod once;
 mod plan;

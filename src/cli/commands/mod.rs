@@ -4,10 +4,13 @@ pub(super) mod auth;
 pub(super) mod check;
 pub(super) mod completions;
 pub(super) mod connection;
+pub(super) mod datasource;
+pub(super) mod dependencies;
 pub(super) mod dev;
 pub(super) mod engine;
 pub(super) mod explain;
 pub(super) mod fmt;
+pub(super) mod init;
 pub(super) mod parse;
 pub(super) mod pipe;
 pub(super) mod push;
@@ -30,6 +33,9 @@ pub(super) enum Command {
     Check(check::Args),
     Explain(explain::Args),
     Fmt(fmt::Args),
+    Dependencies(dependencies::Args),
+    Init(init::Args),
+    Datasource(datasource::Args),
     Parse(parse::Args),
     Sql(sql::Args),
     Auth(auth::Args),
@@ -52,6 +58,9 @@ impl Command {
             Command::Check(args) => check::run(args, settings, printer),
             Command::Explain(args) => explain::run(args, settings, printer),
             Command::Fmt(args) => fmt::run(args, settings, printer),
+            Command::Dependencies(args) => dependencies::run(args, settings, printer),
+            Command::Init(args) => init::run(args, settings, printer),
+            Command::Datasource(args) => datasource::run(args, settings, printer),
             Command::Parse(args) => parse::run(args, settings, printer),
             Command::Sql(args) => sql::run(args, settings, printer),
             Command::Auth(args) => auth::run(args, settings, printer),
