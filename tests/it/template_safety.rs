@@ -169,7 +169,7 @@ fn hold(places: &[Place], value: &str) -> usize {
 
 /// How much to try: `make torture` gives more.
 fn rounds(usual: u32) -> u32 {
-    env::var("TORTURE_CASES").ok().map_or(usual, |it| it.parse().unwrap())
+    env::var_os("TORTURE_CASES").map_or(usual, |it| it.to_str().unwrap().parse().unwrap())
 }
 
 #[test]
