@@ -159,7 +159,8 @@ impl Workspace {
                 return Ok(Some(failure.diagnostic(&self.namespace)));
             }
         }
-        let saved = {
+        // What is saved stays: when only the tokens cannot be read back, the tables are not taken away from it.
+        let reloaded = {
             let _changing = self.changing_tokens.lock().await;
             let grants = plan.steps.iter().filter_map(|step| match &step.action {
                 Action::GrantToken { token, scope } => Some((token.as_str(), scope)),
@@ -167,15 +168,12 @@ impl Workspace {
             });
             let (sources, tokens) = (wanted.sources.clone(), self.granted(grants));
             let finished = self.shared.store(move |store| store.finish_deploy(&id, &sources, &tokens)).await;
-            match finished {
-                Ok(()) => self.reload_tokens().await,
-                error => error,
+            if let Err(error) = finished {
+                take_back(&self.shared, &statements).await;
+                return Err(error);
             }
+            self.reload_tokens().await
         };
-        if let Err(error) = saved {
-            take_back(&self.shared, &statements).await;
-            return Err(error);
-        }
         self.swap_project(Arc::new(wanted));
         for step in &plan.steps {
             if let Action::DropTable { datasource } = &step.action {
@@ -183,6 +181,7 @@ impl Workspace {
             }
         }
         self.note_times().await?;
+        reloaded?;
         Ok(None)
     }
 

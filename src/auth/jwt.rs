@@ -321,7 +321,12 @@ mod tests {
         assert!(verified(&raw(r#"{"alg":"HS256"}"#, &twice, KEY)).is_err());
         let padded = text.replacen('{', &format!("{{\"pad\":\"{}\",", "x".repeat(MAX_LENGTH)), 1);
         assert!(verified(&raw(r#"{"alg":"HS256"}"#, &padded, KEY)).is_err());
-        let deep = text.replacen('{', &format!("{{\"pad\":{}1{},", "[".repeat(500), "]".repeat(500)), 1);
+        let nested = format!("{}1{}", "[".repeat(500), "]".repeat(500));
+        let deep = text.replacen(r#""company_id":1"#, &format!(r#""company_id":{nested}"#), 1);
+        assert_ne!(deep, text);
         assert!(verified(&raw(r#"{"alg":"HS256"}"#, &deep, KEY)).is_err());
+        // A claim of somebody else's is read past, however deep it is.
+        let foreign = text.replacen('{', &format!(r#"{{"pad":{nested},"#), 1);
+        assert!(verified(&raw(r#"{"alg":"HS256"}"#, &foreign, KEY)).is_ok());
     }
 }

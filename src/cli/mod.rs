@@ -31,6 +31,10 @@ use std::ffi::OsString;
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
     let environment = Environment::of_process()?;
     let printer = Printer::new(&environment);
+    if environment.skipped() > 0 {
+        let skipped = environment.skipped();
+        printer.warning(format!("lines of `.env` that are not NAME=value: {skipped}; they are not read"));
+    }
     let matches = match Arguments::command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => return answer_instead(&error, &printer),

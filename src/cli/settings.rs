@@ -26,6 +26,7 @@ const DEFAULT_DATA_DIR: &str = ".birdhouse";
 pub(super) struct Environment {
     variables: BTreeMap<String, String>,
     dotenv: BTreeMap<String, String>,
+    skipped: usize,
 }
 
 /// What all commands share.
@@ -90,14 +91,26 @@ pub(super) struct ServerSettings {
 impl Environment {
     /// The variables of this process, and those of `.env` in its folder.
     pub(super) fn of_process() -> anyhow::Result<Environment> {
-        let dotenv = match dotenvy::from_path_iter(".env") {
-            Ok(lines) => lines
-                .collect::<Result<BTreeMap<_, _>, _>>()
-                .map_err(|error| user(format!("`.env` cannot be read: {}", without_value(&error))))?,
-            Err(error) if error.not_found() => BTreeMap::new(),
+        let mut environment = Environment::of_variables();
+        let lines = match dotenvy::from_path_iter(".env") {
+            Ok(lines) => lines,
+            Err(error) if error.not_found() => return Ok(environment),
             Err(error) => return Err(user(format!("`.env` cannot be read: {error}"))),
         };
-        Ok(Environment { dotenv, ..Environment::of_variables() })
+        for line in lines {
+            match line {
+                Ok((name, value)) => _ = environment.dotenv.insert(name, value),
+                // Other programs read this file too, and some take more than NAME=value.
+                Err(dotenvy::Error::LineParse(..)) => environment.skipped += 1,
+                Err(error) => return Err(user(format!("`.env` cannot be read: {error}"))),
+            }
+        }
+        Ok(environment)
+    }
+
+    /// How many lines of `.env` were not NAME=value. What they say may be a secret and is not kept.
+    pub(super) fn skipped(&self) -> usize {
+        self.skipped
     }
 
     /// The variables of this process alone.
@@ -106,7 +119,7 @@ impl Environment {
             // A variable that is no text is none of ours.
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });
-        Environment { variables: variables.collect(), dotenv: BTreeMap::new() }
+        Environment { variables: variables.collect(), dotenv: BTreeMap::new(), skipped: 0 }
     }
 
     /// A variable that is set and not empty.
@@ -118,17 +131,6 @@ impl Environment {
     fn parse<T: FromStr>(&self, name: &str, what: &str) -> anyhow::Result<Option<T>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         value.parse().map(Some).map_err(|_| user(format!("{name} is not {what}: `{value}`")))
-    }
-}
-
-/// The words of a `.env` error without the line itself, which may hold a secret.
-fn without_value(error: &dotenvy::Error) -> String {
-    match error {
-        dotenvy::Error::LineParse(line, at) => {
-            let name = line.split(|it: char| it == '=' || it.is_whitespace()).next().unwrap_or_default();
-            format!("the line that begins with `{name}` is not NAME=value (character {at})")
-        }
-        error => error.to_string(),
     }
 }
 
@@ -162,7 +164,7 @@ impl Settings {
 
     /// All variables: what datafiles may refer to.
     pub(super) fn variables(&self) -> BTreeMap<String, String> {
-        let Environment { variables, dotenv } = &self.environment;
+        let Environment { variables, dotenv, .. } = &self.environment;
         dotenv.iter().chain(variables).map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
@@ -339,7 +341,7 @@ mod tests {
         Settings {
             log: LogSettings { level: None, format: LogFormat::Text },
             folder: folder.to_owned(),
-            environment: Environment { variables: map(variables), dotenv: map(dotenv) },
+            environment: Environment { variables: map(variables), dotenv: map(dotenv), ..Environment::default() },
         }
     }
 

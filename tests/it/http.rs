@@ -670,7 +670,7 @@ async fn data_sources_are_shown_and_filled() {
         ("mode=upsert&name=sales", "upsert"),
         ("mode=append&name=sales&format=xls", "xls"),
         ("mode=append&name=sales&url=http://x", "url"),
-        ("name=sales", ".datasource"),
+        ("name=sales", "schema"),
     ] {
         let request = site.request(Method::POST, &format!("/v0/datasources?{path}")).bearer_auth(ADMIN);
         let reply = reply(request.body("x")).await;
