@@ -82,7 +82,7 @@ pub(crate) const SHAPES: &[&str] = &[
     "SELECT (SELECT groupArray(name) FROM companies)",
     "SELECT author, rank() OVER (ORDER BY n DESC), count() OVER () FROM kafka_audit_log ORDER BY n",
     "SELECT max(n) OVER (PARTITION BY (SELECT count() FROM companies)) FROM kafka_audit_log ORDER BY n",
-    "SELECT author FROM kafka_audit_log UNION ALL SELECT name FROM companies ORDER BY 1",
+    "SELECT * FROM (SELECT author FROM kafka_audit_log UNION ALL SELECT name FROM companies) ORDER BY 1",
     "SELECT company_id FROM kafka_audit_log EXCEPT SELECT company_id FROM companies",
     "SELECT author FROM kafka_audit_log GROUP BY author WITH TOTALS ORDER BY author",
     "SELECT event, count() FROM kafka_audit_log GROUP BY CUBE(event) ORDER BY ALL",

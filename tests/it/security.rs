@@ -86,7 +86,7 @@ const MORE: &[&str] = &[
     "SELECT id FROM kafka_audit_log UNION DISTINCT SELECT id FROM enriched_events_mv ORDER BY id",
     "SELECT company_id FROM kafka_audit_log INTERSECT SELECT company_id FROM companies ORDER BY 1",
     "SELECT company_id FROM companies EXCEPT SELECT company_id FROM kafka_audit_log WHERE n < 15 ORDER BY 1",
-    "(SELECT max(n) FROM kafka_audit_log) UNION ALL (SELECT 1) ORDER BY 1",
+    "SELECT * FROM ((SELECT max(n) FROM kafka_audit_log) UNION ALL (SELECT 1)) ORDER BY 1",
     "SELECT count() FROM kafka_audit_log AS a, kafka_audit_log AS b",
     "SELECT count() FROM kafka_audit_log a CROSS JOIN companies b",
     "SELECT count() FROM kafka_audit_log a LEFT JOIN companies b ON a.company_id = b.company_id WHERE b.plan = ''",
