@@ -185,6 +185,23 @@ impl Access {
         self.is_admin() || self.has(&[ScopeKind::Tokens])
     }
 
+    /// Whether a token with these scopes is no stronger than what this one may make. `TOKENS` is there to give out
+    /// rights on data sources and pipes, so it gives those that its bearer lacks too; but not the rights over the
+    /// whole workspace. One that sees sources through filters gives what it has itself, and all its filters with it,
+    /// since they hold inside of endpoints too.
+    pub fn may_give(&self, scopes: &[Scope]) -> bool {
+        let own = |it: &Scope| self.scopes.contains(it);
+        let mut filtered = self.scopes.iter().filter(|it| it.filter.is_some()).peekable();
+        if self.is_admin() {
+            return true;
+        }
+        self.has(&[ScopeKind::Tokens])
+            && match filtered.peek() {
+                None => scopes.iter().all(|it| own(it) || it.kind.is_of_resources()),
+                Some(_) => scopes.iter().all(own) && filtered.all(|it| scopes.contains(it)),
+            }
+    }
+
     pub fn may_deploy(&self) -> bool {
         self.is_admin() || self.has(&[ScopeKind::WorkspaceDeploy])
     }
@@ -267,5 +284,26 @@ mod tests {
         let filtered = Scope { kind: ScopeKind::PipesRead, resource: Some("p".into()), filter: Some("a=1".into()) };
         let access = Access::new([filtered].into(), "");
         assert_eq!(access.enter(&name("p")).err(), Some(Denied));
+    }
+
+    #[test]
+    fn nobody_gives_more_than_they_may() {
+        let gives = |own: &[&str], scope: &str| access(own).may_give(&[Scope::parse(scope).unwrap()]);
+        for scope in ["ADMIN", "ADMIN_USER", "WORKSPACE:DEPLOY", "WORKSPACE:READ_ALL", "ORG_DATASOURCES:READ"] {
+            assert!(gives(&["ADMIN"], scope) && !gives(&["TOKENS"], scope), "{scope}");
+        }
+        for scope in ["TOKENS", "PIPES:READ:p", "DATASOURCES:READ:x", "DATASOURCES:DROP:x", "PIPES:CREATE"] {
+            assert!(gives(&["TOKENS"], scope), "{scope}");
+            assert!(!gives(&["PIPES:READ:p", "DATASOURCES:READ:x"], scope), "{scope}");
+        }
+        let narrowed = access(&["TOKENS", "DATASOURCES:READ:x:a=1", "PIPES:READ:p", "WORKSPACE:DEPLOY"]);
+        let gives =
+            |scopes: &[&str]| narrowed.may_give(&scopes.iter().map(|it| Scope::parse(it).unwrap()).collect::<Vec<_>>());
+        for scope in ["TOKENS", "PIPES:READ:p", "WORKSPACE:DEPLOY"] {
+            assert!(gives(&["DATASOURCES:READ:x:a=1", scope]) && !gives(&[scope]), "{scope}");
+        }
+        for scope in ["DATASOURCES:READ:x", "DATASOURCES:READ:x:a=2", "PIPES:READ:q", "DATASOURCES:READ:y"] {
+            assert!(!gives(&["DATASOURCES:READ:x:a=1", scope]), "{scope}");
+        }
     }
 }

@@ -128,6 +128,18 @@ impl ScopeKind {
         ScopeKind::ALL.into_iter().find(|it| it.name() == plural)
     }
 
+    /// Rights on data sources, pipes and tokens, not over the workspace as a whole.
+    pub(super) fn is_of_resources(self) -> bool {
+        !matches!(
+            self,
+            ScopeKind::Admin
+                | ScopeKind::AdminUser
+                | ScopeKind::WorkspaceReadAll
+                | ScopeKind::WorkspaceDeploy
+                | ScopeKind::OrgDatasourcesRead
+        )
+    }
+
     fn needs_resource(self) -> bool {
         matches!(
             self,

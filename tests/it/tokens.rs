@@ -113,6 +113,67 @@ async fn a_signed_token_ends_with_its_time_and_its_key() {
     site.stop().await;
 }
 
+/// Whoever manages tokens makes and sees none that is stronger than that right.
+#[tokio::test]
+async fn a_manager_of_tokens_does_not_become_an_administrator() {
+    let site = Site::with_shop().await;
+    let manager = site.token("manager", &["TOKENS"]).await;
+    let narrow = site.token("narrow", &["TOKENS", "DATASOURCES:READ:sales:company_id=1"]).await;
+    let strong = site.token("strong", &["WORKSPACE:DEPLOY", "PIPES:READ:all_sales"]).await;
+    let weak = site.token("weak", &["PIPES:READ:all_sales"]).await;
+    let call =
+        async |method: Method, path: &str, token: &str| reply(site.request(method, path).bearer_auth(token)).await;
+    for token in [&manager, &narrow] {
+        let listed = call(Method::GET, "/v0/tokens", token).await;
+        for value in [ADMIN, &strong] {
+            assert!(!listed.text.contains(value), "{}", listed.text);
+            for name in ["workspace%20admin%20token", "strong", value] {
+                for (method, tail) in
+                    [(Method::GET, ""), (Method::POST, "/refresh"), (Method::DELETE, ""), (Method::GET, "/audit")]
+                {
+                    let refused = call(method.clone(), &format!("/v0/tokens/{name}{tail}"), token).await;
+                    assert_eq!(refused.status, 404, "{method} {name}{tail}: {}", refused.text);
+                    let absent = call(method, &format!("/v0/tokens/nobody{tail}"), token).await;
+                    assert_eq!(absent.status, 404);
+                }
+                let refused = call(Method::PUT, &format!("/v0/tokens/{name}?scope=TOKENS"), token).await;
+                assert_eq!(refused.status, 404, "{}", refused.text);
+            }
+        }
+        for scope in ["ADMIN", "ADMIN_USER", "WORKSPACE:DEPLOY", "WORKSPACE:READ_ALL"] {
+            for (method, path) in [
+                (Method::POST, format!("/v0/tokens?name=more&scope=PIPES:READ:all_sales&scope={scope}")),
+                (Method::PUT, format!("/v0/tokens/manager?scope=TOKENS&scope={scope}")),
+                (Method::PUT, format!("/v0/tokens/narrow?scope=TOKENS&scope={scope}")),
+            ] {
+                let refused = call(method, &path, token).await;
+                assert!([403, 404].contains(&refused.status.as_u16()), "{path}: {} {}", refused.status, refused.text);
+            }
+        }
+    }
+    // What the right is for still goes.
+    assert!(call(Method::GET, "/v0/tokens", &manager).await.text.contains(&weak));
+    let made = call(Method::POST, "/v0/tokens?name=reader&scope=DATASOURCES:READ:sales", &manager).await;
+    assert_eq!(made.status, 200, "{}", made.text);
+    // Who sees a part of a source cannot give the whole of it away, signed or kept.
+    for scope in ["DATASOURCES:READ:sales", "DATASOURCES:READ:sales:company_id=2", "PIPES:READ:all_sales"] {
+        let refused = call(Method::POST, &format!("/v0/tokens?name=wide&scope={scope}"), &narrow).await;
+        assert_eq!(refused.status, 403, "{scope}: {}", refused.text);
+    }
+    assert!(!call(Method::GET, "/v0/tokens", &narrow).await.text.contains(&weak));
+    let sign = async |token: &str, scope: Value| {
+        let path = format!("/v0/tokens?name=app&expiration_time={}", now() + 60);
+        let body = json!({"scopes": [scope]}).to_string();
+        reply(site.request(Method::POST, &path).bearer_auth(token).body(body)).await.status.as_u16()
+    };
+    let whole = json!({"type": "DATASOURCES:READ", "resource": "sales"});
+    assert_eq!((sign(&narrow, whole.clone()).await, sign(&manager, whole).await), (403, 200));
+    let part = json!({"type": "DATASOURCES:READ", "resource": "sales", "filter": "company_id=1"});
+    assert_eq!(sign(&narrow, part).await, 200);
+    assert_eq!(site.get("/v0/pipes/all_sales.json", &strong).await.status, 200);
+    site.stop().await;
+}
+
 async fn reply_status(site: &Site, path: &str, body: String) -> u16 {
     reply(site.request(Method::POST, path).bearer_auth(ADMIN).body(body)).await.status.as_u16()
 }

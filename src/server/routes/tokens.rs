@@ -1,11 +1,12 @@
 //! `/v0/tokens`: static tokens, listed, made, changed and removed.
 //!
-//! Names of tokens are looked up by name, id or value. Values are shown to whoever may manage tokens.
+//! Names of tokens are looked up by name, id or value. Values are shown to whoever may manage tokens; of one that is
+//! stronger than what the caller could make nothing is told, as if it were not there.
 
 use super::scopes::{self, ScopeWire};
 use crate::{
     app::{AppError, NewToken},
-    auth::{Access, Scope, jwt::ScopeClaim},
+    auth::{Access, Scope, ScopeKind, jwt::ScopeClaim},
     query::{self, Audit},
     server::{
         error::{ApiError, Fault},
@@ -72,7 +73,9 @@ impl TokenInfo {
 
 pub(super) async fn list(who: Who) -> Result<Json<TokenList>, ApiError> {
     manages_tokens(&who)?;
-    Ok(Json(TokenList { tokens: who.workspace.tokens().iter().map(|it| TokenInfo::of(it)).collect() }))
+    let tokens = who.workspace.tokens();
+    let shown = tokens.iter().filter(|it| who.access.may_give(&it.token.scopes));
+    Ok(Json(TokenList { tokens: shown.map(|it| TokenInfo::of(it)).collect() }))
 }
 
 pub(super) async fn show(who: Who, Name(name): Name) -> Result<Json<TokenInfo>, ApiError> {
@@ -91,7 +94,7 @@ pub(super) async fn create(who: Who, uri: Uri, headers: HeaderMap, body: Bytes) 
     let token = NewToken {
         name: name.clone(),
         description: fields.text("description").unwrap_or_default(),
-        scopes: asked_scopes(&fields)?,
+        scopes: given(&who, asked_scopes(&fields)?)?,
         origin: None,
     };
     let made = who.workspace.create_token(token).await.map_err(|error| match error {
@@ -115,6 +118,11 @@ fn signed(who: &Who, fields: &Fields, name: &str, expires: &str) -> Result<Strin
         expires.parse().map_err(|_| bad("expiration_time", "it is a number of seconds since 1970".to_owned()))?;
     let scopes = fields.all("scopes").map(|it| serde_json::from_value(it.clone()));
     let scopes: Vec<ScopeClaim> = scopes.collect::<Result<_, _>>().map_err(|error| bad("scopes", error.to_string()))?;
+    // What is no scope of such a token is refused in words where it is signed.
+    let known = |it: &ScopeClaim| {
+        ScopeKind::parse(&it.kind).and_then(|kind| Scope::new(kind, Some(&it.resource), it.filter.as_deref()).ok())
+    };
+    given(who, scopes.iter().filter_map(known).collect())?;
     let limits = fields.all("limits").next().map(|it| serde_json::from_value(it.clone())).transpose();
     let limits = limits.map_err(|error| bad("limits", error.to_string()))?;
     Ok(who.workspace.sign_jwt(name, expires, scopes, limits)?.reveal().to_owned())
@@ -135,6 +143,7 @@ pub(super) async fn change(
     if scopes.is_empty() {
         scopes = token.token.scopes.clone();
     }
+    let scopes = given(&who, scopes)?;
     let changed = who.workspace.change_token(&token.token.id, scopes, fields.text("description")).await?;
     Ok(Json(TokenInfo::of(&changed)))
 }
@@ -164,9 +173,15 @@ fn manages_tokens(who: &Who) -> Result<(), Fault> {
     if who.access.may_manage_tokens() { Ok(()) } else { Err(Fault::Forbidden) }
 }
 
+/// Scopes that the caller may give to others.
+fn given(who: &Who, scopes: Vec<Scope>) -> Result<Vec<Scope>, Fault> {
+    if who.access.may_give(&scopes) { Ok(scopes) } else { Err(Fault::Forbidden) }
+}
+
 /// A missing token is named only if the path cannot have been a token's value.
 fn find(who: &Who, key: &str) -> Result<Arc<StoredToken>, Fault> {
-    who.workspace.token(key).ok_or_else(|| Fault::NoSuch { what: "token", name: shown(key) })
+    let token = who.workspace.token(key).filter(|it| who.access.may_give(&it.token.scopes));
+    token.ok_or_else(|| Fault::NoSuch { what: "token", name: shown(key) })
 }
 
 fn shown(key: &str) -> String {
