@@ -15,6 +15,7 @@ mod kafka;
 mod language;
 mod memory;
 mod once;
+mod oracle;
 mod plan;
 mod rls;
 mod security;

@@ -95,6 +95,8 @@ pub(super) fn arguments(
         ("http_receive_timeout", "10"),
         ("async_insert", "0"),
         ("date_time_input_format", "best_effort"),
+        // What it keeps of one caller's filter it took for another's: rows were missing.
+        ("use_query_condition_cache", "0"),
         ("log_comment", tag),
     ] {
         set(name, value);

@@ -62,7 +62,11 @@ pub(super) fn check(
     purpose: Purpose,
     tag: &str,
 ) -> Result<(), EngineError> {
-    let mut wanted = vec![("implicit_select", "false".to_owned()), ("log_comment", tag.to_owned())];
+    let mut wanted = vec![
+        ("implicit_select", "false".to_owned()),
+        ("use_query_condition_cache", "false".to_owned()),
+        ("log_comment", tag.to_owned()),
+    ];
     if purpose.is_read() {
         wanted.extend(config::limits(settings, purpose));
         wanted.push(("readonly", "1".to_owned()));

@@ -107,6 +107,7 @@ const TYPES: &str = "
 ";
 
 const DENIED: &str = "
+    blocknumber blocksize rownumberinblock
     __actionname __applyfilter __bitboolmaskand __bitboolmaskor __bitswaplasttwo __bitwrapperfunc __getscalar
     __patchpartitionid __scalarsubqueryresult __toyearcalendaronly _cast addresstoline
     addresstolinewithinlines addresstosymbol aggthrow aiclassify aiembed aiextract aigenerate aitranslate
@@ -163,8 +164,8 @@ const ALLOWED: &str = "
     bitmapcardinality bitmapcontains bitmaphasall bitmaphasany bitmapmax bitmapmin bitmapor
     bitmaporcardinality bitmapsubsetinrange bitmapsubsetlimit bitmaptoarray bitmaptransform bitmapxor
     bitmapxorcardinality bitmasktoarray bitmasktolist bitnot bitor bitpositionstoarray bitrotateleft
-    bitrotateright bitshiftleft bitshiftright bitslice bittest bittestall bittestany bitxor blocknumber
-    blocksize boundingratio bytehammingdistance bytesize byteslice byteswap cardinality casefoldutf8
+    bitrotateright bitshiftleft bitshiftright bitslice bittest bittestall bittestany bitxor
+     boundingratio bytehammingdistance bytesize byteslice byteswap cardinality casefoldutf8
     casewithexpr casewithexpression casewithoutexpr casewithoutexpression cast categoricalinformationvalue
     cbrt ceil ceiling changeday changehour changeminute changemonth changesecond changeyear char char_length
     character_length chdb cityhash64 clamp coalesce coloroklabtosrgb coloroklchtosrgb colorsrgbtooklab
@@ -329,7 +330,7 @@ const ALLOWED: &str = "
     reinterpretasuint32 reinterpretasuint64 reinterpretasuint8 reinterpretasuuid removeaccentsutf8
     removediacriticsutf8 repeat replace replaceall replaceone replaceregexpall replaceregexpone replicate
     retention reverse reversebyseparator reverseutf8 right rightpad rightpadutf8 rightutf8 ripemd160 round
-    roundage roundbankers rounddown roundduration roundtoexp2 row_number rownumberinallblocks rownumberinblock
+    roundage roundbankers rounddown roundduration roundtoexp2 row_number rownumberinallblocks
     rpad rtrim runningaccumulate runningdifference runningdifferencestartingwithfirstvalue scalarproduct
     scalarproducttransposed second sequencecount sequencematch sequencematchevents sequencenextnode
     seriesdecomposestl seriesoutliersdetecttukey servertimezone sha1 sha224 sha256 sha384 sha512 sha512_256
