@@ -431,8 +431,16 @@ fn said(reply: &Reply) -> Result<Value, u16> {
 }
 
 fn tells_nothing(query: &str, reply: &Reply) -> Option<String> {
-    let marker = MARKERS.iter().find(|it| !query.contains(*it) && reply.text.contains(*it))?;
-    Some(format!("{query}: `{marker}` in {}", reply.text))
+    // The time that it took has any digits.
+    let text = match serde_json::from_str::<Value>(&reply.text) {
+        Ok(mut json) => {
+            _ = json.pointer_mut("/statistics/elapsed").map(Value::take);
+            json.to_string()
+        }
+        Err(_) => reply.text.clone(),
+    };
+    let marker = MARKERS.iter().find(|it| !query.contains(*it) && text.contains(*it))?;
+    Some(format!("{query}: `{marker}` in {text}"))
 }
 
 /// The shown cost is the answer's, else one could count what is hidden.
