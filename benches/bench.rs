@@ -196,6 +196,7 @@ async fn measure(table: &mut Table) {
         engine: settings.clone(),
         admin_token: None,
         hold_at_most: Duration::from_secs(600),
+        limits: Default::default(),
         kafka: Default::default(),
         context: Default::default(),
     };

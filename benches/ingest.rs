@@ -82,6 +82,7 @@ async fn measure() -> Vec<Line> {
         engine: engine_settings,
         admin_token: Some(Secret::new(ADMIN)),
         hold_at_most: Duration::from_secs(600),
+        limits: Default::default(),
         kafka: Default::default(),
         context: Default::default(),
     };

@@ -72,6 +72,8 @@ pub struct Settings {
     pub admin_token: Option<Secret>,
     /// How long consumers wait for the end of a push that said it would have fixtures.
     pub hold_at_most: Duration,
+    /// What every token of the workspace but an administrator's is held to.
+    pub limits: auth::Limits,
     /// How Kafka's messages become batches.
     pub kafka: kafka::Tuning,
     /// What the files of projects may refer to outside of them.
@@ -191,6 +193,7 @@ impl App {
         let signed = auth::jwt::is_jwt(token);
         self.workspaces.iter().find_map(|workspace| {
             let access = workspace.access(&hash).or_else(|| if signed { workspace.verify_jwt(token) } else { None })?;
+            let access = if access.is_admin() { access } else { access.within(&self.shared.settings.limits) };
             Some(Caller { access, workspace: workspace.clone(), key: hash })
         })
     }

@@ -3,8 +3,8 @@
 use super::{AppError, Workspace, whole, words};
 use crate::{
     auth::{
-        self, Access, Scope, ScopeKind, Token,
-        jwt::{Claims, LimitClaims, ScopeClaim},
+        self, Access, Limits, Scope, ScopeKind, Token,
+        jwt::{Claims, ScopeClaim},
     },
     store::{Secret, StoredToken, TokenLookup},
 };
@@ -21,6 +21,7 @@ pub struct NewToken {
     pub name: String,
     pub description: String,
     pub scopes: Vec<Scope>,
+    pub limits: Limits,
     /// `C` by a call, which is what nothing means; `DS` or `P` by a datafile.
     pub origin: Option<String>,
 }
@@ -66,7 +67,7 @@ impl Workspace {
         name: &str,
         expires: u64,
         scopes: Vec<ScopeClaim>,
-        limits: Option<LimitClaims>,
+        limits: Option<Limits>,
     ) -> Result<Secret, AppError> {
         if expires <= words::seconds() {
             return Err(AppError::Invalid("`expiration_time` has passed already".to_owned()));
@@ -110,6 +111,7 @@ impl Workspace {
             }
             let mut token = workspace.new_token(&new.name, auth::add_scopes(&[], new.scopes));
             token.token.description = new.description;
+            token.token.limits = checked(new.limits)?;
             token.token.origin = new.origin.unwrap_or(token.token.origin);
             workspace.save_token(token).await
         })
@@ -117,12 +119,13 @@ impl Workspace {
     }
 
     /// Gives a token these scopes in place of those it has, and a description if there is one. A scope that is
-    /// repeated without its filter keeps it: a PUT opens nothing by leaving something out.
+    /// repeated without its filter keeps it, and so do limits: a PUT opens nothing by leaving something out.
     pub async fn change_token(
         self: &Arc<Self>,
         key: &str,
         scopes: Vec<Scope>,
         description: Option<String>,
+        limits: Option<Limits>,
     ) -> Result<Arc<StoredToken>, AppError> {
         let (workspace, key) = (self.clone(), key.to_owned());
         whole(async move {
@@ -130,6 +133,7 @@ impl Workspace {
             let mut token = workspace.changeable(&key)?;
             token.token.scopes = auth::merge_scopes(&token.token.scopes, scopes);
             token.token.description = description.unwrap_or(token.token.description);
+            token.token.limits = checked(limits.unwrap_or(token.token.limits))?;
             token.updated_at = words::now();
             workspace.save_token(token).await
         })
@@ -236,7 +240,14 @@ impl Workspace {
         let now = words::now();
         StoredToken {
             value: self.new_value(&id),
-            token: Token { id, name: name.to_owned(), description: String::new(), origin: "C".to_owned(), scopes },
+            token: Token {
+                id,
+                name: name.to_owned(),
+                description: String::new(),
+                origin: "C".to_owned(),
+                scopes,
+                limits: Limits::default(),
+            },
             created_at: now.clone(),
             updated_at: now,
         }
@@ -246,6 +257,13 @@ impl Workspace {
     fn new_value(&self, id: &str) -> Secret {
         let content = serde_json::json!({ "u": self.record.id, "id": id, "host": null }).to_string();
         Secret::new(auth::token_value(&content, rand::random()))
+    }
+}
+
+fn checked(limits: Limits) -> Result<Limits, AppError> {
+    match limits.without_effect() {
+        Some(name) => Err(AppError::Invalid(format!("`limits.{name}` is at least 1"))),
+        None => Ok(limits),
     }
 }
 

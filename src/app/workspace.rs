@@ -4,7 +4,7 @@ use super::{AppError, Shared, adopt, consumers::Consumers, deploy, secrets, time
 use crate::{
     auth::Access,
     diagnostic::{Severity, has_errors},
-    engine::{EngineError, Rows},
+    engine::{EngineError, ReadLimits, Rows},
     ingest::events::Events,
     jobs::Jobs,
     name::Namespace,
@@ -13,7 +13,10 @@ use crate::{
     sql::statement,
     store::WorkspaceRecord,
 };
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::{
+    sync::{Arc, OnceLock, PoisonError, RwLock},
+    time::Duration,
+};
 use tokio::sync;
 
 #[derive(Debug)]
@@ -125,11 +128,31 @@ impl Workspace {
         let with_secrets = (!secrets.is_empty()).then(|| Request { secrets, ..request.clone() });
         let request = with_secrets.as_ref().unwrap_or(request);
         let compiled = query::compile(&self.project(), &self.namespace, access, request)?;
-        let rows = self.shared.engine.query(&compiled).await.map_err(|error| {
+        let rows = self.shared.engine.query(&compiled, self.read_limits(access, &compiled)).await.map_err(|error| {
             let message = compiled.names().public(&error.message);
             EngineError { message, ..error }
         })?;
         Ok((rows, compiled))
+    }
+
+    /// What a read may cost: what the server gives, less what the token and the pipe ask for less of.
+    fn read_limits(&self, access: &Access, compiled: &CompiledQuery) -> ReadLimits {
+        let given = self.shared.engine.settings().read_limits();
+        let own = access.limits();
+        let count = |it: u64| usize::try_from(it).unwrap_or(usize::MAX);
+        // `max_threads` of a template; a number that is none is the server's.
+        let of_template =
+            compiled.settings().get("max_threads").and_then(serde_json::Value::as_u64).filter(|it| *it > 0);
+        let of_token = own.max_threads.map(u64::from);
+        let threads = [of_template, of_token].into_iter().flatten().map(count).min();
+        given.narrowed(ReadLimits {
+            execution_time: own.max_execution_time.map_or(given.execution_time, |it| Duration::from_secs(it.into())),
+            memory_usage: own.max_memory_usage.unwrap_or(given.memory_usage),
+            rows_to_read: own.max_rows_to_read.unwrap_or_default(),
+            bytes_to_read: own.max_bytes_to_read.unwrap_or_default(),
+            result_bytes: own.max_result_bytes.unwrap_or_default(),
+            threads: threads.unwrap_or(given.threads),
+        })
     }
 
     /// The columns of an endpoint's answer, by the engine's DESCRIBE. A template is described as it renders when

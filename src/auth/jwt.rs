@@ -34,7 +34,7 @@ pub struct Claims {
     pub nbf: Option<u64>,
     pub scopes: Vec<ScopeClaim>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub limits: Option<LimitClaims>,
+    pub limits: Option<Limits>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,14 +48,6 @@ pub struct ScopeClaim {
     pub fixed_params: Option<Map<String, Value>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LimitClaims {
-    /// Requests in a second.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rps: Option<u32>,
 }
 
 /// Longer tokens are nobody's: nothing that a caller can make long is hashed and parsed for nothing.
@@ -100,9 +92,9 @@ pub fn access(claims: &Claims) -> Result<Access, BadClaims> {
     if claims.scopes.is_empty() {
         return bad("a token needs scopes".to_owned());
     }
-    let limits = Limits { rps: claims.limits.and_then(|it| it.rps) };
-    if limits.rps == Some(0) {
-        return bad("`limits.rps` is at least 1".to_owned());
+    let limits = claims.limits.unwrap_or_default();
+    if let Some(name) = limits.without_effect() {
+        return bad(format!("`limits.{name}` is at least 1"));
     }
     let mut scopes: Vec<Scope> = Vec::new();
     let mut fixed: Vec<(String, Map<String, Value>)> = Vec::new();

@@ -4,10 +4,12 @@
 //! Projects, HTTP and the engine are not known here.
 
 pub mod jwt;
+mod limits;
 mod scope;
 mod value;
 
 pub use jwt::BadToken;
+pub use limits::Limits;
 pub use scope::{BadScope, Scope, ScopeKind, add_scopes, merge_scopes};
 pub use value::{is_token_value, token_value};
 
@@ -27,6 +29,7 @@ pub struct Token {
     /// `C` made by a call, `DS` or `P` made by a datafile.
     pub origin: String,
     pub scopes: Vec<Scope>,
+    pub limits: Limits,
 }
 
 /// What the bearer of a token may do. [`Access::enter`] gives the access that holds inside a pipe.
@@ -38,13 +41,6 @@ pub struct Access {
     /// By endpoint: parameters that the request cannot choose.
     fixed_params: Arc<[(String, Map<String, Value>)]>,
     limits: Limits,
-}
-
-/// What a token limits by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Limits {
-    /// Requests in a second.
-    pub rps: Option<u32>,
 }
 
 /// The right to read one data source, whole or through filters. Made only by [`Access`].
@@ -66,7 +62,7 @@ pub fn check_filter(text: &str) -> Result<(), ScanError> {
 
 impl Access {
     pub fn of(token: &Token) -> Access {
-        Access::new(token.scopes.as_slice().into(), &token.name)
+        Access { limits: token.limits, ..Access::new(token.scopes.as_slice().into(), &token.name) }
     }
 
     /// The access of the project itself: what its views and its deploy checks read with.
@@ -111,6 +107,11 @@ impl Access {
 
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// The same access, held to these limits besides its own.
+    pub fn within(self, limits: &Limits) -> Access {
+        Access { limits: self.limits.narrowed(limits), ..self }
     }
 
     pub fn is_admin(&self) -> bool {
@@ -241,7 +242,14 @@ mod tests {
 
     fn access(scopes: &[&str]) -> Access {
         let scopes = scopes.iter().map(|it| Scope::parse(it).unwrap()).collect();
-        Access::of(&Token { id: "1".into(), name: "t".into(), description: String::new(), origin: "C".into(), scopes })
+        Access::of(&Token {
+            id: "1".into(),
+            name: "t".into(),
+            description: String::new(),
+            origin: "C".into(),
+            scopes,
+            limits: Limits::default(),
+        })
     }
 
     fn name(text: &str) -> ResourceName {

@@ -76,6 +76,7 @@ impl Serving {
             engine: engine_settings(server, settings)?,
             admin_token: server.admin_token.as_deref().map(Secret::new),
             hold_at_most: HOLD_AT_MOST,
+            limits: server.token_limits,
             kafka: server.kafka.clone(),
             context,
         };

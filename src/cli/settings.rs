@@ -8,7 +8,7 @@ use super::{
     fault::user,
     tinyb::{Host, Tinyb},
 };
-use crate::{ingest::kafka::Tuning, template::Budgets};
+use crate::{auth::Limits, ingest::kafka::Tuning, template::Budgets};
 use anyhow::Context;
 use std::{
     collections::BTreeMap,
@@ -79,6 +79,8 @@ pub(super) struct ServerSettings {
     pub(super) memory: Option<u64>,
     pub(super) threads: Option<usize>,
     pub(super) query_seconds: Option<u64>,
+    /// What every token is held to.
+    pub(super) token_limits: Limits,
     pub(super) require_sandbox: bool,
     pub(super) templates: Budgets,
     pub(super) kafka: Tuning,
@@ -215,6 +217,10 @@ impl Settings {
         if threads == Some(0) || query_seconds == Some(0) {
             return Err(user("threads and query seconds are at least 1"));
         }
+        let token_limits = match environment.get("BIRDHOUSE_TOKEN_LIMITS") {
+            Some(text) => token_limits(text).map_err(|it| user(format!("BIRDHOUSE_TOKEN_LIMITS: {it}")))?,
+            None => Limits::default(),
+        };
         Ok(ServerSettings {
             port,
             listen,
@@ -222,6 +228,7 @@ impl Settings {
             memory,
             threads,
             query_seconds,
+            token_limits,
             require_sandbox: args.require_sandbox
                 || environment.parse("BIRDHOUSE_REQUIRE_SANDBOX", "true or false")?.unwrap_or(false),
             templates: self.templates(args)?,
@@ -314,6 +321,14 @@ impl FromStr for LogLevel {
             "trace" => Ok(LogLevel::Trace),
             _ => Err(format!("`{text}` is not one of error, warn, info, debug, trace")),
         }
+    }
+}
+
+fn token_limits(text: &str) -> Result<Limits, String> {
+    let limits: Limits = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    match limits.without_effect() {
+        Some(name) => Err(format!("`{name}` is at least 1")),
+        None => Ok(limits),
     }
 }
 

@@ -12,7 +12,7 @@ mod settings;
 pub use chdb::prepare_process;
 pub use error::{EngineError, EngineErrorKind};
 pub use frame::Column;
-pub use settings::EngineSettings;
+pub use settings::{EngineSettings, ReadLimits};
 
 use crate::{
     native::Block,
@@ -100,11 +100,11 @@ impl Engine {
         format!("{}{random}", chdb::database_prefix())
     }
 
-    /// Runs a read under the reader's role; limits are the pool's. `Ok` means that the engine has given a
+    /// Runs a read under the reader's role within these limits. `Ok` means that the engine has given a
     /// first part of the answer or its end.
-    pub async fn query(&self, query: &CompiledQuery) -> Result<Rows, EngineError> {
+    pub async fn query(&self, query: &CompiledQuery, limits: ReadLimits) -> Result<Rows, EngineError> {
         let Engine::Chdb(chdb) = self;
-        chdb.read(chdb::Reader::User, query.sql(), query.parameters(), query.format()).await
+        chdb.read(chdb::Reader::User(limits), query.sql(), query.parameters(), query.format()).await
     }
 
     /// Runs a read of ours under the admin's role, without limits.
@@ -117,7 +117,7 @@ impl Engine {
     /// walls, and for whoever wants less than the admin's rights.
     pub async fn read_as_user(&self, sql: &Sql, format: Format) -> Result<Rows, EngineError> {
         let Engine::Chdb(chdb) = self;
-        chdb.read(chdb::Reader::User, sql, &[], format).await
+        chdb.read(chdb::Reader::User(chdb.settings().read_limits()), sql, &[], format).await
     }
 
     /// Runs one statement of ours under the admin's role and gives its whole answer as JSONEachRow bytes

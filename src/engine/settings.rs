@@ -21,6 +21,9 @@ pub struct EngineSettings {
     pub max_answer_time: Duration,
     /// Memory of one read, in bytes.
     pub max_memory_usage: u64,
+    /// Rows and bytes that one read may read; 0 is no limit.
+    pub max_rows_to_read: u64,
+    pub max_bytes_to_read: u64,
     /// Size of one answer that the engine holds whole (Parquet, tables for people, short JSON), in bytes. Others
     /// are passed on as they come and may be of any size.
     pub max_result_bytes: u64,
@@ -32,9 +35,49 @@ pub struct EngineSettings {
     pub require_sandbox: bool,
 }
 
+/// What one read may cost. Connections are made for one such set each, because a reader cannot change its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadLimits {
+    pub execution_time: Duration,
+    pub memory_usage: u64,
+    /// 0 is no limit, as in the next two.
+    pub rows_to_read: u64,
+    pub bytes_to_read: u64,
+    /// Of an answer that is passed on as it comes.
+    pub result_bytes: u64,
+    pub threads: usize,
+}
+
+impl ReadLimits {
+    /// The narrower of each and of what is asked for.
+    pub fn narrowed(self, asked: ReadLimits) -> ReadLimits {
+        let least = |a: u64, b: u64| if a == 0 || b == 0 { a.max(b) } else { a.min(b) };
+        ReadLimits {
+            execution_time: self.execution_time.min(asked.execution_time),
+            memory_usage: self.memory_usage.min(asked.memory_usage),
+            rows_to_read: least(self.rows_to_read, asked.rows_to_read),
+            bytes_to_read: least(self.bytes_to_read, asked.bytes_to_read),
+            result_bytes: least(self.result_bytes, asked.result_bytes),
+            threads: self.threads.min(asked.threads).max(1),
+        }
+    }
+}
+
 const MIB: u64 = 1 << 20;
 
 impl EngineSettings {
+    /// What a read may cost whose caller has no limits of its own.
+    pub fn read_limits(&self) -> ReadLimits {
+        ReadLimits {
+            execution_time: self.max_execution_time,
+            memory_usage: self.max_memory_usage,
+            rows_to_read: self.max_rows_to_read,
+            bytes_to_read: self.max_bytes_to_read,
+            result_bytes: 0,
+            threads: self.max_threads,
+        }
+    }
+
     /// The defaults for this machine.
     pub fn new(directory: impl Into<PathBuf>, library: impl Into<PathBuf>) -> EngineSettings {
         let cores = std::thread::available_parallelism().map_or(2, NonZero::get);
@@ -48,8 +91,10 @@ impl EngineSettings {
             max_execution_time: Duration::from_secs(10),
             max_answer_time: Duration::from_secs(600),
             max_memory_usage: (memory / 4).clamp(256 * MIB, 1024 * MIB),
+            max_rows_to_read: 0,
+            max_bytes_to_read: 0,
             max_result_bytes: 100_000_000,
-            max_query_size: 256 * 1024,
+            max_query_size: crate::query::MAX_LENGTH as u64,
             max_server_memory_usage: memory / 2,
             require_sandbox: false,
         }

@@ -18,13 +18,12 @@ use crate::{
 use indexmap::IndexMap;
 use std::{borrow::Cow, collections::HashMap};
 
-/// Nodes read nodes this deep at most, and the whole text is at most so long: a node that reads another twice
-/// doubles it.
+/// Nodes read nodes this deep at most.
 const MAX_DEPTH: usize = 64;
-const MAX_LENGTH: usize = 1 << 20;
 
-/// The longest text of a caller: what the engine would take. To read a longer one costs time all the same.
-const MAX_REQUEST: usize = 256 << 10;
+/// The longest text that the engine takes, a caller's own or one with its nodes written out: a node that reads
+/// another twice doubles it.
+pub const MAX_LENGTH: usize = 256 << 10;
 
 pub(super) struct Composer<'a> {
     pub(super) options: RenderOptions,
@@ -135,8 +134,8 @@ impl<'a> Composer<'a> {
         access: &Access,
         over: Option<(&ResourceName, &Sql)>,
     ) -> Result<Sql, QueryError> {
-        if text.len() > MAX_REQUEST {
-            let message = format!("the query is longer than {MAX_REQUEST} bytes");
+        if text.len() > MAX_LENGTH {
+            let message = format!("the query is longer than {MAX_LENGTH} bytes");
             let error = ScanError { category: Refused::Syntax, span: Span::default(), message };
             return Err(QueryError::Refused { error, place: None });
         }
@@ -213,7 +212,7 @@ impl<'a> Composer<'a> {
         let mut sql = Sql::default();
         sql.user(&user);
         if sql.as_str().len() > MAX_LENGTH {
-            let message = "the query is too long with its nodes written out".to_owned();
+            let message = format!("the query is longer than {MAX_LENGTH} bytes with its nodes and filters written out");
             return Err(refused(ScanError { category: Refused::Syntax, span: Span::default(), message }));
         }
         Ok(sql)

@@ -11,6 +11,7 @@ mod names;
 mod tests;
 
 pub use audit::{Audit, EndpointAudit, Read, audit};
+pub use compose::MAX_LENGTH;
 pub use names::Names;
 
 use crate::{

@@ -11,6 +11,7 @@ fn an_endpoint_that_is_not_there_looks_like_one_that_is_closed() {
         description: String::new(),
         origin: "C".to_owned(),
         scopes: vec![],
+        limits: crate::auth::Limits::default(),
     };
     let request = Request::pipe(ResourceName::new("p").unwrap(), Params::new());
     let (project, namespace) = (Project::default(), Namespace::new("w"));

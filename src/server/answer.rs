@@ -9,6 +9,7 @@ use super::{
     error::ApiError,
     frame::{self, End},
     gate::Permit,
+    rates::Share,
 };
 use crate::{
     engine::{EngineError, Rows, Statistics},
@@ -41,6 +42,8 @@ pub(super) struct Asked {
     /// Nothing for `/v0/sql`.
     pub(super) pipe: Option<String>,
     pub(super) started: Instant,
+    /// The token's part of the places, held to the end of the answer.
+    pub(super) _share: Option<Share>,
     /// How long a client may leave a chunk lying.
     pub(super) patience: Duration,
 }

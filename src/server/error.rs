@@ -84,6 +84,10 @@ pub(super) enum Fault {
 #[derive(Debug, Clone)]
 pub(super) struct Logged(pub String);
 
+/// Codes of the engine that have a status of their own.
+const TOO_LARGE_ANSWER: i32 = 396;
+const TOO_MANY_ANSWERS: i32 = 202;
+
 const ENGINE_CODE: HeaderName = HeaderName::from_static("x-db-exception-code");
 
 impl ApiError {
@@ -253,6 +257,10 @@ impl From<EngineError> for ApiError {
         use EngineErrorKind::*;
         let message = words(&error.message);
         let res = match error.kind {
+            Limit if error.code == TOO_LARGE_ANSWER => ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message),
+            Limit if error.code == TOO_MANY_ANSWERS => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(1)
+            }
             Query | Limit | TooMuchMemory => ApiError::new(StatusCode::BAD_REQUEST, message),
             Timeout => ApiError::new(StatusCode::REQUEST_TIMEOUT, message),
             Cancelled => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the query was cancelled").retry_after(1),

@@ -82,10 +82,12 @@ impl Shares {
         Shares { counts: Arc::default(), most: most.max(1) }
     }
 
-    pub(super) fn take(&self, key: [u8; 32]) -> Result<Share, Fault> {
+    /// `own` is what the token limits by itself.
+    pub(super) fn take(&self, key: [u8; 32], own: Option<u32>) -> Result<Share, Fault> {
+        let most = own.and_then(|it| usize::try_from(it).ok()).map_or(self.most, |it| it.min(self.most));
         let mut counts = self.counts();
         let count = counts.entry(key).or_insert(0);
-        if *count >= self.most {
+        if *count >= most {
             return Err(Fault::TooMany);
         }
         *count += 1;
@@ -128,11 +130,11 @@ mod tests {
     #[test]
     fn a_share_comes_back() {
         let shares = Shares::new(1);
-        let share = shares.take([1; 32]).unwrap();
-        assert_eq!(shares.take([1; 32]).err(), Some(Fault::TooMany));
-        assert!(shares.take([2; 32]).is_ok());
+        let share = shares.take([1; 32], None).unwrap();
+        assert_eq!(shares.take([1; 32], None).err(), Some(Fault::TooMany));
+        assert!(shares.take([2; 32], Some(9)).is_ok());
         drop(share);
-        assert!(shares.take([1; 32]).is_ok());
+        assert!(shares.take([1; 32], Some(1)).is_ok());
         assert!(shares.counts().is_empty());
     }
 }

@@ -33,10 +33,18 @@ pub(super) async fn ask(
 ) -> Result<Response, ApiError> {
     let Asking { pipe, request } = asking;
     let started = Instant::now();
-    let _share = (!who.access.is_admin()).then(|| context.shares.take(who.key)).transpose()?;
+    let concurrency = who.access.limits().concurrency;
+    let counted = !who.access.is_admin() || concurrency.is_some();
+    let share = counted.then(|| context.shares.take(who.key, concurrency)).transpose()?;
     let permit = context.reads.enter().await?;
-    let asked =
-        Asked { sink: context.sink.clone(), request_id, pipe, started, patience: context.settings.client_patience };
+    let asked = Asked {
+        sink: context.sink.clone(),
+        request_id,
+        pipe,
+        started,
+        _share: share,
+        patience: context.settings.client_patience,
+    };
     match who.workspace.query(&who.access, &request).await {
         Ok((rows, query)) => answer::answer(asked, permit, rows, query).await,
         Err(error) => {

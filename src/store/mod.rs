@@ -148,6 +148,15 @@ CREATE TABLE IF NOT EXISTS kafka_positions (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// The limits of tokens came after the first data directories.
+fn add_limits(connection: &Connection) -> Result<(), rusqlite::Error> {
+    let known = connection.prepare("SELECT 1 FROM pragma_table_info('tokens') WHERE name = 'limits'")?.exists([])?;
+    if !known {
+        connection.execute_batch("ALTER TABLE tokens ADD COLUMN limits TEXT NOT NULL DEFAULT '{}'")?;
+    }
+    Ok(())
+}
+
 const KEY_CHECK: &str = "key check";
 
 impl Store {
@@ -159,6 +168,7 @@ impl Store {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(SCHEMA)?;
         connection.execute_batch(times::SCHEMA)?;
+        add_limits(&connection)?;
         let check: Option<Vec<u8>> =
             connection.query_row("SELECT value FROM meta WHERE name = ?1", [KEY_CHECK], |row| row.get(0)).optional()?;
         match check {
@@ -256,7 +266,7 @@ impl Store {
     pub fn tokens(&self, workspace: &str) -> Result<Vec<StoredToken>, StoreError> {
         let connection = self.connection();
         let mut statement = connection.prepare(
-            "SELECT id, name, value, description, origin, scopes, created_at, updated_at FROM tokens \
+            "SELECT id, name, value, description, origin, scopes, created_at, updated_at, limits FROM tokens \
              WHERE workspace = ?1 ORDER BY position",
         )?;
         let mut rows = statement.query([workspace])?;
@@ -414,11 +424,12 @@ impl Store {
     fn write_token(&self, transaction: &Transaction, workspace: &str, it: &StoredToken) -> Result<(), StoreError> {
         let lookup = self.token_lookup().hash(it.value.reveal());
         let value = self.key.seal(&format!("token {}", it.token.id), it.value.reveal());
+        let limits = serde_json::to_string(&it.token.limits).map_err(|error| StoreError::Damaged(error.to_string()))?;
         transaction.execute(
             "INSERT INTO tokens (id, workspace, name, lookup, value, description, origin, scopes, created_at, \
-             updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+             updated_at, limits) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
              ON CONFLICT (id) DO UPDATE SET name = ?3, lookup = ?4, value = ?5, description = ?6, origin = ?7, \
-             scopes = ?8, updated_at = ?10",
+             scopes = ?8, updated_at = ?10, limits = ?11",
             params![
                 it.token.id,
                 workspace,
@@ -429,7 +440,8 @@ impl Store {
                 it.token.origin,
                 scopes::print(&it.token.scopes),
                 it.created_at,
-                it.updated_at
+                it.updated_at,
+                limits,
             ],
         )?;
         Ok(())
@@ -440,11 +452,14 @@ impl Store {
         let sealed: Vec<u8> = row.get(2)?;
         let value = self.unseal(&format!("token {id}"), &sealed)?;
         let scopes: String = row.get(5)?;
+        let limits: String = row.get(8)?;
         let token = Token {
             name: row.get(1)?,
             description: row.get(3)?,
             origin: row.get(4)?,
             scopes: scopes::parse(&scopes).map_err(StoreError::Damaged)?,
+            // One that cannot be read is an error: without it a token would do more.
+            limits: serde_json::from_str(&limits).map_err(|error| StoreError::Damaged(format!("limits: {error}")))?,
             id,
         };
         Ok(StoredToken { token, value, created_at: row.get(6)?, updated_at: row.get(7)? })

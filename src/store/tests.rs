@@ -1,5 +1,5 @@
 use super::*;
-use crate::auth::{Scope, ScopeKind};
+use crate::auth::{Limits, Scope, ScopeKind};
 use std::{fs, os::unix::fs::PermissionsExt};
 
 const WORKSPACE: &str = "w1";
@@ -20,6 +20,7 @@ fn token(id: &str, name: &str, value: &str) -> StoredToken {
         description: "of the test".to_owned(),
         origin: "C".to_owned(),
         scopes: vec![scope],
+        limits: Limits { max_rows_to_read: Some(7), ..Limits::default() },
     };
     let time = "2026-01-31 12:00:00.000000".to_owned();
     StoredToken { token, value: Secret::new(value), created_at: time.clone(), updated_at: time }

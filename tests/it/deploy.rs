@@ -93,6 +93,7 @@ async fn settings(directory: &Path) -> Settings {
         engine: engine().await.settings().clone(),
         admin_token: None,
         hold_at_most: Duration::from_secs(60),
+        limits: Default::default(),
         kafka: birdhouse::ingest::kafka::Tuning::default(),
         context: Context::default(),
     }
@@ -457,7 +458,7 @@ async fn tokens_count_from_their_making_to_their_end() {
     assert!(app.authenticate("reader").is_none() && app.authenticate(&token.token.id).is_none());
 
     // A filter is not lifted by leaving it out.
-    let changed = workspace.change_token("reader", scopes(&["DATASOURCES:READ:events"]), None).await.unwrap();
+    let changed = workspace.change_token("reader", scopes(&["DATASOURCES:READ:events"]), None, None).await.unwrap();
     assert_eq!(changed.token.scopes, scopes(&["DATASOURCES:READ:events:size=1"]));
 
     let refreshed = workspace.refresh_token(&token.token.id).await.unwrap();

@@ -2,6 +2,7 @@
 
 use birdhouse::{
     app::{App, Settings},
+    auth::Limits,
     datafile::Context,
     observe::{Observation, Sink},
     server,
@@ -64,6 +65,11 @@ impl Site {
     }
 
     pub(crate) async fn with(settings: server::Settings) -> Site {
+        Site::held_to(Limits::default(), settings).await
+    }
+
+    /// One whose every token is held to these limits.
+    pub(crate) async fn held_to(limits: Limits, settings: server::Settings) -> Site {
         let directory = tempfile::tempdir().unwrap();
         let engine = crate::engine::engine().await.clone();
         let sink = Sink::default();
@@ -76,6 +82,7 @@ impl Site {
             admin_token: Some(Secret::new(ADMIN)),
             kafka: birdhouse::ingest::kafka::Tuning::default(),
             hold_at_most: Duration::from_secs(60),
+            limits,
             context: Context::default(),
         };
         let data = DataDirectory::open(&app_settings.data_directory).unwrap();
@@ -104,6 +111,35 @@ impl Site {
         assert_eq!(reply.json()["result"], "success", "{}", reply.text);
         let reply = site.append("sales", "append", SALES).await;
         assert_eq!(reply.json()["blocks"][0]["process_return"][0]["lines"], 4, "{}", reply.text);
+        site
+    }
+
+    /// One with the audit-log project of this repository and its companies.
+    pub(crate) async fn with_audit_log() -> Site {
+        let site = Site::start().await;
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut files = Vec::new();
+        for folder in ["datasources", "pipes", "endpoints"] {
+            for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_file() {
+                    let name = format!("{folder}/{}", path.file_name().unwrap().to_str().unwrap());
+                    files.push((name, std::fs::read_to_string(path).unwrap()));
+                }
+            }
+        }
+        let connection = [
+            ("name", "demo_audit_log_connection"),
+            ("kafka_bootstrap_servers", "127.0.0.1:9"),
+            ("kafka_security_protocol", "PLAINTEXT"),
+        ];
+        let connected = site.form("/v0/connectors", ADMIN, &connection).await;
+        assert_eq!(connected.status, 200, "{}", connected.text);
+        let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        let deployed = site.deploy(&files, "?hold_consumers=true").await;
+        assert_eq!(deployed.json()["result"], "success", "{}", deployed.text);
+        let companies = std::fs::read_to_string(root.join("datasources/fixtures/companies.csv")).unwrap();
+        assert_eq!(site.append("companies", "replace", &companies).await.status, 200);
         site
     }
 
@@ -840,30 +876,7 @@ async fn a_stop_lets_answers_end() {
 /// README, and one company's rows for the second.
 #[tokio::test]
 async fn one_company_sees_its_own_audit_log() {
-    let site = Site::start().await;
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = Vec::new();
-    for folder in ["datasources", "pipes", "endpoints"] {
-        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_file() {
-                let name = format!("{folder}/{}", path.file_name().unwrap().to_str().unwrap());
-                files.push((name, std::fs::read_to_string(path).unwrap()));
-            }
-        }
-    }
-    let connection = [
-        ("name", "demo_audit_log_connection"),
-        ("kafka_bootstrap_servers", "127.0.0.1:9"),
-        ("kafka_security_protocol", "PLAINTEXT"),
-    ];
-    let connected = site.form("/v0/connectors", ADMIN, &connection).await;
-    assert_eq!(connected.status, 200, "{}", connected.text);
-    let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
-    let deployed = site.deploy(&files, "?hold_consumers=true").await;
-    assert_eq!(deployed.json()["result"], "success", "{}", deployed.text);
-    let companies = std::fs::read_to_string(root.join("datasources/fixtures/companies.csv")).unwrap();
-    assert_eq!(site.append("companies", "replace", &companies).await.status, 200);
+    let site = Site::with_audit_log().await;
     let event = |company: u32, number: u32| {
         json!({
             "datetime": format!("2026-01-31T12:00:{number:02}.000000"), "company_id": company, "event": "file_created",

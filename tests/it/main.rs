@@ -13,6 +13,7 @@ mod http;
 mod ingest;
 mod kafka;
 mod language;
+mod limits;
 mod memory;
 mod once;
 mod oracle;

@@ -3,7 +3,7 @@
 
 use crate::engine::database;
 use birdhouse::{
-    auth::{Access, Scope, ScopeKind, Token},
+    auth::{Access, Limits, Scope, ScopeKind, Token},
     diagnostic::{Mapped, Place, Span},
     engine::Engine,
     name::{ColumnName, Namespace, ResourceName},
@@ -172,6 +172,7 @@ pub(crate) fn access(scopes: &[String]) -> Access {
         description: String::new(),
         origin: "C".to_owned(),
         scopes: scopes.iter().map(|it| Scope::parse(it).unwrap()).collect(),
+        limits: Limits::default(),
     })
 }
 
@@ -211,7 +212,7 @@ pub(crate) async fn run(
     let request = Request { format: Format::JsonEachRow, ..request };
     let compiled = query::compile(project, namespace, access, &request).map_err(|error| format!("refused: {error}"))?;
     let public = |error: birdhouse::engine::EngineError| compiled.names().public(&error.message);
-    let mut rows = engine.query(&compiled).await.map_err(public)?;
+    let mut rows = engine.query(&compiled, engine.settings().read_limits()).await.map_err(public)?;
     let mut text = Vec::new();
     while let Some(chunk) = rows.next().await {
         text.extend_from_slice(&chunk.map_err(public)?);

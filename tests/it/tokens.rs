@@ -18,7 +18,7 @@ fn now() -> u64 {
 
 impl Site {
     /// A token as an application signs it, which knows the admin token and the workspace's id.
-    async fn signed(&self, scopes: Value, more: Value) -> String {
+    pub(crate) async fn signed(&self, scopes: Value, more: Value) -> String {
         let workspace = self.get("/v0/workspace", ADMIN).await.json()["id"].clone();
         let mut claims = json!({"workspace_id": workspace, "name": "app", "exp": now() + 60, "scopes": scopes});
         for (name, value) in more.as_object().unwrap() {

@@ -3,7 +3,7 @@
 //! In: [`EngineSettings`]. Out: files in the engine's directory and argument lists. They are written anew at
 //! each start: nobody edits them.
 
-use crate::engine::EngineSettings;
+use crate::engine::{EngineSettings, ReadLimits};
 use std::{fmt::Write as _, fs, io, path::PathBuf, time::Duration};
 
 /// The role that may do everything: DDL, inserts, our own reads. It never runs a user's text.
@@ -82,6 +82,7 @@ pub(super) fn arguments(
     settings: &EngineSettings,
     config: &std::path::Path,
     purpose: Purpose,
+    read: ReadLimits,
     tag: &str,
 ) -> Vec<String> {
     let mut res =
@@ -103,7 +104,7 @@ pub(super) fn arguments(
     }
     match purpose {
         Purpose::Read | Purpose::Whole => {
-            for (name, value) in limits(settings, purpose) {
+            for (name, value) in limits(settings, purpose, read) {
                 set(name, &value);
             }
             // A block becomes a chunk, and several are under way in an answer that nobody reads.
@@ -125,14 +126,21 @@ pub(super) fn arguments(
 
 /// The limits of a reading connection, which are read back once it is connected. An answer that is passed on
 /// as it comes may be of any size.
-pub(super) fn limits(settings: &EngineSettings, purpose: Purpose) -> [(&'static str, String); 5] {
+pub(super) fn limits(settings: &EngineSettings, purpose: Purpose, read: ReadLimits) -> [(&'static str, String); 7] {
+    let result = match (purpose, read.result_bytes) {
+        (Purpose::Whole, 0) => settings.max_result_bytes,
+        (Purpose::Whole, own) => own.min(settings.max_result_bytes),
+        (_, own) => own,
+    };
     let seconds = |it: Duration| it.as_secs().max(1).to_string();
     [
         ("max_execution_time", seconds(settings.max_answer_time.max(settings.max_execution_time))),
-        ("max_memory_usage", settings.max_memory_usage.to_string()),
-        ("max_result_bytes", if purpose == Purpose::Whole { settings.max_result_bytes } else { 0 }.to_string()),
+        ("max_memory_usage", read.memory_usage.to_string()),
+        ("max_rows_to_read", read.rows_to_read.to_string()),
+        ("max_bytes_to_read", read.bytes_to_read.to_string()),
+        ("max_result_bytes", result.to_string()),
         ("max_query_size", settings.max_query_size.to_string()),
-        ("max_threads", settings.max_threads.to_string()),
+        ("max_threads", read.threads.to_string()),
     ]
 }
 

@@ -11,7 +11,8 @@ mod session;
 mod worker;
 
 use super::{
-    Column, Deduplication, End, EngineError, EngineErrorKind, EngineSettings, Format, Rows, Sandboxing, Verdict,
+    Column, Deduplication, End, EngineError, EngineErrorKind, EngineSettings, Format, ReadLimits, Rows, Sandboxing,
+    Verdict,
 };
 use crate::{
     observe::{Level, Observation, Sink},
@@ -84,7 +85,7 @@ impl Chdb {
 
     pub(super) async fn read(
         &self,
-        purpose: Reader,
+        reader: Reader,
         sql: &Sql,
         parameters: &[(String, String)],
         format: Format,
@@ -92,14 +93,14 @@ impl Chdb {
         let (events, received) = mpsc::channel(WAITING);
         let sql = sql.as_str().to_owned();
         let parameters = parameters.to_vec();
-        let purpose = match purpose {
-            Reader::User if worker::is_whole(format, &sql) => Purpose::Whole,
-            Reader::User => Purpose::Read,
-            Reader::Own => Purpose::Command,
+        let (purpose, limits) = match reader {
+            Reader::User(limits) if worker::is_whole(format, &sql) => (Purpose::Whole, limits),
+            Reader::User(limits) => (Purpose::Read, limits),
+            Reader::Own => (Purpose::Command, self.settings().read_limits()),
         };
         let mut answer = None;
         self.pool
-            .submit(purpose, |number, slot| {
+            .submit(purpose, limits, |number, slot| {
                 let (pool, slot) = (Arc::clone(&self.pool), Arc::downgrade(slot));
                 answer = Some(Answer { events: received, pool, slot, number, ended: false });
                 Work::Read { sql, parameters, format, number, events }
@@ -118,7 +119,7 @@ impl Chdb {
         let (reply, answer) = oneshot::channel();
         let work = Work::Command { sql: sql.clone(), reply };
         let mut run = None;
-        let submit = self.pool.submit(Purpose::Command, |number, slot| {
+        let submit = self.pool.submit(Purpose::Command, self.settings().read_limits(), |number, slot| {
             run = Some((Arc::downgrade(slot), number));
             work
         });
@@ -177,7 +178,7 @@ impl Chdb {
         work: impl FnOnce(oneshot::Sender<Result<T, EngineError>>) -> Work,
     ) -> Result<T, EngineError> {
         let (reply, answer) = oneshot::channel();
-        self.pool.submit(purpose, |_, _| work(reply)).await?;
+        self.pool.submit(purpose, self.settings().read_limits(), |_, _| work(reply)).await?;
         answer.await.unwrap_or_else(|_| Err(worker_ended()))
     }
 }
@@ -188,10 +189,10 @@ impl fmt::Debug for Chdb {
     }
 }
 
-/// Under whose role a read runs.
+/// Under whose role a read runs, and within what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reader {
-    User,
+    User(ReadLimits),
     Own,
 }
 

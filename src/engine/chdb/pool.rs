@@ -11,7 +11,7 @@ use super::{
     worker::{self, Job, Killed, Slot, Why, Work, Worker},
 };
 use crate::{
-    engine::{EngineError, EngineErrorKind},
+    engine::{EngineError, EngineErrorKind, ReadLimits},
     observe::{Level, Observation, Sink},
     sql::statement,
 };
@@ -114,20 +114,22 @@ impl Pool {
     pub(super) async fn submit(
         self: &Arc<Self>,
         purpose: Purpose,
+        limits: ReadLimits,
         work: impl FnOnce(u64, &Arc<Slot>) -> Work,
     ) -> Result<(), EngineError> {
         let semaphore = Arc::clone(&self.queue(purpose).semaphore);
         let permit = semaphore.acquire_owned().await.map_err(|_| EngineError::closed())?;
-        self.give(purpose, permit, work)
+        self.give(purpose, limits, permit, work)
     }
 
     fn give(
         self: &Arc<Self>,
         purpose: Purpose,
+        limits: ReadLimits,
         permit: OwnedSemaphorePermit,
         work: impl FnOnce(u64, &Arc<Slot>) -> Work,
     ) -> Result<(), EngineError> {
-        let worker = self.worker(purpose)?;
+        let worker = self.worker(purpose, limits)?;
         let slot = Arc::clone(&worker.slot);
         let number = slot.begin(permit);
         let work = work(number, &slot);
@@ -141,22 +143,29 @@ impl Pool {
         Ok(())
     }
 
-    fn worker(self: &Arc<Self>, purpose: Purpose) -> Result<Worker, EngineError> {
+    fn worker(self: &Arc<Self>, purpose: Purpose, limits: ReadLimits) -> Result<Worker, EngineError> {
         let mut state = self.state();
         if state.closing {
             return Err(EngineError::closed());
         }
-        if let Some(at) = state.idle.iter().rposition(|it| it.slot.purpose == purpose) {
+        let fits = |it: &Worker| it.slot.purpose == purpose && (it.slot.limits == limits || !purpose.is_read());
+        if let Some(at) = state.idle.iter().rposition(fits) {
             return Ok(state.idle.swap_remove(at));
         }
         let limit = self.queue(purpose).places * WORKERS_PER_PLACE;
+        // One that waits with other limits makes room; it counts until its thread has closed its connection.
+        if state.workers[purpose as usize] >= limit / 2
+            && let Some(at) = state.idle.iter().position(|it| it.slot.purpose == purpose)
+        {
+            state.idle.remove(at);
+        }
         if state.workers[purpose as usize] >= limit {
             let message = format!("{limit} answers wait for their readers already; try again later");
             return Err(EngineError { kind: EngineErrorKind::Limit, code: 202, message });
         }
         state.made += 1;
         let tag = format!("birdhouse-{}", state.made);
-        let slot = Arc::new(Slot::new(tag.clone(), purpose));
+        let slot = Arc::new(Slot::new(tag.clone(), purpose, limits));
         let (jobs, received) = mpsc::channel();
         let (pool, own) = (Arc::clone(self), Arc::clone(&slot));
         state.workers[purpose as usize] += 1;
@@ -249,7 +258,7 @@ impl Drop for Leaving {
 }
 
 fn open_keeper(pool: &Pool) -> Result<Connection, EngineError> {
-    session::open(&pool.origin, Purpose::Command, "birdhouse-keeper")
+    session::open(&pool.origin, Purpose::Command, pool.origin.settings.read_limits(), "birdhouse-keeper")
 }
 
 /// The keeper: ends what nobody waits for and what takes too long, and closes the engine.
@@ -282,8 +291,8 @@ fn keep(pool: &Pool, mut connection: Connection, orders: &mpsc::Receiver<Order>)
 
 /// Ends reads that have worked for too long, and gives up connections that do not end when killed.
 fn watch(pool: &Pool, connection: &mut Connection) {
-    let limit = pool.origin.settings.max_execution_time;
     for slot in pool.slots() {
+        let limit = slot.limits.execution_time;
         let running = slot.running();
         let too_long = running.is_busy() && slot.purpose.is_read() && running.worked() > limit;
         let (number, killed) = (running.number, running.killed);

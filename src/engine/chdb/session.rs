@@ -9,7 +9,7 @@ use super::{
     sandbox::Sandbox,
 };
 use crate::{
-    engine::{EngineError, EngineErrorKind, EngineSettings, Sandboxing},
+    engine::{EngineError, EngineErrorKind, EngineSettings, ReadLimits, Sandboxing},
     sql::{Sql, statement},
 };
 use std::path::PathBuf;
@@ -33,8 +33,13 @@ struct Session {
 }
 
 /// Opens a connection for a purpose. `tag` is how `KILL` finds what runs on it.
-pub(super) fn open(origin: &Origin, purpose: Purpose, tag: &str) -> Result<Connection, EngineError> {
-    let arguments = config::arguments(&origin.settings, &origin.config, purpose, tag);
+pub(super) fn open(
+    origin: &Origin,
+    purpose: Purpose,
+    limits: ReadLimits,
+    tag: &str,
+) -> Result<Connection, EngineError> {
+    let arguments = config::arguments(&origin.settings, &origin.config, purpose, limits, tag);
     let mut connection = origin.library.connect(&arguments).ok_or_else(|| {
         EngineError::own(EngineErrorKind::Internal, "the engine did not start; it wrote its reason to stderr")
     })?;
@@ -51,7 +56,7 @@ pub(super) fn open(origin: &Origin, purpose: Purpose, tag: &str) -> Result<Conne
     // The database comes first: under a reader's role USE would need a grant that shows it.
     run(&mut connection, &statement::use_database(config::NOWHERE))?;
     run(&mut connection, &statement::set_role(&role))?;
-    check(&mut connection, &origin.settings, purpose, tag)?;
+    check(&mut connection, &origin.settings, purpose, limits, tag)?;
     Ok(connection)
 }
 
@@ -60,6 +65,7 @@ pub(super) fn check(
     connection: &mut Connection,
     settings: &EngineSettings,
     purpose: Purpose,
+    limits: ReadLimits,
     tag: &str,
 ) -> Result<(), EngineError> {
     let mut wanted = vec![
@@ -68,7 +74,7 @@ pub(super) fn check(
         ("log_comment", tag.to_owned()),
     ];
     if purpose.is_read() {
-        wanted.extend(config::limits(settings, purpose));
+        wanted.extend(config::limits(settings, purpose, limits));
         wanted.push(("readonly", "1".to_owned()));
     }
     let bytes = run(connection, &statement::session(wanted.iter().map(|(name, _)| *name)))?;

@@ -10,7 +10,7 @@ use super::{
     session,
 };
 use crate::{
-    engine::{Column, End, EngineError, EngineErrorKind, Verdict, frame},
+    engine::{Column, End, EngineError, EngineErrorKind, ReadLimits, Verdict, frame},
     query::Format,
     sql::{Sql, statement},
 };
@@ -85,6 +85,7 @@ pub(super) enum Event {
 pub(super) struct Slot {
     pub(super) tag: String,
     pub(super) purpose: Purpose,
+    pub(super) limits: ReadLimits,
     running: Mutex<Running>,
     /// Told when a waiting chunk was taken or will never be.
     drained: Condvar,
@@ -118,8 +119,8 @@ pub(super) enum Why {
 }
 
 impl Slot {
-    pub(super) fn new(tag: String, purpose: Purpose) -> Slot {
-        Slot { tag, purpose, running: Mutex::default(), drained: Condvar::new() }
+    pub(super) fn new(tag: String, purpose: Purpose, limits: ReadLimits) -> Slot {
+        Slot { tag, purpose, limits, running: Mutex::default(), drained: Condvar::new() }
     }
 
     pub(super) fn running(&self) -> MutexGuard<'_, Running> {
@@ -190,14 +191,14 @@ pub(super) fn run(pool: &Arc<Pool>, slot: &Arc<Slot>, jobs: &mpsc::Receiver<Job>
         if pool.is_closing() {
             return Err(EngineError::closed());
         }
-        session::open(&pool.origin, slot.purpose, &slot.tag)
+        session::open(&pool.origin, slot.purpose, slot.limits, &slot.tag)
     };
     let mut connection = open();
     let mut gate = Gate::default();
     while let Ok(Job { worker, work }) = jobs.recv() {
         match &mut connection {
             Ok(good) => {
-                if handle(good, &mut gate, pool, slot, work) == After::Close {
+                if handle(good, &mut gate, slot, work) == After::Close {
                     drop(connection);
                     connection = open();
                 }
@@ -214,7 +215,7 @@ pub(super) fn run(pool: &Arc<Pool>, slot: &Arc<Slot>, jobs: &mpsc::Receiver<Job>
         drop(permit);
         if let Ok(good) = &mut connection
             && gate.is_due()
-            && let Err(error) = session::check(good, &pool.origin.settings, slot.purpose, &slot.tag)
+            && let Err(error) = session::check(good, &pool.origin.settings, slot.purpose, slot.limits, &slot.tag)
         {
             pool.observe_failure(&error);
             drop(connection);
@@ -223,7 +224,7 @@ pub(super) fn run(pool: &Arc<Pool>, slot: &Arc<Slot>, jobs: &mpsc::Receiver<Job>
     }
 }
 
-fn handle(connection: &mut Connection, gate: &mut Gate, pool: &Pool, slot: &Slot, work: Work) -> After {
+fn handle(connection: &mut Connection, gate: &mut Gate, slot: &Slot, work: Work) -> After {
     match work {
         Work::Read { sql, parameters, format, number, events } => {
             let read = Read { sql: &sql, parameters: &parameters, format, slot, number, events: &events };
@@ -240,7 +241,7 @@ fn handle(connection: &mut Connection, gate: &mut Gate, pool: &Pool, slot: &Slot
                 }
                 Err(Stop::Left) => After::Close,
                 Err(Stop::Failed(error, after)) => {
-                    _ = send(slot, number, &events, Event::Failed(explain(error, slot, pool)));
+                    _ = send(slot, number, &events, Event::Failed(explain(error, slot)));
                     after
                 }
             }
@@ -248,14 +249,14 @@ fn handle(connection: &mut Connection, gate: &mut Gate, pool: &Pool, slot: &Slot
         Work::Command { sql, reply } => {
             let res = slot.timed(|| session::run(connection, &sql)).map(Bytes::from);
             let after = if res.is_err() { After::Close } else { After::Keep };
-            _ = reply.send(res.map_err(|error| explain(error, slot, pool)));
+            _ = reply.send(res.map_err(|error| explain(error, slot)));
             after
         }
         Work::Insert { head, bytes, reply } => {
             let res =
                 slot.timed(|| connection.insert(head.as_str(), &bytes)).map_err(|error| EngineError::parse(&error));
             let after = if res.is_err() { After::Close } else { After::Keep };
-            _ = reply.send(res.map_err(|error| explain(error, slot, pool)));
+            _ = reply.send(res.map_err(|error| explain(error, slot)));
             after
         }
         Work::Judge { text, reply } => {
@@ -287,11 +288,11 @@ fn judge(connection: &mut Connection, text: &str) -> Verdict {
 }
 
 /// A killed query says only that it was killed; the asker wants to know why.
-fn explain(error: EngineError, slot: &Slot, pool: &Pool) -> EngineError {
+fn explain(error: EngineError, slot: &Slot) -> EngineError {
     let Some(killed) = slot.running().killed else { return error };
     match killed.why {
         Why::TooLong => {
-            let limit = pool.origin.settings.max_execution_time;
+            let limit = slot.limits.execution_time;
             EngineError {
                 kind: EngineErrorKind::Timeout,
                 code: 159,

@@ -6,7 +6,7 @@
 use super::scopes::{self, ScopeWire};
 use crate::{
     app::{AppError, NewToken},
-    auth::{Access, Scope, ScopeKind, jwt::ScopeClaim},
+    auth::{Access, Limits, Scope, ScopeKind, jwt::ScopeClaim},
     query::{self, Audit},
     server::{
         error::{ApiError, Fault},
@@ -37,6 +37,8 @@ pub(super) struct TokenInfo {
     name: String,
     description: String,
     origin: Origin,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Limits>,
     created_at: String,
     updated_at: String,
 }
@@ -65,6 +67,7 @@ impl TokenInfo {
             name: token.name.clone(),
             description: token.description.clone(),
             origin: Origin { kind: token.origin.clone() },
+            limits: (token.limits != Limits::default()).then_some(token.limits),
             created_at: stored.created_at.clone(),
             updated_at: stored.updated_at.clone(),
         }
@@ -95,6 +98,7 @@ pub(super) async fn create(who: Who, uri: Uri, headers: HeaderMap, body: Bytes) 
         name: name.clone(),
         description: fields.text("description").unwrap_or_default(),
         scopes: given(&who, asked_scopes(&fields)?)?,
+        limits: asked_limits(&fields)?.unwrap_or_default(),
         origin: None,
     };
     let made = who.workspace.create_token(token).await.map_err(|error| match error {
@@ -123,12 +127,10 @@ fn signed(who: &Who, fields: &Fields, name: &str, expires: &str) -> Result<Strin
         ScopeKind::parse(&it.kind).and_then(|kind| Scope::new(kind, Some(&it.resource), it.filter.as_deref()).ok())
     };
     given(who, scopes.iter().filter_map(known).collect())?;
-    let limits = fields.all("limits").next().map(|it| serde_json::from_value(it.clone())).transpose();
-    let limits = limits.map_err(|error| bad("limits", error.to_string()))?;
-    Ok(who.workspace.sign_jwt(name, expires, scopes, limits)?.reveal().to_owned())
+    Ok(who.workspace.sign_jwt(name, expires, scopes, asked_limits(fields)?)?.reveal().to_owned())
 }
 
-/// Replaces the scopes of a token; without any, only the description.
+/// Replaces the scopes of a token; without any, only the description and the limits.
 pub(super) async fn change(
     who: Who,
     Name(name): Name,
@@ -144,7 +146,12 @@ pub(super) async fn change(
         scopes = token.token.scopes.clone();
     }
     let scopes = given(&who, scopes)?;
-    let changed = who.workspace.change_token(&token.token.id, scopes, fields.text("description")).await?;
+    let limits = asked_limits(&fields)?;
+    // What narrows a token is lifted by who has the whole workspace.
+    if limits.is_some() && !who.access.is_admin() {
+        return Err(Fault::Forbidden.into());
+    }
+    let changed = who.workspace.change_token(&token.token.id, scopes, fields.text("description"), limits).await?;
     Ok(Json(TokenInfo::of(&changed)))
 }
 
@@ -190,6 +197,16 @@ fn shown(key: &str) -> String {
 
 fn fields(uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Result<Fields, Fault> {
     Ok(Fields::of_query(uri.query()).and(Body::read(headers, body)?.fields()?))
+}
+
+/// `limits` as an object, or as a text that is one.
+fn asked_limits(fields: &Fields) -> Result<Option<Limits>, Fault> {
+    let bad = |error: serde_json::Error| Fault::Bad { field: "limits", message: error.to_string() };
+    let read = |value: &Value| match value {
+        Value::String(text) => serde_json::from_str(text),
+        value => serde_json::from_value(value.clone()),
+    };
+    fields.all("limits").next().map(read).transpose().map_err(bad)
 }
 
 /// `scope` once or often, and `scopes` as a JSON list of strings or objects; what stands twice counts once.
