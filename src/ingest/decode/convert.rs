@@ -296,6 +296,17 @@ fn bare(kind: &Kind, raw: &str, buffer: &mut Buffer) -> Result<(), Bad> {
     Ok(())
 }
 
+/// Appends a whole number; the usual columns take it without its text being made.
+pub(super) fn integer(kind: &Kind, number: i64, buffer: &mut Buffer) -> Result<(), Bad> {
+    match kind {
+        Kind::Int { width: 2 } => buffer.push(&i16::try_from(number).map_err(|_| Bad)?.to_le_bytes()),
+        Kind::Int { width: 4 } => buffer.push(&i32::try_from(number).map_err(|_| Bad)?.to_le_bytes()),
+        Kind::Int { width: 8 } => buffer.push(&number.to_le_bytes()),
+        kind => json(kind, &number.to_string(), buffer)?,
+    }
+    Ok(())
+}
+
 pub(super) fn date_time(moment: Moment, buffer: &mut Buffer) -> Result<(), Bad> {
     let seconds = u32::try_from(moment.seconds).map_err(|_| Bad)?;
     buffer.push(&seconds.to_le_bytes());

@@ -69,6 +69,8 @@ pub(super) struct Node {
     /// Columns whose value is this.
     pub(super) leaves: Vec<usize>,
     pub(super) keys: Vec<(String, Node)>,
+    /// Some key holds what JSON would escape, so that its text in a row is not its own.
+    pub(super) has_odd_keys: bool,
     pub(super) indexes: Vec<(usize, Node)>,
     pub(super) each: Option<Box<Each>>,
 }
@@ -214,6 +216,8 @@ impl Node {
     fn number(&mut self, next: &mut usize) {
         self.id = *next;
         *next += 1;
+        let odd = |it: &u8| matches!(it, b'"' | b'\\' | 0..0x20);
+        self.has_odd_keys = self.keys.iter().any(|(key, _)| key.as_bytes().iter().any(|it| odd(it)));
         self.keys.iter_mut().for_each(|(_, it)| it.number(next));
         self.indexes.iter_mut().for_each(|(_, it)| it.number(next));
         if let Some(each) = &mut self.each {

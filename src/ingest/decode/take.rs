@@ -95,7 +95,7 @@ impl Taking<'_> {
                 }
                 (kind, buffer) => convert::text(kind, &String::from_utf8_lossy(value), buffer),
             };
-            let number = |value: i64, buffer: &mut Buffer| convert::json(&field.kind, &value.to_string(), buffer);
+            let number = |value: i64, buffer: &mut Buffer| convert::integer(&field.kind, value, buffer);
             let taken = match meta {
                 KafkaMeta::Value if self.schema.store_raw_value => plain(message.value.unwrap_or_default(), buffer),
                 KafkaMeta::Value => plain(b"", buffer),
@@ -298,7 +298,7 @@ fn timestamp(kind: &Kind, milliseconds: i64, buffer: &mut Buffer) -> Result<(), 
         Kind::DateTime(_) => convert::date_time(moment, buffer),
         Kind::DateTime64 { precision, .. } => convert::date_time64(moment, *precision, buffer),
         Kind::Nullable(inner) => timestamp(inner, milliseconds, buffer.value()),
-        kind => convert::json(kind, &milliseconds.to_string(), buffer),
+        kind => convert::integer(kind, milliseconds, buffer),
     }
 }
 

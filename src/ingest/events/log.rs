@@ -6,21 +6,33 @@
 //!
 //! A record is its length, its checksum and its bytes. What is torn at the end of a segment was never
 //! acknowledged, and is left out.
+//!
+//! Two things keep waits for the disk short. A segment is filled with zeros ahead of its records, so that a sync
+//! has no file size to write down. And who came together is waited for together: without that, the first of
+//! sixteen senders would be synced alone, and the other fifteen would wait for two syncs.
 
 use crate::ingest::batch::Cuts;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashSet},
     fs::{self, File},
-    io::{self, Write},
+    io,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
+    time::{Duration, Instant},
 };
 use tokio::sync::watch;
 
 /// Bytes after which a new segment is begun. A segment goes when all before it and all in it is done.
 const SEGMENT_BYTES: u64 = 32 << 20;
+
+/// Zeros written ahead of the records.
+const PREPARED_BYTES: u64 = 1 << 20;
+
+/// Nobody waits longer than this for others who may come.
+const LONGEST_GATHERING: Duration = Duration::from_millis(1);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Record {
@@ -84,6 +96,9 @@ struct State {
     /// What is appended and not written, by segment.
     pending: Vec<(u64, Vec<u8>)>,
     appended: u64,
+    /// Records that are pending, and how many of them the writer waits for.
+    gathered: usize,
+    wanted: usize,
     segment: u64,
     segment_bytes: u64,
     /// Bodies of each segment that are not done.
@@ -146,8 +161,12 @@ impl Log {
             _ => state.pending.push((segment, bytes)),
         }
         let position = state.appended;
+        state.gathered += 1;
+        let enough = state.gathered >= state.wanted;
         drop(state);
-        self.shared.more.notify_one();
+        if enough {
+            self.shared.more.notify_one();
+        }
         Place { position, segment }
     }
 
@@ -216,23 +235,45 @@ impl Shared {
 struct Writer {
     shared: Arc<Shared>,
     synced: watch::Sender<Synced>,
-    file: Option<(u64, File, u64)>,
+    file: Option<Segment>,
+}
+
+/// The segment that is written.
+struct Segment {
+    number: u64,
+    file: File,
+    /// Where its records end.
+    length: u64,
+    /// Where the zeros after them end.
+    prepared: u64,
 }
 
 impl Writer {
     fn run(mut self) {
+        // How many came together the last time, and how long the disk took.
+        let (mut together, mut took) = (1, Duration::ZERO);
         loop {
             let mut state = self.shared.state();
+            state.wanted = 1;
             while state.pending.is_empty() && !state.closed {
                 state = self.shared.more.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
+            if state.gathered < together && !state.closed {
+                state.wanted = together;
+                let patience = (took / 2).min(LONGEST_GATHERING);
+                let more = self.shared.more.wait_timeout_while(state, patience, |it| it.gathered < it.wanted);
+                state = more.unwrap_or_else(PoisonError::into_inner).0;
+            }
             let pending = std::mem::take(&mut state.pending);
+            together = std::mem::take(&mut state.gathered).max(1);
             let (position, closed) = (state.appended, state.closed);
             drop(state);
             if pending.is_empty() && closed {
                 return;
             }
+            let began = Instant::now();
             let written = pending.iter().try_for_each(|(segment, bytes)| self.write(*segment, bytes));
+            took = began.elapsed();
             self.synced.send_modify(|it| match &written {
                 Ok(()) => it.good = position,
                 Err(error) => it.failed = Some((position, error.to_string().into())),
@@ -240,25 +281,37 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, segment: u64, bytes: &[u8]) -> io::Result<()> {
-        if self.file.as_ref().is_none_or(|(it, ..)| *it != segment) {
-            let file = File::create_new(path(&self.shared.directory, segment))?;
+    fn write(&mut self, number: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.file.as_ref().is_none_or(|it| it.number != number) {
+            let file = File::create_new(path(&self.shared.directory, number))?;
             // The name must survive as well.
             File::open(&self.shared.directory)?.sync_all()?;
-            self.file = Some((segment, file, 0));
+            self.file = Some(Segment { number, file, length: 0, prepared: 0 });
         }
-        let Some((_, file, length)) = &mut self.file else { return Ok(()) };
-        let written = file.write_all(bytes).and_then(|()| file.sync_data());
-        match written {
-            Ok(()) => *length += bytes.len() as u64,
-            Err(_) => {
-                // A half record must not stand before whole ones.
-                use std::io::Seek;
-                file.set_len(*length)?;
-                file.seek(io::SeekFrom::Start(*length))?;
-            }
+        let Some(segment) = &mut self.file else { return Ok(()) };
+        let written = segment.append(bytes);
+        if written.is_err() {
+            // A half record must not stand before whole ones, nor what failed after them.
+            segment.prepared = segment.length;
+            segment.file.set_len(segment.length)?;
         }
         written
+    }
+}
+
+impl Segment {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let end = self.length + bytes.len() as u64;
+        if end > self.prepared {
+            let zeros = vec![0; (end - self.prepared + PREPARED_BYTES) as usize];
+            self.file.write_all_at(&zeros, self.prepared)?;
+            self.file.sync_data()?;
+            self.prepared += zeros.len() as u64;
+        }
+        self.file.write_all_at(bytes, self.length)?;
+        self.file.sync_data()?;
+        self.length = end;
+        Ok(())
     }
 }
 
@@ -340,6 +393,11 @@ mod tests {
             assert_eq!(unfinished.bodies.keys().copied().collect::<Vec<_>>(), expected, "{length} bytes");
             assert_eq!(unfinished.intents.len(), usize::from(whole == 3 || whole == 4));
         }
+        // The zeros after the records are none.
+        let (mut unfinished, mut done) = (Unfinished::default(), HashSet::new());
+        read(&[&all[..], &[0; 100]].concat(), 1, &mut unfinished, &mut done);
+        unfinished.finish(&done);
+        assert_eq!(unfinished.bodies.keys().copied().collect::<Vec<_>>(), [3, 4]);
         // A byte that turned ends the log there, and nothing wrong is read.
         for at in 0..bytes[0].len() {
             let mut turned = all.clone();
