@@ -104,6 +104,16 @@ impl Namespace {
         Physical { database: self.database.clone(), table: format!("load:{resource}").into() }
     }
 
+    /// Where rows of a quarantine are gathered that will be read once more. No data source can have such a name.
+    pub fn gathering(&self, resource: &ResourceName) -> Physical {
+        Physical { database: self.database.clone(), table: format!("gathering:{resource}").into() }
+    }
+
+    /// Where they are once they are all there: from then on they are brought in, whatever happens.
+    pub fn replay(&self, resource: &ResourceName) -> Physical {
+        Physical { database: self.database.clone(), table: format!("replay:{resource}").into() }
+    }
+
     /// Where a table waits to be dropped until nothing can call it back. No data source can have such a name.
     pub fn dropped(&self, resource: &ResourceName) -> Physical {
         Physical { database: self.database.clone(), table: format!("dropped:{resource}").into() }

@@ -20,6 +20,7 @@ mod consumers;
 mod deploy;
 mod events;
 mod quarantine;
+mod replay;
 mod rows;
 mod secrets;
 mod times;
@@ -180,6 +181,7 @@ impl App {
             workspaces.push(Workspace::restore(shared.clone(), record).await?);
         }
         for workspace in &workspaces {
+            workspace.finish_replays().await;
             workspace.open_events()?;
             workspace.hold_again().await?;
             workspace.start_consumers().await?;

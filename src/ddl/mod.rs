@@ -6,10 +6,10 @@
 mod quarantine;
 mod table;
 
-pub use quarantine::{reasons, refused_values};
+pub use quarantine::{forget_replayed, gather, reasons, refused_rows, refused_values, replay_state};
 pub use table::{
     QUARANTINE_COLUMNS, count_rows, create_quarantine, create_side_table, create_table, databases, delete_rows,
-    drop_database, drop_table, exchange, insert_select, statistics, tables, truncate,
+    drop_database, drop_table, exchange, insert_select, rename, statistics, tables, truncate,
 };
 
 use crate::{

@@ -1,5 +1,6 @@
-//! Questions about a quarantine: why its rows are in it.
+//! Questions about a quarantine: why its rows are in it; and how some of them leave it.
 
+use super::table::QUARANTINE_COLUMNS;
 use crate::{
     name::{ColumnName, Physical},
     sql::Sql,
@@ -24,5 +25,53 @@ pub fn refused_values(quarantine: &Physical, column: &ColumnName) -> Sql {
     let mut sql = Sql::new("SELECT groupUniqArray(1000)([");
     sql.column(column).push("]) AS values FROM ").table(quarantine);
     sql.push(" WHERE c__error_column[1] = ").string(column.as_str());
+    sql
+}
+
+/// Tells a refused row from others: the same row of the same request was refused once.
+const IDENTITY: &str = "(insertion_date, c__source, cityHash64(c__raw))";
+
+/// A table of the rows of a quarantine that fulfil a condition, numbered.
+pub fn gather(gathering: &Physical, quarantine: &Physical, condition: Option<&Sql>) -> Sql {
+    let mut sql = Sql::new("CREATE TABLE ");
+    sql.table(gathering)
+        .push(" ENGINE = MergeTree ORDER BY c__number AS SELECT rowNumberInAllBlocks() AS c__number, * ");
+    sql.push("FROM ").table(quarantine);
+    if let Some(condition) = condition {
+        sql.push(" WHERE ").sql(condition);
+    }
+    sql
+}
+
+/// `id`, `rows` and `latest` (seconds since 1970) of gathered rows; nothing where there is no such table.
+pub fn replay_state(replay: &Physical) -> Sql {
+    let mut sql =
+        Sql::new("SELECT toString(uuid) AS id, ifNull(total_rows, 0) AS rows FROM system.tables WHERE database = ");
+    sql.string(replay.database()).push(" AND name = ").string(replay.table());
+    sql
+}
+
+/// Gathered rows leave their quarantine.
+pub fn forget_replayed(quarantine: &Physical, replay: &Physical) -> Sql {
+    let mut sql = Sql::new("ALTER TABLE ");
+    sql.table(quarantine).push(" DELETE WHERE ").push(IDENTITY).push(" IN (SELECT ").push(IDENTITY).push(" FROM ");
+    sql.table(replay).push(") SETTINGS mutations_sync = 2");
+    sql
+}
+
+/// `raw` (in base64), `source`, `date` (seconds since 1970) and `values` of the gathered rows with these numbers.
+pub fn refused_rows<'a>(
+    replay: &Physical,
+    columns: impl Iterator<Item = &'a ColumnName>,
+    numbers: std::ops::Range<u64>,
+) -> Sql {
+    let mut sql = Sql::new("SELECT base64Encode(c__raw) AS raw, c__source AS source, toUnixTimestamp(insertion_date) ");
+    sql.push("AS date, CAST(array(");
+    sql.join(columns, ", ", |sql, it| match QUARANTINE_COLUMNS.iter().any(|(name, _)| *name == it.as_str()) {
+        true => _ = sql.push("NULL"),
+        false => _ = sql.column(it),
+    });
+    sql.push("), 'Array(Nullable(String))') AS values FROM ").table(replay).push(" WHERE c__number >= ");
+    sql.number(numbers.start).push(" AND c__number < ").number(numbers.end).push(" ORDER BY c__number");
     sql
 }

@@ -114,7 +114,7 @@ pub fn exchange(one: &Physical, other: &Physical) -> Sql {
 }
 
 /// Does nothing where there is no such table.
-pub(super) fn rename(from: &Physical, to: &Physical) -> Sql {
+pub fn rename(from: &Physical, to: &Physical) -> Sql {
     let mut sql = Sql::new("RENAME TABLE IF EXISTS ");
     sql.table(from).push(" TO ").table(to);
     sql

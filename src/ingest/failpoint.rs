@@ -40,7 +40,7 @@ pub(super) fn is_armed(name: &str) -> bool {
 }
 
 /// Dies here, if it is time to.
-pub(super) fn reach(name: &str) {
+pub(crate) fn reach(name: &str) {
     if due(name) {
         die();
     }

@@ -10,6 +10,7 @@ pub mod failpoint;
 pub mod files;
 pub mod kafka;
 pub mod quarantine;
+pub mod replay;
 
 use crate::{name::Physical, project::Datasource};
 use std::sync::Arc;

@@ -62,6 +62,10 @@ pub(super) enum Fault {
     TooLarge {
         limit: usize,
     },
+    /// A body that unpacks to far more than rows can be packed into.
+    Bomb {
+        packed: usize,
+    },
     UrlTooLong {
         limit: usize,
     },
@@ -143,6 +147,10 @@ impl From<Fault> for ApiError {
             Missing(field) => ApiError::new(StatusCode::BAD_REQUEST, format!("`{field}` is missing")),
             Bad { field, message } => ApiError::new(StatusCode::BAD_REQUEST, format!("`{field}`: {message}")),
             BadBody(message) => ApiError::new(StatusCode::BAD_REQUEST, format!("the body cannot be read: {message}")),
+            Bomb { packed } => ApiError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the {packed} bytes of the body unpack to more than rows can be packed into"),
+            ),
             TooLarge { limit } => ApiError::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("the body is too large: this route takes at most {limit} bytes"),

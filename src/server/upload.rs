@@ -19,25 +19,50 @@ pub(super) struct Part {
     pub(super) bytes: Bytes,
 }
 
-/// The body without its `Content-Encoding`. What it unpacks to is held to the same limit.
+/// No honest rows are packed tighter than this; less than [`UNSUSPICIOUS`] may be, as a line that repeats itself.
+const TIGHTEST: usize = 400;
+const UNSUSPICIOUS: usize = 1 << 20;
+
+/// The exponent of the memory that a zstd frame may ask for: 16 MiB.
+const LARGEST_WINDOW: u32 = 24;
+
+/// The body without its `Content-Encoding`. What it unpacks to is held to the same limit, and to what rows can be.
 pub(super) async fn decoded(headers: &HeaderMap, bytes: Bytes, limit: usize) -> Result<Bytes, Fault> {
     let encoding = headers.get(header::CONTENT_ENCODING).and_then(|it| it.to_str().ok()).unwrap_or_default();
-    match encoding.trim().to_ascii_lowercase().as_str() {
-        "" | "identity" => Ok(bytes),
-        "gzip" | "x-gzip" => {
-            let unpacked = tokio::task::spawn_blocking(move || unpack(&bytes, limit)).await;
-            unpacked.map_err(|error| Fault::Internal(error.to_string()))?
+    let unpack = match encoding.trim().to_ascii_lowercase().as_str() {
+        "" | "identity" => return Ok(bytes),
+        "gzip" | "x-gzip" => gzip,
+        "zstd" => zstd,
+        other => {
+            return Err(Fault::BadBody(format!("the content encoding `{other}` is not known: gzip and zstd are")));
         }
-        other => Err(Fault::BadBody(format!("the content encoding `{other}` is not known: gzip is"))),
-    }
+    };
+    let unpacked = tokio::task::spawn_blocking(move || unpack(&bytes, limit)).await;
+    unpacked.map_err(|error| Fault::Internal(error.to_string()))?
 }
 
-fn unpack(bytes: &[u8], limit: usize) -> Result<Bytes, Fault> {
+fn gzip(bytes: &[u8], limit: usize) -> Result<Bytes, Fault> {
+    unpack(MultiGzDecoder::new(bytes), "gzip", bytes.len(), limit)
+}
+
+fn zstd(bytes: &[u8], limit: usize) -> Result<Bytes, Fault> {
+    let bad = |error: std::io::Error| Fault::BadBody(format!("as zstd: {error}"));
+    let mut decoder = zstd::Decoder::with_buffer(bytes).map_err(bad)?;
+    decoder.window_log_max(LARGEST_WINDOW).map_err(bad)?;
+    unpack(decoder, "zstd", bytes.len(), limit)
+}
+
+/// Reads on only as long as the result may still be taken.
+fn unpack(reader: impl Read, name: &str, packed: usize, limit: usize) -> Result<Bytes, Fault> {
+    let honest = packed.saturating_mul(TIGHTEST).max(UNSUSPICIOUS);
     let mut res = Vec::new();
-    let read = MultiGzDecoder::new(bytes).take(limit as u64 + 1).read_to_end(&mut res);
-    read.map_err(|error| Fault::BadBody(format!("as gzip: {error}")))?;
+    let read = reader.take(limit.min(honest) as u64 + 1).read_to_end(&mut res);
+    read.map_err(|error| Fault::BadBody(format!("as {name}: {error}")))?;
     if res.len() > limit {
         return Err(Fault::TooLarge { limit });
+    }
+    if res.len() > honest {
+        return Err(Fault::Bomb { packed });
     }
     Ok(res.into())
 }
@@ -101,6 +126,34 @@ mod tests {
         assert!(matches!(decoded(&headers, packed.slice(..9), 1000).await, Err(Fault::BadBody(_))));
         headers.insert(header::CONTENT_ENCODING, "br".parse().unwrap());
         assert!(matches!(decoded(&headers, packed, 1000).await, Err(Fault::BadBody(_))));
+    }
+
+    #[tokio::test]
+    async fn what_unpacks_to_nothing_but_size_is_refused_early() {
+        use std::io::Write;
+        let rows: String = (0..50_000).map(|it| format!("{{\"id\":{it}}}\n")).collect();
+        let gzip = |bytes: &[u8]| {
+            let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            packer.write_all(bytes).unwrap();
+            packer.finish().unwrap()
+        };
+        let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+        let zeros = vec![b'0'; 64 << 20];
+        for (name, pack) in [("gzip", &gzip as &dyn Fn(&[u8]) -> Vec<u8>), ("zstd", &zstd)] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_ENCODING, name.parse().unwrap());
+            let plain = decoded(&headers, pack(rows.as_bytes()).into(), 10 << 20).await.unwrap();
+            assert_eq!(plain, rows.as_bytes(), "{name}");
+            let bomb = pack(&zeros);
+            let packed = bomb.len();
+            assert_eq!(decoded(&headers, bomb.into(), 1 << 30).await, Err(Fault::Bomb { packed }), "{name}");
+            let small = pack(&zeros[..2 << 20]);
+            assert_eq!(
+                decoded(&headers, small.into(), 1 << 20).await,
+                Err(Fault::TooLarge { limit: 1 << 20 }),
+                "{name}"
+            );
+        }
     }
 
     #[tokio::test]

@@ -83,6 +83,51 @@ fn ask(server: &Server, sql: &str) -> Value {
     serde_json::from_str::<Value>(&text).unwrap()["data"].clone()
 }
 
+/// Rows that were refused for a type go in when it is mended, those of a condition alone, each once whatever
+/// happens meanwhile; what is refused again is kept again.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_rows_are_read_once_more_and_count_once() {
+    let (house, mut server) = House::new();
+    house.folder.file("datasources/events.datasource", &EVENTS.replace("$.id", "$.identity"));
+    tokio::task::block_in_place(|| house.folder.ok(&["push"]));
+    let sender = format!("name=events&token={ADMIN}&wait=true");
+    let rows: String = (0..100).map(|id| format!("{{\"id\":{id},\"kind\":\"k{}\"}}\n", id % 2)).collect();
+    assert_eq!(post(&server, &sender, &[], format!("{rows}nothing\n")).await, (200, answer(0, 101)));
+    // What was wrong is not mended yet.
+    let replay = |rest: &[&str]| {
+        let arguments = [&["quarantine", "replay", "events"], rest].concat();
+        tokio::task::block_in_place(|| house.folder.ok(&arguments))
+    };
+    assert_eq!(replay(&[]), "0 rows in, 101 rows refused again\n");
+    assert_eq!(ask(&server, "SELECT count() AS n FROM events_quarantine"), json!([{"n": 101}]));
+    house.folder.file("datasources/events.datasource", EVENTS);
+    tokio::task::block_in_place(|| house.folder.ok(&["push"]));
+    assert_eq!(replay(&["--where", "kind = 'k1'"]), "50 rows in, 0 rows refused again\n");
+    assert_eq!(replay(&["--where", "kind = 'k1'"]), "0 rows in, 0 rows refused again\n");
+    let refused = tokio::task::block_in_place(|| {
+        house
+            .folder
+            .command(&["quarantine", "replay", "events", "--where", "x = file('/etc/passwd')"])
+            .output()
+            .unwrap()
+    });
+    assert!(!refused.status.success());
+    for failpoint in ["replay-gathered", "after-insert", "after-quarantine", "replay-batch"] {
+        drop(server);
+        let dying = house.serve(failpoint);
+        house.folder.ok(&["auth", "--host", &dying.host(), "--token", ADMIN]);
+        let cut =
+            tokio::task::block_in_place(|| house.folder.command(&["quarantine", "replay", "events"]).output().unwrap());
+        assert!(!cut.status.success(), "{failpoint}: the server died in the middle");
+        drop(dying);
+        server = house.serve("");
+        house.folder.ok(&["auth", "--host", &server.host(), "--token", ADMIN]);
+        assert_eq!(ask(&server, "SELECT count() AS n, uniqExact(id) AS u FROM events"), json!([{"n": 100, "u": 100}]));
+        assert_eq!(ask(&server, "SELECT sum(n) AS n FROM kinds"), json!([{"n": 100}]));
+        assert_eq!(ask(&server, "SELECT c__raw FROM events_quarantine"), json!([{"c__raw": "nothing"}]));
+    }
+}
+
 fn answer(good: u64, bad: u64) -> Value {
     json!({"successful_rows": good, "quarantined_rows": bad})
 }

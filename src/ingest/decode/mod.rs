@@ -3,6 +3,7 @@
 //! In: a data source's [`Schema`] and bytes. Out: [`Decoded`]: blocks of good rows, and [`Rejected`] ones.
 //! Nothing here does I/O or reads the clock: the same bytes give the same blocks.
 
+mod again;
 mod convert;
 mod csv;
 mod extract;
@@ -11,6 +12,7 @@ mod schema;
 mod take;
 mod time;
 
+pub use again::Refused;
 pub use csv::CsvLayout;
 pub use schema::{Schema, SchemaError};
 

@@ -89,6 +89,7 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/datasources/{name}/alter", post(resources::alter))
         .route("/v0/datasources/{name}/truncate", post(resources::truncate))
         .route("/v0/datasources/{name}/delete", post(resources::delete_rows))
+        .route("/v1/datasources/{name}/quarantine/replay", post(quarantine::replay))
         .route("/v0/pipes", get(pipes::list).post(nodes::create))
         .route("/v0/pipes/", get(pipes::list).post(nodes::create))
         .route("/v0/pipes/{name}", get(pipes::show_or_ask).post(pipes::ask).delete(nodes::remove))
