@@ -75,7 +75,7 @@ pub(crate) fn figures() -> Vec<Figure> {
             .nodes
             .iter()
             .filter_map(|it| match &it.sql {
-                NodeSql::Template { text, template } => Some((text.text(), (**template).clone())),
+                NodeSql::Template { text, template, .. } => Some((text.text(), (**template).clone())),
                 NodeSql::Plain(_) => None,
             })
             .collect();

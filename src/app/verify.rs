@@ -4,20 +4,25 @@
 //! It is tried out on empty tables in a database of its own, which is dropped again, so that neither a check
 //! nor a push that fails leaves a trace. What is as it was at the last deploy is not tried again.
 
+mod places;
 #[cfg(test)]
 mod tests;
 
 use super::{AppError, Shared, words};
 use crate::{
     ddl,
-    diagnostic::{Diagnostic, Mapped, Place, Span, nearest},
+    diagnostic::{Diagnostic, Place, Span, nearest},
     engine::{Engine, EngineError, EngineErrorKind},
     name::Namespace,
     plan::{self, Action, Plan},
-    project::{self, Column, ColumnDefault, Datasource, Node, NodeSql, Pipe, PipeKind, Project},
+    project::{
+        self, Column, ColumnDefault, Datasource, EngineFamily, Node, NodeSql, Pipe, PipeKind, Project, TableEngine,
+    },
     query::{self, OwnerMode, QueryError},
     sql::{ColumnType, Sql, UserSql, scan, statement},
+    template::Params,
 };
+use places::find_words;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -140,6 +145,8 @@ fn checks<'a>(current: &Project, wanted: &'a Project, scratch: &Namespace) -> (V
                 }
                 // A template that answers with `error()` when a parameter is missing has no text to judge here.
                 Err(QueryError::Refused { error, .. }) if error.message == scan::EMPTY => {}
+                // It reads another workspace, which was told where that is refused; there is nothing to try out.
+                Err(QueryError::Refused { error, .. }) if error.category == scan::Refused::DatabasePrefix => {}
                 Err(error) => {
                     let diagnostic = uncomposed(&error, node);
                     // A node that others read is composed into each of them; its fault is told once.
@@ -221,7 +228,7 @@ impl Verifier<'_> {
         let mut broken_tables = BTreeSet::new();
         for name in tables {
             if let Err((datasource, error)) = self.create(&name).await {
-                diagnostics.push(self.bad_table(datasource, theirs(error)?));
+                diagnostics.push(self.bad_table(datasource, theirs(error)?).await);
                 broken_tables.insert(name);
             }
         }
@@ -250,11 +257,26 @@ impl Verifier<'_> {
                     .is_some_and(|it| failed.contains_key(&(&it.name, &it.output_node().name))),
                 project::ReferenceTarget::Datasource => false,
             });
-            if !reads_failing && !may_be_the_stand_in(check.node, error) {
-                diagnostics.push(self.bad_node(check.node, error));
+            if !reads_failing && !may_be_the_stand_in(check.node, error) && !self.holds_for_example(check).await {
+                diagnostics.push(self.bad_node(check, error).await);
             }
         }
         Ok(diagnostics)
+    }
+
+    /// Whether a node that is no template itself is right for a request with an example of each parameter. With stand-ins
+    /// for parameters the pipes that it reads may take branches that give other columns.
+    async fn holds_for_example(&self, check: &Check<'_>) -> bool {
+        let parameters = self.wanted.parameters(check.pipe, check.node);
+        if parameters.is_empty() || matches!(check.node.sql, NodeSql::Template { .. }) {
+            return false;
+        }
+        let missing = parameters.iter().filter(|it| it.default.is_none() && it.required);
+        let params: Params = missing.map(|it| (it.name.clone(), example(&it.type_name))).collect();
+        match query::compile_example(self.wanted, &self.scratch, check.pipe, check.node, &params) {
+            Ok(select) => self.engine.command_within(&query::describe(&select), AT_MOST).await.is_ok(),
+            Err(_) => false,
+        }
     }
 
     async fn create(&self, name: &str) -> Result<(), (&Datasource, EngineError)> {
@@ -273,7 +295,7 @@ impl Verifier<'_> {
     async fn bad_tables(&self, check: &Check<'_>) -> Result<Option<Diagnostic>, AppError> {
         let tree = match self.engine.command_within(&query::explain(&check.select), AT_MOST).await {
             Ok(tree) => tree,
-            Err(error) => return Ok(Some(self.bad_node(check.node, &theirs(error)?))),
+            Err(error) => return Ok(Some(self.bad_node(check, &theirs(error)?).await)),
         };
         Ok(foreign_table(&tree, &self.scratch)?.map(|table| {
             let words = format!("the engine reads the table {table} here, which is not of this project");
@@ -281,7 +303,7 @@ impl Verifier<'_> {
         }))
     }
 
-    fn bad_table(&self, datasource: &Datasource, error: EngineError) -> Diagnostic {
+    async fn bad_table(&self, datasource: &Datasource, error: EngineError) -> Diagnostic {
         let words = engine_words(&error.message, &self.scratch);
         // The engine names what it did not understand, or a column that an expression is about.
         let names = quoted(&error.message);
@@ -290,30 +312,42 @@ impl Verifier<'_> {
         let column = || datasource.columns.iter().find(|it| names.iter().any(|name| it.name.as_str() == name));
         let place = match expression {
             Some(expression) => Place { path: datasource.place.path.clone(), span: expression.span() },
-            None => column().map_or(&datasource.place, |it| &it.place).clone(),
+            None => match column() {
+                Some(column) => column.place.clone(),
+                None => self.bad_default(datasource, &error).await.unwrap_or_else(|| datasource.place.clone()),
+            },
         };
         Diagnostic::error("engine", words).at(place)
     }
 
-    fn bad_node(&self, node: &Node, error: &EngineError) -> Diagnostic {
+    /// The default that the engine minds, where it does not say which: a table of that column alone fails as well.
+    async fn bad_default(&self, datasource: &Datasource, error: &EngineError) -> Option<Place> {
+        for column in datasource.columns.iter().filter(|it| it.default.is_some()) {
+            let engine = TableEngine { family: EngineFamily::Null, ..TableEngine::plain() };
+            let lone = Datasource { columns: vec![column.clone()], indexes: vec![], engine, ..datasource.clone() };
+            let table = self.scratch.side(&datasource.name);
+            match self.engine.command(&ddl::create_table(&lone, &table)).await {
+                Err(same) if same.code == error.code => {
+                    let (ColumnDefault::Default(value) | ColumnDefault::Materialized(value)) =
+                        column.default.as_ref()?;
+                    return Some(Place { path: datasource.place.path.clone(), span: value.span() });
+                }
+                Err(_) => (),
+                Ok(_) => _ = self.engine.command(&ddl::drop_table(&table)).await,
+            }
+        }
+        None
+    }
+
+    async fn bad_node(&self, check: &Check<'_>, error: &EngineError) -> Diagnostic {
+        let node = check.node;
+        let place = self.place(check, error).await;
         let names = quoted(&error.message);
-        let text = match &node.sql {
-            NodeSql::Plain(text) | NodeSql::Template { text, .. } => text,
-        };
-        let found = names.iter().find_map(|name| {
-            let last = name.rsplit('.').next().unwrap_or(name);
-            find_word(text.text(), name).or_else(|| find_word(text.text(), last))
-        });
-        let found = found.or_else(|| find_excerpt(text.text(), &error.message));
-        let place = match found {
-            Some(span) => Place { path: node.place.path.clone(), span: text.span(span) },
-            None => node.place.clone(),
-        };
         let name = names.first().map(String::as_str).unwrap_or_default();
         let (code, words) = match error.code {
             UNKNOWN_IDENTIFIER => ("unknown_column", format!("there is no column `{name}` here")),
             UNKNOWN_FUNCTION => ("unknown_function", format!("there is no function `{name}`")),
-            SYNTAX_ERROR => ("sql_syntax", engine_words(&error.message, &self.scratch)),
+            SYNTAX_ERROR => ("sql_syntax", syntax_words(&error.message)),
             _ => ("engine", engine_words(&error.message, &self.scratch)),
         };
         let diagnostic = Diagnostic::error(code, words).at(place);
@@ -342,10 +376,7 @@ impl Verifier<'_> {
         }
         let mut res = Vec::new();
         for (name, type_text) in columns(described)? {
-            let text = match &check.node.sql {
-                NodeSql::Plain(text) | NodeSql::Template { text, .. } => text,
-            };
-            let place = place_of(text, &name, check.node);
+            let place = place_of(&name, check.node);
             let Some(column) = target.columns.iter().find(|it| it.name.as_str() == name) else {
                 let names = target.columns.iter().map(|it| it.name.as_str());
                 let near = nearest(&name, names).map(|it| format!("maybe you meant `{it}`"));
@@ -423,6 +454,18 @@ fn may_be_the_stand_in(node: &Node, error: &EngineError) -> bool {
     matches!(node.sql, NodeSql::Template { .. }) && ABOUT_VALUES.contains(&error.code)
 }
 
+/// A value that a parameter of this type takes.
+fn example(type_name: &str) -> serde_json::Value {
+    match type_name {
+        it if it.starts_with("DateTime") => "2026-01-01 00:00:00".into(),
+        it if it.starts_with("Date") => "2026-01-01".into(),
+        it if it.contains("Int") || it.starts_with("Float") || it.starts_with("Decimal") => "1".into(),
+        "Boolean" | "Bool" => "0".into(),
+        "UUID" => "00000000-0000-0000-0000-000000000000".into(),
+        _ => "a".into(),
+    }
+}
+
 /// Tables of the engine that anybody may read.
 const OPEN: &[&str] = &["system.one", "system.numbers", "system.numbers_mt", "system.zeros", "system.functions"];
 
@@ -487,6 +530,15 @@ pub(super) fn engine_words(message: &str, namespace: &Namespace) -> String {
     words.replace(&format!("`{database}`."), "").replace(&format!("{database}."), "")
 }
 
+/// What the engine's parser minds, without its positions: they are those of a text of ours.
+fn syntax_words(message: &str) -> String {
+    let token = message.split("failed at position ").nth(1).and_then(|it| it.split_once(" (")?.1.split(") (").next());
+    match token.filter(|it| !it.contains('\n') && !it.is_empty() && *it != "end of query") {
+        Some(token) => format!("`{}` cannot stand here", token.trim_end_matches(')').trim_end_matches(':')),
+        None => "the SQL ends before it is complete".to_owned(),
+    }
+}
+
 /// What stands in backquotes or single quotes, in order.
 fn quoted(message: &str) -> Vec<String> {
     let message = message.split(" in scope ").next().unwrap_or(message);
@@ -508,66 +560,12 @@ fn maybe_meant(message: &str) -> Option<String> {
     quoted(names.split(']').next()?).into_iter().next()
 }
 
-/// The text after the place where the engine's parser stopped: `(z): z FROM t`. Its beginning, as long as it is
-/// in the node's own text too.
-fn find_excerpt(text: &str, message: &str) -> Option<Span> {
-    let rest = message.split("failed at position ").nth(1)?;
-    let excerpt = rest.split_once("): ")?.1.split(". Expected").next()?;
-    let mut end = excerpt.len();
-    while end > 0 {
-        if excerpt.is_char_boundary(end)
-            && let Some(at) = text.find(&excerpt[..end])
-        {
-            let token = excerpt.find(|it: char| !it.is_alphanumeric() && it != '_').unwrap_or(end).clamp(1, end.max(1));
-            return Some(Span::new(at, at + token));
-        }
-        end -= 1;
-    }
-    None
-}
-
-fn place_of(text: &Mapped, word: &str, node: &Node) -> Place {
-    // The name of a column stands last where it is given: `x AS name`.
-    match find_words(text.text(), word).last() {
-        Some(span) => Place { path: node.place.path.clone(), span: text.span(*span) },
-        None => node.place.clone(),
-    }
+/// The name of a column stands last where it is given: `x AS name`.
+fn place_of(column: &str, node: &Node) -> Place {
+    let found = node.readable().and_then(|it| Some(it.place(*find_words(it.sql(), column).last()?)));
+    found.unwrap_or_else(|| node.place.clone())
 }
 
 fn find_word(text: &str, word: &str) -> Option<Span> {
     find_words(text, word).first().copied()
-}
-
-/// Where a name stands in SQL, outside of strings and comments.
-fn find_words(text: &str, word: &str) -> Vec<Span> {
-    let mut res = Vec::new();
-    if word.is_empty() {
-        return res;
-    }
-    let bytes = text.as_bytes();
-    let part = |at: Option<&u8>| at.is_some_and(|it| it.is_ascii_alphanumeric() || *it == b'_');
-    let mut at = 0;
-    while at < bytes.len() {
-        let rest = &bytes[at..];
-        if rest.starts_with(b"--") {
-            at += rest.iter().position(|it| *it == b'\n').unwrap_or(rest.len());
-        } else if rest.starts_with(b"/*") {
-            at += rest.windows(2).position(|it| it == b"*/").map_or(rest.len(), |it| it + 2);
-        } else if rest[0] == b'\'' {
-            let mut end = 1;
-            while end < rest.len() && rest[end] != b'\'' {
-                end += if rest[end] == b'\\' { 2 } else { 1 };
-            }
-            at += end + 1;
-        } else if rest.starts_with(word.as_bytes())
-            && !part(at.checked_sub(1).and_then(|it| bytes.get(it)))
-            && !part(bytes.get(at + word.len()))
-        {
-            res.push(Span::new(at, at + word.len()));
-            at += word.len();
-        } else {
-            at += 1;
-        }
-    }
-    res
 }

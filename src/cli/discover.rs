@@ -22,6 +22,8 @@ pub(super) struct ProjectFiles {
     pub(super) sources: Vec<Source>,
     /// Test files, likewise.
     pub(super) tests: Vec<Source>,
+    /// Data sources of other workspaces, as nodes name them: `workspace.name`, from `vendor/workspace/`.
+    pub(super) vendored: BTreeSet<String>,
     /// The first fixture of each data source.
     pub(super) fixtures: Vec<Fixture>,
     /// The pairs of `.env`, and of `.env.local` over them.
@@ -127,10 +129,28 @@ pub(super) fn project(root: &Path) -> io::Result<ProjectFiles> {
             files.fixtures.push(Fixture { datasource, path });
         }
     }
+    files.vendored = vendored(root);
     for name in [".env", ".env.local"] {
         environment(&root.join(name), name, &mut files);
     }
     Ok(files)
+}
+
+/// What other workspaces share: their files only say that it is there.
+fn vendored(root: &Path) -> BTreeSet<String> {
+    let names = |folder: PathBuf| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|it| it.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+    };
+    let mut found = BTreeSet::new();
+    for workspace in names(root.join("vendor")) {
+        for (folder, kind) in [("datasources", Kind::Datasource), ("pipes", Kind::Pipe), ("endpoints", Kind::Pipe)] {
+            let files = names(root.join("vendor").join(&workspace).join(folder));
+            let files = files.into_iter().filter(|it| Kind::of(it) == Some(kind));
+            found.extend(files.map(|it| format!("{workspace}.{}", kind.resource_name(&it))));
+        }
+    }
+    found
 }
 
 /// The folder of the project that a file belongs to: the nearest one above it that looks like a project's.

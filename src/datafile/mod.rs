@@ -27,7 +27,7 @@ pub use print::Layout;
 pub use test_file::{QualityTest, TestFile, TestForm, is_test_file, parse_tests};
 
 use crate::diagnostic::{Diagnostic, Source};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Which of the two generations of Tinybird's own tools is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,6 +48,17 @@ pub struct Context {
     /// What `tb_secret("NAME")` stands for in `.datasource` and `.connection` files.
     pub secrets: BTreeMap<String, String>,
     pub missing_secret: MissingSecret,
+    pub foreign: Foreign,
+}
+
+/// What becomes of a table of another workspace, which a node names as `workspace.table`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Foreign {
+    /// It is refused: a server has one workspace.
+    #[default]
+    Refused,
+    /// It is taken as it is, for checks: these are in the project's `vendor` folder.
+    Vendored(BTreeSet<String>),
 }
 
 /// What becomes of a secret that has neither a value nor a default.

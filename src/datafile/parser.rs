@@ -28,7 +28,7 @@ pub(super) const FORWARD_ONLY: Verdict = verdict(None, Some(Severity::Error), No
 /// Forward says so and goes on.
 const FORWARD_IGNORES: Verdict = verdict(None, Some(Severity::Warning), None);
 const CLASSIC: Verdict = verdict(Some(Severity::Error), None, Some(Severity::Error));
-const AUTO_WARNS: Verdict = verdict(None, None, Some(Severity::Warning));
+pub(super) const AUTO_WARNS: Verdict = verdict(None, None, Some(Severity::Warning));
 
 const fn verdict(classic: Option<Severity>, forward: Option<Severity>, auto: Option<Severity>) -> Verdict {
     Verdict { classic, forward, auto }

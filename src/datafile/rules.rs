@@ -1,9 +1,9 @@
 //! What must hold between the commands of one file.
 
 use super::{
-    Kind,
+    Dialect, Kind,
     ast::{NodeLines, Settings, Text},
-    parser::{EVERYWHERE, FORWARD, FORWARD_ONLY, FORWARD_WARNS, Parser, Verdict},
+    parser::{AUTO_WARNS, EVERYWHERE, FORWARD, FORWARD_ONLY, FORWARD_WARNS, Parser, Verdict},
 };
 use crate::{
     diagnostic::{Diagnostic, Span, nearest},
@@ -76,6 +76,15 @@ fn imports(parser: &mut Parser<'_>, settings: &Settings) {
     if dynamo.iter().any(|it| settings.has(it)) {
         let wanted = ["import_connection_name", "import_table_arn", "import_export_bucket"];
         together(parser, FORWARD_WARNS, settings, "dynamodb_missing_params", &dynamo, &wanted);
+        return;
+    }
+    // Connectors that Classic once had, with keys of their own.
+    let is_gone = |service: &str| ["bigquery", "snowflake"].iter().any(|it| service.eq_ignore_ascii_case(it));
+    let gone = settings.get("import_service").filter(|it| is_gone(it.as_str()));
+    if let Some(service) = gone.filter(|_| parser.context.dialect != Dialect::Forward) {
+        let diagnostic = Diagnostic::error("import_service_gone", format!("nothing imports from `{service}` any more"))
+            .hint("load its rows from files, or through /v0/events");
+        parser.report(AUTO_WARNS, service.span, diagnostic);
         return;
     }
     let blob = ["import_connection_name", "import_bucket_uri", "import_schedule"];

@@ -9,7 +9,10 @@ use crate::{
     diagnostic::{Diagnostic, Mapped, Span, nearest},
     name::{ColumnName, ResourceName},
     native,
-    sql::{ColumnType, UserSql, scan::ScanError},
+    sql::{
+        ColumnType, UserSql,
+        scan::{self, ScanError},
+    },
 };
 use std::collections::BTreeMap;
 
@@ -69,7 +72,8 @@ pub(super) fn datasource(name: ResourceName, reporter: &mut Reporter<'_>) -> Opt
     let before = reporter.diagnostics.len();
     let file = reporter.file;
     let is_kafka = file.settings.has("kafka_connection_name");
-    let columns = columns(reporter, is_kafka);
+    let mut columns = columns(reporter, is_kafka);
+    implied_columns(file, &mut columns);
     let engine = engine(reporter, &file.engine, &columns);
     let indexes = file.indexes.iter().filter_map(|it| index(reporter, it)).collect();
     let (kafka, connection) = kafka(reporter);
@@ -82,6 +86,7 @@ pub(super) fn datasource(name: ResourceName, reporter: &mut Reporter<'_>) -> Opt
         tokens: tokens(file),
         tags: file.tags.clone(),
         kafka,
+        version: file.version,
         place: file.place(Span::default()),
     };
     let good = !crate::diagnostic::has_errors(&reporter.diagnostics[before..]);
@@ -170,6 +175,52 @@ fn columns(reporter: &mut Reporter<'_>, is_kafka: bool) -> Vec<Column> {
         });
     }
     columns
+}
+
+/// The columns that a connector brings along though the SCHEMA does not list them. They are there where a key needs one:
+/// then the connector cannot go, and no column with it.
+fn implied_columns(file: &Datafile, columns: &mut Vec<Column>) {
+    const KAFKA: &[(&str, &str)] = &[
+        ("__value", "String"),
+        ("__topic", "LowCardinality(String)"),
+        ("__partition", "Int16"),
+        ("__offset", "Int64"),
+        ("__timestamp", "DateTime"),
+        ("__key", "String"),
+    ];
+    const KAFKA_HEADERS: (&str, &str) = ("__headers", "Map(String, String)");
+    const DYNAMODB: &[(&str, &str)] = &[
+        ("_event_name", "LowCardinality(String)"),
+        ("_timestamp", "DateTime64(3)"),
+        ("_is_deleted", "UInt8"),
+        ("_record", "Nullable(String)"),
+        ("_old_record", "Nullable(String)"),
+    ];
+    let settings = &file.settings;
+    // A schema in the older spelling lists all that its table has.
+    let is_older = columns.iter().any(|it| it.kafka_meta.is_some() && !it.name.as_str().starts_with("__"));
+    let (mut implied, setting) = match settings.get("kafka_connection_name").filter(|_| !is_older) {
+        Some(setting) => (KAFKA.to_vec(), setting),
+        None => match settings.get("import_table_arn") {
+            Some(setting) => (DYNAMODB.to_vec(), setting),
+            None => return,
+        },
+    };
+    let stores_headers = settings.get("kafka_store_headers").is_some_and(|it| it.as_str().eq_ignore_ascii_case("true"));
+    implied.extend(stores_headers.then_some(KAFKA_HEADERS));
+    let keys: Vec<&str> = file.engine.options.iter().map(|(_, it)| it.as_str()).collect();
+    if !implied.iter().any(|(name, _)| keys.iter().any(|key| scan::mentions(key, name))) {
+        return;
+    }
+    for (name, type_text) in implied {
+        let (Ok(name), Ok(column_type)) = (ColumnName::new(name), ColumnType::parse(type_text)) else { continue };
+        if columns.iter().any(|it| it.name == name) {
+            continue;
+        }
+        let kafka_meta = KafkaMeta::of(name.as_str()).filter(|_| !is_older);
+        let place = file.place(setting.span);
+        columns.push(Column { name, column_type, default: None, codec: None, jsonpath: None, kafka_meta, place });
+    }
 }
 
 /// The type of a default, where one can see it.
@@ -367,8 +418,8 @@ fn parts(text: &Text) -> Vec<Text> {
 fn known_column(reporter: &mut Reporter<'_>, name: &Text, columns: &[Column]) {
     let bare = name.as_str().trim_matches('`');
     // A column that is wrong itself was reported, and is still a column.
-    let known = reporter.file.schema.iter().flatten().any(|it| it.name.as_str() == bare);
-    if known || columns.is_empty() {
+    let is_written = reporter.file.schema.iter().flatten().any(|it| it.name.as_str() == bare);
+    if is_written || columns.iter().any(|it| it.name.as_str() == bare) || columns.is_empty() {
         return;
     }
     let diagnostic = Diagnostic::error("engine_column_unknown", format!("there is no column `{bare}`"));

@@ -401,7 +401,7 @@ fn node(lines: &NodeLines, context: &Context) -> Value {
 /// The tables and table functions that a query reads; nothing when it is none, and no list when it is one that may
 /// not be run.
 fn tables(text: &str, secrets: &[String]) -> Option<Option<Vec<String>>> {
-    let scan = match scan::scan_with(text, secrets) {
+    let scan = match scan::scan_shared(text, secrets) {
         Ok(scan) => scan,
         // Good SQL that may not be run here.
         Err(error) if matches!(error.category, Refused::Settings | Refused::Function | Refused::Format) => {

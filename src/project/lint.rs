@@ -4,7 +4,7 @@
 
 use super::{Datasource, EngineFamily, Node, NodeSql, Pipe, PipeKind, Project, ReferenceTarget, not_silenced};
 use crate::{
-    diagnostic::{Diagnostic, Mapped, Place, Span},
+    diagnostic::{Diagnostic, Place, Span},
     sql::{ColumnType, scan},
 };
 
@@ -32,13 +32,6 @@ pub fn lint(project: &Project) -> Vec<Diagnostic> {
 }
 
 impl Node {
-    /// The text as it stands in the file, from the `%` on for a template.
-    pub fn text(&self) -> &Mapped {
-        match &self.sql {
-            NodeSql::Plain(text) | NodeSql::Template { text, .. } => text,
-        }
-    }
-
     fn place_of(&self, span: Span) -> Place {
         Place { path: self.place.path.clone(), span: self.text().span(span) }
     }
@@ -54,8 +47,8 @@ fn template_traps(node: &Node, diagnostics: &mut Vec<Diagnostic>) {
 
 /// `FROM node FINAL`: a node is a subquery, which has no versions to merge.
 fn final_on_node(pipe: &Pipe, node: &Node, diagnostics: &mut Vec<Diagnostic>) {
-    let NodeSql::Plain(text) = &node.sql else { return };
-    let Ok(scan) = scan::scan(text.text()) else { return };
+    let Some(readable) = node.readable() else { return };
+    let Ok(scan) = scan::scan_shared(readable.sql(), readable.secrets()) else { return };
     for table in scan.tables {
         let Some(span) = table.final_ else { continue };
         let is_query =
@@ -66,7 +59,7 @@ fn final_on_node(pipe: &Pipe, node: &Node, diagnostics: &mut Vec<Diagnostic>) {
                 Some(_) => format!("move FINAL into the node `{}`, behind the data source it reads", table.name),
                 None => format!("move FINAL into the pipe `{}`", table.name),
             };
-            diagnostics.push(Diagnostic::warning("final_on_node", message).hint(hint).at(node.place_of(span)));
+            diagnostics.push(Diagnostic::warning("final_on_node", message).hint(hint).at(readable.place(span)));
         }
     }
 }
@@ -74,7 +67,7 @@ fn final_on_node(pipe: &Pipe, node: &Node, diagnostics: &mut Vec<Diagnostic>) {
 /// A view runs on every insert, when nobody gives a parameter.
 fn parameters_in_view(pipe: &Pipe, diagnostics: &mut Vec<Diagnostic>) {
     for node in &pipe.nodes {
-        let NodeSql::Template { text, template } = &node.sql else { continue };
+        let NodeSql::Template { text, template, .. } = &node.sql else { continue };
         let Some(param) = template.params().into_iter().next() else { continue };
         let at = text.text().find(&param.name).map_or(Span::at(0), |at| Span::new(at, at + param.name.len()));
         let message = format!("a materialized pipe runs without parameters, so `{}` never has a value", param.name);
@@ -89,37 +82,39 @@ fn parameters_in_view(pipe: &Pipe, diagnostics: &mut Vec<Diagnostic>) {
 /// On every insert the right side of a join is read whole.
 fn unlimited_joins(pipe: &Pipe, diagnostics: &mut Vec<Diagnostic>) {
     for node in &pipe.nodes {
-        let NodeSql::Plain(text) = &node.sql else { continue };
-        for join in scan::joins(text.text()) {
+        let Some(readable) = node.readable() else { continue };
+        let text = readable.sql();
+        for join in scan::joins(text) {
             let (span, name) = match (&join.table, join.subquery) {
                 (Some((span, name)), _) => {
-                    let limited = pipe.node(name).is_some_and(|it| scan::is_limited(it.text().text()));
+                    let limited = |it: &Node| it.readable().is_some_and(|it| scan::is_limited(it.sql()));
+                    let limited = pipe.node(name).is_some_and(limited);
                     if limited || !node.reads.iter().any(|it| it.name.as_str() == name) {
                         continue;
                     }
                     (*span, format!("`{name}`"))
                 }
-                (None, Some(span)) if scan::is_limited(&text.text()[span.start..span.end]) => continue,
+                (None, Some(span)) if scan::is_limited(&text[span.start..span.end]) => continue,
                 (None, Some(span)) => (Span::new(span.start, span.start + 1), "this query".to_owned()),
                 (None, None) => continue,
             };
             let message = format!("every insert reads all rows of {name}, which this view joins");
             let hint = "join a subquery with WHERE key IN (SELECT key FROM the view's own table), or leave it if the \
                         table is small";
-            diagnostics.push(Diagnostic::warning("join_not_limited", message).hint(hint).at(node.place_of(span)));
+            diagnostics.push(Diagnostic::warning("join_not_limited", message).hint(hint).at(readable.place(span)));
         }
     }
 }
 
 /// `sum(x) AS total` of each insert alone, in a table that merges rows of many: what it holds is one insert's sum.
 fn plain_aggregates(node: &Node, target: &Datasource, diagnostics: &mut Vec<Diagnostic>) {
-    let NodeSql::Plain(text) = &node.sql else { return };
+    let Some(readable) = node.readable() else { return };
     let sums = match target.engine.family {
         EngineFamily::AggregatingMergeTree => false,
         EngineFamily::SummingMergeTree => true,
         _ => return,
     };
-    for (function, span, alias) in scan::aggregates(text.text()) {
+    for (function, span, alias) in scan::aggregates(readable.sql()) {
         let column = target.columns.iter().find(|it| it.name.as_str() == alias);
         let Some(column) = column else { continue };
         let merges = matches!(
@@ -138,7 +133,7 @@ fn plain_aggregates(node: &Node, target: &Datasource, diagnostics: &mut Vec<Diag
         let state = format!("{function}State");
         let hint =
             format!("store {state}(..) in a column AggregateFunction({function}, ..), or use SimpleAggregateFunction");
-        let place = node.place_of(span);
+        let place = readable.place(span);
         let related = column.place.clone();
         diagnostics
             .push(Diagnostic::warning("plain_aggregate", message).hint(hint).at(place).related(related, "the column"));

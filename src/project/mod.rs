@@ -9,6 +9,7 @@ mod jsonpath;
 mod lint;
 mod params;
 mod pipe;
+mod readable;
 mod references;
 mod resolve;
 mod silence;
@@ -21,6 +22,7 @@ pub use facts::{Verdict, facts, verdict};
 pub use fit::fits;
 pub use lint::lint;
 pub use params::NodeName;
+pub use readable::Readable;
 pub use resolve::{datafile, resolve, sort};
 pub use silence::not_silenced;
 pub use tests_of::check_tests;
@@ -30,7 +32,7 @@ use crate::{
     diagnostic::{Diagnostic, Mapped, Place, Source},
     name::{ColumnName, ResourceName},
     sql::{ColumnType, UserSql},
-    template::Template,
+    template::{Rendered, Template},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -59,6 +61,8 @@ pub struct Datasource {
     pub tokens: Vec<TokenLine>,
     pub tags: Vec<String>,
     pub kafka: Option<KafkaSource>,
+    /// What its VERSION line says, which is a part of its name in Classic.
+    pub version: Option<u64>,
     /// The `.datasource` file and the place of its first line.
     pub place: Place,
 }
@@ -141,6 +145,22 @@ pub enum EngineFamily {
     Null,
 }
 
+impl TableEngine {
+    /// A MergeTree without any key.
+    pub fn plain() -> TableEngine {
+        TableEngine {
+            family: EngineFamily::MergeTree,
+            parameters: Vec::new(),
+            partition_key: None,
+            sorting_key: None,
+            primary_key: None,
+            sampling_key: None,
+            ttl: None,
+            settings: None,
+        }
+    }
+}
+
 /// `TOKEN name SCOPE` in a datafile: the token of that name is made or extended at push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenLine {
@@ -183,6 +203,8 @@ pub struct Pipe {
     pub output: usize,
     pub tokens: Vec<TokenLine>,
     pub tags: Vec<String>,
+    /// What its VERSION line says, which is a part of its name in Classic.
+    pub version: Option<u64>,
     pub place: Place,
 }
 
@@ -238,6 +260,8 @@ pub enum NodeSql {
     Template {
         text: Mapped,
         template: Arc<Template>,
+        /// What it says without parameters; nothing where it answers with an error of its own.
+        tried: Option<Arc<Rendered>>,
     },
 }
 
@@ -280,13 +304,23 @@ impl Project {
         tables
     }
 
+    /// The data source of a name, or of what Classic calls one with a VERSION: `name__v3`.
     pub fn datasource(&self, name: &str) -> Option<&Arc<Datasource>> {
-        self.datasources.get(name)
+        let versioned = |(name, version)| self.datasources.get(name).filter(|it| it.version == Some(version));
+        self.datasources.get(name).or_else(|| unversioned(name).and_then(versioned))
     }
 
+    /// The pipe of a name, likewise.
     pub fn pipe(&self, name: &str) -> Option<&Arc<Pipe>> {
-        self.pipes.get(name)
+        let versioned = |(name, version)| self.pipes.get(name).filter(|it| it.version == Some(version));
+        self.pipes.get(name).or_else(|| unversioned(name).and_then(versioned))
     }
+}
+
+/// `name__v3` is version 3 of `name`.
+fn unversioned(name: &str) -> Option<(&str, u64)> {
+    let (name, version) = name.rsplit_once("__v")?;
+    Some((name, version.parse().ok()?))
 }
 
 impl Pipe {

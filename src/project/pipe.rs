@@ -6,7 +6,7 @@ use crate::{
     datafile::{Context, Datafile, Dialect, NodeLines},
     diagnostic::{Diagnostic, Mapped, Span, has_errors},
     name::ResourceName,
-    template::{Params, RenderOptions, Template, TemplateError},
+    template::{Params, RenderOptions, Rendered, Template, TemplateError},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -57,6 +57,7 @@ pub(super) fn pipe(name: ResourceName, reporter: &mut Reporter<'_>, context: &Co
         output,
         tokens: tokens(file),
         tags: file.tags.clone(),
+        version: file.version,
         place: file.place(Span::default()),
     };
     Read { pipe, whole }
@@ -70,7 +71,7 @@ pub(super) fn templates(file: &Datafile, context: &Context) -> Vec<Diagnostic> {
         if let Some(text) = template_text(sql)
             && let Some(template) = parse_template(&mut reporter, &text, context)
         {
-            rendered(&mut reporter, &text, &template, context);
+            _ = rendered(&mut reporter, &text, &template, context);
         }
     }
     diagnostics
@@ -87,10 +88,8 @@ fn node_sql(reporter: &mut Reporter<'_>, lines: &NodeLines, context: &Context) -
     let sql = lines.sql.as_ref()?;
     if let Some(text) = template_text(sql) {
         let template = parse_template(reporter, &text, context)?;
-        if !rendered(reporter, &text, &template, context) {
-            return None;
-        }
-        return Some(NodeSql::Template { text, template: Arc::new(template) });
+        let tried = rendered(reporter, &text, &template, context).ok()?;
+        return Some(NodeSql::Template { text, template: Arc::new(template), tried });
     }
     let tag = |open: &str, close: &str| {
         let at = sql.text().find(open)?;
@@ -122,25 +121,33 @@ fn parse_template(reporter: &mut Reporter<'_>, text: &Mapped, context: &Context)
     Some(template)
 }
 
-/// Renders a template without parameters, as the original's check does. Whether that is good enough: a template
-/// may well ask for more than nothing.
-fn rendered(reporter: &mut Reporter<'_>, text: &Mapped, template: &Template, context: &Context) -> bool {
+/// What is wrong with a template was reported.
+struct Refused;
+
+/// Renders a template without parameters, as the original's check does; nothing where the template asks for more than
+/// that.
+fn rendered(
+    reporter: &mut Reporter<'_>,
+    text: &Mapped,
+    template: &Template,
+    context: &Context,
+) -> Result<Option<Arc<Rendered>>, Refused> {
     match template.render(&Params::default(), &render_options(context)) {
         Ok(rendered) if rendered.sql.trim().is_empty() => {
             let diagnostic = Diagnostic::error("template_renders_empty", "without parameters this template is empty")
                 .hint("keep a query outside of the conditions");
             let whole = Span::new(0, text.text().len());
             reporter.report(text.span(whole), diagnostic);
-            false
+            Err(Refused)
         }
-        Ok(_) => true,
+        Ok(rendered) => Ok(Some(Arc::new(rendered))),
         // What a template says by itself to a call without parameters is no mistake in it.
         Err(error) if matches!(error.category, "error" | "custom_error" | "missing_required" | "missing_default") => {
-            true
+            Ok(None)
         }
         Err(error) => {
             template_error(reporter, text, error);
-            false
+            Err(Refused)
         }
     }
 }

@@ -2,13 +2,12 @@
 //!
 //! Also what must not be: pipes that read each other in a circle, views into nothing.
 
-use super::{Datasource, Node, NodeSql, Pipe, PipeKind, Reference, ReferenceTarget, pipe::render_options};
+use super::{Datasource, Node, NodeSql, Pipe, PipeKind, Reference, ReferenceTarget};
 use crate::{
-    datafile::{Context, Datafile},
-    diagnostic::{Diagnostic, Mapped, Place, Span, nearest},
+    datafile::{Context, Datafile, Foreign},
+    diagnostic::{Diagnostic, Mapped, Place, Span, has_errors, nearest},
     name::ResourceName,
     sql::scan::{self, Position, Refused, ScanError},
-    template::Params,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,6 +19,8 @@ use std::{
 pub(super) struct Names {
     pub(super) datasources: BTreeSet<String>,
     pub(super) pipes: BTreeSet<String>,
+    /// What Classic calls those with a VERSION, `name__v3`, and their own names.
+    pub(super) versions: BTreeMap<String, String>,
 }
 
 /// A name as it stands in a node.
@@ -44,14 +45,17 @@ pub(super) fn resolve(
     let place = |span| file.place(span);
     let before = diagnostics.len();
     for node in &mut pipe.nodes {
-        let found = match tables(node, context) {
+        let found = match tables(node) {
             Ok(found) => found,
             Err((span, error)) => {
                 diagnostics.push(Diagnostic::error(code(error.category), error.message).at(place(span)));
                 continue;
             }
         };
-        for found in found {
+        for mut found in found {
+            if let Some(name) = names.versions.get(&found.name).filter(|_| !nodes.contains(&found.name)) {
+                found.name.clone_from(name);
+            }
             let target = if nodes.contains(&found.name) {
                 Some((found.name.as_str(), ReferenceTarget::Node))
             } else if names.datasources.contains(&found.name) {
@@ -68,7 +72,10 @@ pub(super) fn resolve(
                     node.reads.push(Reference { name, target, certain: found.certain, place: place(found.span) });
                 }
                 // After IN it may be a column.
-                None if found.position == Position::In || found.name.starts_with("tinybird.") => (),
+                None if found.position == Position::In => (),
+                None if found.name.contains('.') => {
+                    diagnostics.push(foreign(&found.name, &context.foreign).at(place(found.span)));
+                }
                 None => {
                     let message = format!("there is no node, data source or pipe called `{}`", found.name);
                     let diagnostic = Diagnostic::error("unknown_table", message).at(place(found.span));
@@ -81,50 +88,50 @@ pub(super) fn resolve(
             }
         }
     }
-    diagnostics.len() == before
+    !has_errors(&diagnostics[before..])
+}
+
+/// What is said of a table of another workspace.
+fn foreign(name: &str, foreign: &Foreign) -> Diagnostic {
+    let Foreign::Vendored(vendored) = foreign else {
+        return Diagnostic::error("sql_database_prefix", "a table is named without its database");
+    };
+    if name.starts_with("tinybird.") {
+        let message = format!("`{name}` is a data source of the service itself, which birdhouse does not have yet");
+        return Diagnostic::warning("service_datasource", message)
+            .hint("this node is not tried out, and a push to birdhouse refuses it");
+    }
+    let message = format!("`{name}` is another workspace's, so its columns are not checked");
+    let hint = match (vendored.contains(name), name.split_once('.')) {
+        (false, Some((workspace, name))) => {
+            format!("neither is its name: there is no vendor/{workspace}/datasources/{name}.datasource")
+        }
+        _ => "a push to birdhouse, which has one workspace, refuses it".to_owned(),
+    };
+    Diagnostic::warning("shared_datasource", message).hint(hint)
 }
 
 /// The tables that a node's text names, with their places in the file.
-fn tables(node: &Node, context: &Context) -> Result<Vec<Found>, (Span, ScanError)> {
-    match &node.sql {
-        NodeSql::Plain(text) => {
-            let scan = scan::scan(text.text()).map_err(|error| (inside(text, error.span), error))?;
-            let found = scan.tables.into_iter();
-            Ok(found
-                .map(|it| Found { name: it.name, position: it.position, certain: true, span: text.span(it.span) })
-                .collect())
-        }
-        NodeSql::Template { text, template } => {
-            let mut found = mentioned(text);
-            // A failure was reported when the pipe was read, if it is a mistake.
-            let Ok(rendered) = template.render(&Params::default(), &render_options(context)) else { return Ok(found) };
-            let whole = Span::new(0, text.text().len());
-            let scan = match scan::scan_with(&rendered.sql, &rendered.secrets) {
-                // Without its parameters it says nothing: it answers with `error()` then.
-                Err(error) if error.message == scan::EMPTY => return Ok(found),
-                scan => scan,
-            };
-            let scan = scan.map_err(|error| {
-                let words = rendered.sql.get(error.span.start..error.span.end).unwrap_or_default();
-                (origin(text, words).unwrap_or_else(|| text.span(whole)), error)
-            })?;
-            for table in scan.tables {
-                match found.iter_mut().find(|it| it.name == table.name) {
-                    Some(known) => {
-                        known.certain = true;
-                        if table.position == Position::From {
-                            known.position = Position::From;
-                        }
-                    }
-                    None => {
-                        let span = origin(text, &table.name).unwrap_or_else(|| text.span(whole));
-                        found.push(Found { name: table.name, position: table.position, certain: true, span });
-                    }
-                }
-            }
-            Ok(found)
+fn tables(node: &Node) -> Result<Vec<Found>, (Span, ScanError)> {
+    let mut found = match &node.sql {
+        NodeSql::Plain(_) => Vec::new(),
+        NodeSql::Template { text, .. } => mentioned(text),
+    };
+    // A template's failure was reported when the pipe was read, if it is a mistake.
+    let Some(readable) = node.readable() else { return Ok(found) };
+    let scan = match scan::scan_shared(readable.sql(), readable.secrets()) {
+        // Without its parameters it says nothing: it answers with `error()` then.
+        Err(error) if error.message == scan::EMPTY && matches!(node.sql, NodeSql::Template { .. }) => return Ok(found),
+        scan => scan.map_err(|error| (readable.span(error.span), error))?,
+    };
+    for table in scan.tables {
+        let span = readable.span(table.span);
+        match found.iter_mut().find(|it| !it.certain && it.name == table.name) {
+            Some(known) => *known = Found { name: table.name, position: table.position, certain: true, span },
+            None => found.push(Found { name: table.name, position: table.position, certain: true, span }),
         }
     }
+    Ok(found)
 }
 
 /// Names that follow FROM or JOIN anywhere in a template, also where it does not render without parameters. Some
@@ -155,23 +162,6 @@ fn mentioned(text: &Mapped) -> Vec<Found> {
     found
 }
 
-/// Where a word of rendered text probably stands in the template.
-fn origin(text: &Mapped, word: &str) -> Option<Span> {
-    let whole = text.text();
-    let is_part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    let at = whole.match_indices(word).map(|(at, _)| at).find(|at| {
-        !word.is_empty()
-            && !is_part(whole[..*at].chars().next_back())
-            && !is_part(whole[at + word.len()..].chars().next())
-    })?;
-    Some(text.span(Span::new(at, at + word.len())))
-}
-
-fn inside(text: &Mapped, span: Span) -> Span {
-    let end = text.text().len();
-    text.span(Span::new(span.start.min(end), span.end.min(end)))
-}
-
 fn code(category: Refused) -> &'static str {
     match category {
         Refused::Syntax => "sql_syntax",
@@ -190,8 +180,11 @@ fn code(category: Refused) -> &'static str {
 }
 
 /// Whether the data source that a pipe writes to is there.
-pub(super) fn target(pipe: &Pipe, place: &Place, names: &Names, diagnostics: &mut Vec<Diagnostic>) -> bool {
-    let (PipeKind::Materialized { target } | PipeKind::Copy { target, .. }) = &pipe.kind else { return true };
+pub(super) fn target(pipe: &mut Pipe, place: &Place, names: &Names, diagnostics: &mut Vec<Diagnostic>) -> bool {
+    let (PipeKind::Materialized { target } | PipeKind::Copy { target, .. }) = &mut pipe.kind else { return true };
+    if let Some(name) = names.versions.get(target.as_str()).and_then(|it| ResourceName::new(it).ok()) {
+        *target = name;
+    }
     if names.datasources.contains(target.as_str()) {
         return true;
     }

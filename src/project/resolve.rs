@@ -9,7 +9,7 @@ use super::{
     tests_of,
 };
 use crate::{
-    datafile::{Context, Datafile, Kind, NodeLines, parse},
+    datafile::{Context, Datafile, Dialect, Kind, NodeLines, parse},
     diagnostic::{Diagnostic, Place, Severity, Source, Span, has_errors},
     name::ResourceName,
 };
@@ -49,12 +49,12 @@ pub fn resolve(sources: &[Source], context: &Context) -> (Project, Vec<Diagnosti
         }
     }
     for (name, file, good) in named.iter().filter(|(_, file, _)| file.kind == Kind::Pipe) {
-        node_names(name, file, &names, &mut diagnostics);
+        node_names(name, file, &names, context.dialect, &mut diagnostics);
         let read = pipe(name.clone(), &mut Reporter { file, diagnostics: &mut diagnostics }, context);
         let Read { mut pipe, whole } = read;
         let known = references::resolve(&mut pipe, file, &names, context, &mut diagnostics);
         let writes = target_line(file);
-        let has_target = references::target(&pipe, &file.place(writes), &names, &mut diagnostics);
+        let has_target = references::target(&mut pipe, &file.place(writes), &names, &mut diagnostics);
         if has_target {
             redundant_engine(file, &files, &mut diagnostics);
         }
@@ -145,6 +145,10 @@ fn name<'a>(files: &'a [(Datafile, bool)], diagnostics: &mut Vec<Diagnostic>) ->
             Kind::Pipe => names.pipes.insert(file.name.clone()),
             _ => false,
         };
+        if let Some(version) = file.version.filter(|_| file.kind != Kind::Connection) {
+            let versioned = format!("{}__v{version}", file.name);
+            names.versions.insert(versioned, file.name.clone());
+        }
         named.push((resource, file, *good));
     }
     for (resource, file, _) in &named {
@@ -159,19 +163,29 @@ fn name<'a>(files: &'a [(Datafile, bool)], diagnostics: &mut Vec<Diagnostic>) ->
 }
 
 /// Nodes may not be called what their pipe or a data source is called.
-fn node_names(pipe: &ResourceName, file: &Datafile, names: &Names, diagnostics: &mut Vec<Diagnostic>) {
+fn node_names(
+    pipe: &ResourceName,
+    file: &Datafile,
+    names: &Names,
+    dialect: Dialect,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
     for node in &file.nodes {
         let name = node.name.as_str();
-        let what = if name == pipe.as_str() {
-            "its pipe"
-        } else if names.datasources.contains(name) {
-            "a data source"
+        let (what, severity) = if names.datasources.contains(name) {
+            ("a data source", Severity::Error)
+        } else if name == pipe.as_str() && dialect == Dialect::Classic {
+            ("its pipe", Severity::Error)
+        } else if name == pipe.as_str() {
+            // Forward takes it, and nothing is hidden: a pipe cannot read itself.
+            ("its pipe, which Classic refuses", Severity::Warning)
         } else {
             continue;
         };
-        let diagnostic = Diagnostic::error("node_name_taken", format!("the node `{name}` is called like {what}"))
-            .hint("rename the node: inside the pipe its name would hide the other");
-        diagnostics.push(diagnostic.at(file.place(node.name.span)));
+        let words = format!("the node `{name}` is called like {what}");
+        let diagnostic = Diagnostic { severity, ..Diagnostic::error("node_name_taken", words) };
+        let hint = "rename the node: inside the pipe its name would hide the other";
+        diagnostics.push(diagnostic.hint(hint).at(file.place(node.name.span)));
     }
 }
 

@@ -76,8 +76,8 @@ fn wrong_names_are_told() {
             at("target_missing", "pipes/p.pipe:8"),
             at("node_name_taken", "pipes/q.pipe:1"),
             at("node_name_taken", "pipes/q.pipe:4"),
-            at("node_name_taken", "pipes/q.pipe:7"),
             at("duplicate_node", "pipes/q.pipe:7"),
+            at("node_name_taken", "pipes/q.pipe:7"),
             at("duplicate_name", "more/events.pipe:1"),
         ]
     );

@@ -113,11 +113,14 @@ impl<'a> Composer<'a> {
                 let place = |span| Place { path: node.place.path.clone(), span: mapped.span(span) };
                 self.text(mapped.text(), context, access, &[]).map_err(|error| placed(error, place))?
             }
-            NodeSql::Template { text, template } => {
+            NodeSql::Template { text, template, .. } => {
                 let rendered =
                     self.render(template, |span| Some(Place { path: node.place.path.clone(), span: text.span(span) }))?;
-                // A place in a rendered text is nowhere in the file.
-                let place = |_| node.place.clone();
+                // The way back into the file is known in checks only.
+                let place = |span| match rendered.origins.span(span) {
+                    Some(span) => Place { path: node.place.path.clone(), span: text.span(span) },
+                    None => node.place.clone(),
+                };
                 let secrets = &rendered.secrets;
                 self.text(&rendered.sql, context, access, secrets).map_err(|error| placed(error, place))?
             }
@@ -201,6 +204,9 @@ impl<'a> Composer<'a> {
                     self.filtered_table(&grant, &physical, text, &scan, index)?
                 }
             };
+            if is_query {
+                call_by_alias(table, text, &scan, &mut splices);
+            }
             splices.push(Splice { span: table.span, sql: named(sql, table, text, &scan) });
         }
         move_prewhere(&scan, &replaced, &mut splices);
@@ -380,6 +386,21 @@ fn named(mut sql: Sql, table: &TableRef, text: &str, scan: &Scan) -> Sql {
     }
     sql.push(" AS ").ident(&name);
     sql
+}
+
+/// `FROM node AS n WHERE node.x`: a table keeps its name beside its alias, a subquery has none but that.
+fn call_by_alias(table: &TableRef, text: &str, scan: &Scan, splices: &mut Vec<Splice>) {
+    let Some(alias) = table.alias.and_then(|it| scan::name_at(text, it)) else { return };
+    // Where the name means something else too, the engine decides.
+    let others = scan.tables.iter().filter(|it| it.name == table.name).count() > 1;
+    if alias == table.name || others || scan.aliases.contains(&table.name) {
+        return;
+    }
+    for span in scan::qualifiers(text, &table.name) {
+        let mut sql = Sql::default();
+        sql.ident(&alias);
+        splices.push(Splice { span, sql });
+    }
 }
 
 /// PREWHERE works on tables only: where one of its select became a subquery it turns into WHERE, together with

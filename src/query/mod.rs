@@ -19,7 +19,10 @@ use crate::{
     diagnostic::Place,
     name::{Namespace, ResourceName},
     project::{Node, Pipe, Project},
-    sql::{Sql, scan::ScanError},
+    sql::{
+        Sql, UserSql,
+        scan::{self, ScanError},
+    },
     template::{Budgets, Params, TemplateError},
 };
 use compose::Composer;
@@ -164,6 +167,20 @@ pub fn compile_copy(project: &Project, namespace: &Namespace, pipe: &Pipe, param
     composer.node(pipe, pipe.output_node(), &Access::owner())
 }
 
+/// A node as a request with these parameters would read it, under the project's own access.
+pub fn compile_example(
+    project: &Project,
+    namespace: &Namespace,
+    pipe: &Pipe,
+    node: &Node,
+    params: &Params,
+) -> Result<Sql, QueryError> {
+    let mut composer = Composer::new(project, namespace, params);
+    // Secrets have no value here.
+    composer.owner = Some(OwnerMode::Check);
+    composer.node(pipe, node, &Access::owner())
+}
+
 /// A condition on the rows of a data source, the names in it resolved.
 pub fn compile_condition(
     project: &Project,
@@ -205,6 +222,15 @@ pub fn explain(select: &Sql) -> Sql {
     let mut sql = Sql::new("EXPLAIN QUERY TREE passes = 1 ");
     sql.sql(select);
     sql
+}
+
+/// Asks the engine's parser what it makes of a node's own text, and how much of ours stands before that.
+pub fn explain_syntax(text: &str) -> Option<(Sql, usize)> {
+    let scan = scan::scan_shared(text, &[]).ok()?;
+    let mut sql = Sql::new("EXPLAIN AST ");
+    let prefix = sql.as_str().len();
+    sql.user(&UserSql::node(text, &scan, Vec::new()));
+    Some((sql, prefix))
 }
 
 impl Request {

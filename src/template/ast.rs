@@ -172,7 +172,8 @@ pub(super) enum Compare {
 /// A node of the template, in source order.
 #[derive(Debug, Clone)]
 pub(super) enum Node {
-    Text(Arc<str>),
+    /// As it is printed, and where it stands.
+    Text(Arc<str>, Span),
     /// `{{ }}`, with its source for the message about None.
     Print(Vec<Expr>, Arc<str>),
     Set(Box<Set>),

@@ -13,6 +13,7 @@ use super::{
     format,
     functions::{Args, Entry},
     methods, ops,
+    origins::Origins,
     resolve::Free,
     secrets::RawSecrets,
     value::{Heap, Map, Num, Value},
@@ -38,6 +39,8 @@ pub(super) struct Interp<'a> {
     closures: Vec<Closure>,
     depth: usize,
     pub(super) out: String,
+    /// Kept where somebody looks at the text: in checks.
+    origins: Origins,
     /// Set when the text is a setting, not SQL.
     pub(super) raw: Option<RawSecrets<'a>>,
 }
@@ -63,8 +66,8 @@ pub(super) fn render(program: &Program, params: &Params, options: &RenderOptions
     }
     interp.parse_arrays()?;
     interp.body(&program.nodes)?;
-    let Interp { out, settings, secrets, .. } = interp;
-    Ok(Rendered { sql: out, settings, secrets: secrets.into_iter().collect() })
+    let Interp { out, settings, secrets, origins, .. } = interp;
+    Ok(Rendered { sql: out, settings, secrets: secrets.into_iter().collect(), origins })
 }
 
 /// Renders a text that is no SQL: values print as they are, and `tb_secret` is the only function besides Python's.
@@ -92,6 +95,7 @@ impl<'a> Interp<'a> {
             closures: Vec::new(),
             depth: 0,
             out: String::with_capacity(program.text_size + 64),
+            origins: Origins::default(),
             raw: None,
         }
     }
@@ -196,9 +200,17 @@ impl<'a> Interp<'a> {
     fn node(&mut self, node: &'a Node) -> Result<Flow> {
         self.charge(1)?;
         match node {
-            Node::Text(text) => self.emit(text)?,
+            Node::Text(text, span) => {
+                if self.options.test_mode {
+                    self.origins.text(self.out.len(), *span, text.len());
+                }
+                self.emit(text)?;
+            }
             Node::Print(exprs, source) => {
                 for expr in exprs {
+                    if self.options.test_mode {
+                        self.origins.expression(self.out.len(), expr.span);
+                    }
                     self.print(expr, source).map_err(|it| it.at(expr.span))?;
                 }
             }

@@ -31,10 +31,10 @@ fn body(traps: &mut Vec<Trap>, nodes: &Body, before: &str) {
     let mut before = before;
     for (index, node) in nodes.iter().enumerate() {
         match node {
-            Node::Text(text) => before = text,
+            Node::Text(text, _) => before = text,
             Node::Print(exprs, _) => {
                 let after = match nodes.get(index + 1) {
-                    Some(Node::Text(text)) => text,
+                    Some(Node::Text(text, _)) => text,
                     _ => "",
                 };
                 exprs.iter().for_each(|it| printed(traps, it, before, after));

@@ -17,6 +17,7 @@ mod lint;
 mod merge;
 mod methods;
 mod ops;
+mod origins;
 mod params;
 mod parser;
 mod print;
@@ -33,6 +34,7 @@ mod value;
 
 pub use lint::Trap;
 pub use merge::{Parameter, merge};
+pub use origins::Origins;
 pub use secrets::render_secrets;
 
 use crate::diagnostic::Span;
@@ -98,6 +100,8 @@ pub struct Rendered {
     pub settings: IndexMap<String, serde_json::Value>,
     /// Secrets that stand in `sql` as `{name: String}`, sorted.
     pub secrets: Vec<String>,
+    /// The way back into the template; kept in test mode only.
+    pub origins: Origins,
 }
 
 /// A parameter as a pipe declares it, for documentation and clients.

@@ -71,7 +71,7 @@ impl Walk<'_> {
 
     fn node(&mut self, node: &Node) {
         match node {
-            Node::Text(_) | Node::Break | Node::Continue => {}
+            Node::Text(..) | Node::Break | Node::Continue => {}
             Node::Print(exprs, _) => {
                 exprs.iter().for_each(|it| self.names(it));
                 self.expression(exprs);

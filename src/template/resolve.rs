@@ -54,7 +54,7 @@ impl Resolver {
     fn collect(&mut self, nodes: &Body) {
         for node in nodes {
             match node {
-                Node::Text(_) | Node::Break | Node::Continue => {}
+                Node::Text(..) | Node::Break | Node::Continue => {}
                 Node::Print(exprs, _) => exprs.iter().for_each(|it| self.walruses(it)),
                 Node::Set(set) => {
                     match &set.kind {
@@ -116,7 +116,7 @@ impl Resolver {
     fn body(&mut self, nodes: &mut Body) {
         for node in nodes {
             match node {
-                Node::Text(_) | Node::Break | Node::Continue => {}
+                Node::Text(..) | Node::Break | Node::Continue => {}
                 Node::Print(exprs, _) => exprs.iter_mut().for_each(|it| self.expr(it)),
                 Node::Set(set) => {
                     match &mut set.kind {
@@ -266,7 +266,7 @@ impl Resolver {
 pub(super) fn lambdas(nodes: &Body, found: &mut Vec<Arc<super::ast::Lambda>>) {
     for node in nodes {
         match node {
-            Node::Text(_) | Node::Break | Node::Continue => {}
+            Node::Text(..) | Node::Break | Node::Continue => {}
             Node::Print(exprs, _) => exprs.iter().for_each(|it| lambdas_in(it, found)),
             Node::Set(set) => {
                 match &set.kind {

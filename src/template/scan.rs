@@ -8,7 +8,7 @@ use crate::diagnostic::Span;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Chunk {
-    Text(String),
+    Text(Span),
     /// The trimmed inside of `{{ }}`.
     Expression(Span),
     /// The trimmed inside of `{% %}`.
@@ -30,11 +30,11 @@ pub(super) fn scan(text: &str) -> (Vec<Chunk>, Option<TemplateError>) {
             continue;
         }
         if at > start {
-            chunks.push(Chunk::Text(text[start..at].to_owned()));
+            chunks.push(Chunk::Text(Span::new(start, at)));
         }
         let inside = at + 2;
         if bytes.get(inside) == Some(&b'!') {
-            chunks.push(Chunk::Text(text[at..inside].to_owned()));
+            chunks.push(Chunk::Text(Span::new(at, inside)));
             at = inside + 1;
             start = at;
             continue;
@@ -61,7 +61,7 @@ pub(super) fn scan(text: &str) -> (Vec<Chunk>, Option<TemplateError>) {
         chunks.push(if kind == b'{' { Chunk::Expression(span) } else { Chunk::Tag(span) });
     }
     if start < text.len() {
-        chunks.push(Chunk::Text(text[start..].to_owned()));
+        chunks.push(Chunk::Text(Span::new(start, text.len())));
     }
     (chunks, None)
 }

@@ -135,9 +135,9 @@ impl Open {
 impl Builder<'_> {
     fn chunk(&mut self, chunk: Chunk) -> Result<(), TemplateError> {
         match chunk {
-            Chunk::Text(text) => {
-                let text = self.whitespace.apply(&text);
-                self.nodes.push(Node::Text(text.into()));
+            Chunk::Text(span) => {
+                let text = self.whitespace.apply(&self.template[span.start..span.end]);
+                self.nodes.push(Node::Text(text.into(), span));
                 Ok(())
             }
             Chunk::Expression(span) => {

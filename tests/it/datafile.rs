@@ -2,7 +2,7 @@
 
 use birdhouse::{
     app::check,
-    datafile::{Context, Dialect, Kind},
+    datafile::{Context, Dialect, Foreign, Kind},
     diagnostic::{Severity, Source, Style, render},
     engine::Engine,
     project::{check_tests, lint, resolve, verdict},
@@ -165,7 +165,7 @@ async fn codes_of(engine: &Engine, fence: &str, example: &str) -> Vec<(&'static 
     let kind = words.next().unwrap();
     let how = words.next();
     let dialect = if how == Some("forward") { Dialect::Forward } else { Dialect::Auto };
-    let context = Context { dialect, ..Context::default() };
+    let context = Context { dialect, foreign: Foreign::Vendored(BTreeSet::new()), ..Context::default() };
     let mut sources = around();
     let mut tests = Vec::new();
     match kind {

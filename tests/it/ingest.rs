@@ -52,6 +52,7 @@ pub(crate) fn datasource(name: &str, lines: &[&str], topic: Option<&str>) -> Dat
         }
     };
     Datasource {
+        version: None,
         name: ResourceName::new(name).unwrap(),
         description: None,
         columns: lines.iter().map(column).collect(),

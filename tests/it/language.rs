@@ -19,7 +19,7 @@ use std::{
 const EVENTS: &str = "SCHEMA >\n    `id` Int32,\n    `at` DateTime\n";
 const GOOD: &str = "TOKEN t READ\n\nNODE n\nSQL >\n    SELECT id FROM events\n\nTYPE endpoint\n";
 
-fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+pub(super) fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (path, text) in files {
         let path = folder.path().join(path);
@@ -29,7 +29,7 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
-fn run(folder: &Path, arguments: &[&str], input: &str) -> Output {
+pub(super) fn run(folder: &Path, arguments: &[&str], input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_birdhouse"));
     command.args(arguments).current_dir(folder).env("BIRDHOUSE_LIBCHDB", super::engine::library_path());
     command.env("NO_COLOR", "1").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -38,7 +38,7 @@ fn run(folder: &Path, arguments: &[&str], input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn text(output: &Output) -> String {
+pub(super) fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -179,6 +179,20 @@ fn a_file_of_rows_becomes_a_data_source() {
     assert!(events.contains("`tags` Array(String) `json:$.tags[:]`"), "{events}");
     assert_eq!(text(&run(folder.path(), &["check"], "")), "nothing is wrong in 2 files\n");
     assert_eq!(run(folder.path(), &["datasource", "generate", "orders.csv"], "").status.code(), Some(1));
+}
+
+/// Whoever copies the workflow builds what somebody has looked at: a commit of this repository, by its whole hash.
+#[test]
+fn the_workflow_builds_one_commit() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let workflow = fs::read_to_string(root.join("docs/check.workflow.yml")).unwrap();
+    let commit = workflow.split_once("BIRDHOUSE_COMMIT: ").unwrap().1.lines().next().unwrap();
+    assert!(commit.len() == 40 && commit.chars().all(|it| it.is_ascii_hexdigit()), "{commit} is no whole hash");
+    let git = |arguments: &[&str]| Command::new("git").args(arguments).current_dir(root).output().unwrap();
+    // A copy of the sources without their history cannot tell.
+    if git(&["rev-parse", "--is-shallow-repository"]).stdout == b"false\n" {
+        assert!(git(&["merge-base", "--is-ancestor", commit, "HEAD"]).status.success(), "{commit} is not behind HEAD");
+    }
 }
 
 /// Files that nobody should write end in diagnostics, and soon. The bound is wide: the machine has other work too.

@@ -124,6 +124,7 @@ pub(crate) fn datasource(name: &str, materialized: &[&str]) -> Arc<Datasource> {
         place: place(),
     };
     Arc::new(Datasource {
+        version: None,
         name: ResourceName::new(name).unwrap(),
         description: None,
         columns: materialized.iter().map(column).collect(),
@@ -154,6 +155,7 @@ pub(crate) fn pipe(name: &str, nodes: &[(&str, &str)]) -> Arc<Pipe> {
         place: place(),
     };
     Arc::new(Pipe {
+        version: None,
         name: ResourceName::new(name).unwrap(),
         description: None,
         nodes: nodes.iter().map(node).collect(),

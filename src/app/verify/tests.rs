@@ -1,4 +1,4 @@
-use super::*;
+use super::{places::find_excerpt, *};
 
 #[test]
 fn words_are_found_outside_of_strings_and_comments() {

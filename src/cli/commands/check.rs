@@ -10,7 +10,7 @@ use crate::{
         serving,
         settings::Settings,
     },
-    datafile::{Context, Dialect, Kind, MissingSecret, is_test_file},
+    datafile::{Context, Dialect, Foreign, Kind, MissingSecret, is_test_file},
     diagnostic::{Diagnostic, Place, Severity, Source},
     engine::{self, Engine, EngineSettings},
     observe::Sink,
@@ -182,6 +182,7 @@ fn check(
         environment: files.environment.clone().into_iter().chain(settings.variables()).collect(),
         secrets: files.environment.clone(),
         missing_secret: MissingSecret::StandIn,
+        foreign: Foreign::Vendored(files.vendored.clone()),
     };
     for path in &asked {
         // A file outside of the project's folders is checked all the same.

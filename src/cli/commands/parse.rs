@@ -3,7 +3,7 @@
 use super::check::DialectArg;
 use crate::{
     cli::{discover, fault::user, findings::object, printer::Printer, settings::Settings},
-    datafile::{Context, Kind, MissingSecret, is_test_file},
+    datafile::{Context, Foreign, Kind, MissingSecret, is_test_file},
     project::verdict,
 };
 use serde_json::Value;
@@ -64,6 +64,7 @@ pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow:
         environment: settings.variables(),
         secrets,
         missing_secret: MissingSecret::Error,
+        foreign: Foreign::Refused,
     };
     let folder = settings.folder.join(Path::new(&*source.path).parent().unwrap_or(Path::new("")));
     let include = |path: &str| discover::read(&folder.join(path), path).ok();

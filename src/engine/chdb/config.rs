@@ -95,6 +95,10 @@ pub(super) fn arguments(
         ("http_connection_timeout", "2"),
         ("http_receive_timeout", "10"),
         ("async_insert", "0"),
+        // What projects do and older engines took: JSON values in keys, subqueries in joins without a name.
+        ("allow_suspicious_types_in_group_by", "1"),
+        ("allow_suspicious_types_in_order_by", "1"),
+        ("joined_subquery_requires_alias", "0"),
         ("date_time_input_format", "best_effort"),
         // What it keeps of one caller's filter it took for another's: rows were missing.
         ("use_query_condition_cache", "0"),

@@ -72,6 +72,7 @@ fn datasource(lines: &[&str]) -> Datasource {
         tokens: Vec::new(),
         tags: Vec::new(),
         kafka,
+        version: None,
         place,
     }
 }

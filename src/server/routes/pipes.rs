@@ -219,7 +219,7 @@ fn node_wire(who: &Who, pipe: &Pipe, index: usize, id: String) -> NodeWire {
     let node = &pipe.nodes[index];
     let (sql, params) = match &node.sql {
         NodeSql::Plain(text) => (text.text().to_owned(), vec![]),
-        NodeSql::Template { text, template } => (format!("%{}", text.text()), merge([((), &**template)])),
+        NodeSql::Template { text, template, .. } => (format!("%{}", text.text()), merge([((), &**template)])),
     };
     let is_output = index == pipe.output;
     let mut dependencies: Vec<_> = node.reads.iter().map(|it| it.name.to_string()).collect();

@@ -129,13 +129,24 @@ fn check_size(text: &str, tokens: &[lexer::Token]) -> Result<(), ScanError> {
 
 /// Scans a text in which the `{name: String}` of these secrets may stand.
 pub fn scan_with(text: &str, secrets: &[String]) -> Result<Scan, ScanError> {
+    let tokens = query_tokens(text)?;
+    Walker::new(text, &tokens, secrets).walk(Whole::Query)
+}
+
+/// The same for a look at what a text means to read: a table of another workspace is one called `workspace.table`.
+pub fn scan_shared(text: &str, secrets: &[String]) -> Result<Scan, ScanError> {
+    let tokens = query_tokens(text)?;
+    Walker { shared: true, ..Walker::new(text, &tokens, secrets) }.walk(Whole::Query)
+}
+
+fn query_tokens(text: &str) -> Result<Vec<lexer::Token>, ScanError> {
     let mut tokens = lexer::lex(text)?;
     // A query may end with `;`.
     while tokens.len() > 1 && tokens.last().is_some_and(|it| it.kind == Kind::Semicolon) {
         tokens.pop();
     }
     check_size(text, &tokens)?;
-    Walker::new(text, &tokens, secrets).walk(Whole::Query)
+    Ok(tokens)
 }
 
 /// Scans a row filter: a lone expression, subqueries allowed.
@@ -175,16 +186,33 @@ pub fn cut_format(text: &str) -> (&str, Option<String>) {
 
 /// Whether a name stands before a dot anywhere in a text: `name.column`.
 pub fn qualifies(text: &str, name: &str) -> bool {
-    let Ok(tokens) = lexer::lex(text) else { return true };
-    tokens.windows(2).any(|pair| {
-        let raw = &text[pair[0].span.start..pair[0].span.end];
-        pair[1].kind == Kind::Dot
-            && match pair[0].kind {
-                Kind::Word => raw == name,
-                Kind::Quoted => lexer::unquote(raw).is_some_and(|it| it == name),
-                _ => false,
-            }
-    })
+    !qualifiers(text, name).is_empty()
+}
+
+/// Where a name stands before a dot.
+pub fn qualifiers(text: &str, name: &str) -> Vec<Span> {
+    let Ok(tokens) = lexer::lex(text) else { return Vec::new() };
+    let is_name = |token: &lexer::Token| {
+        let raw = &text[token.span.start..token.span.end];
+        match token.kind {
+            Kind::Word => raw == name,
+            Kind::Quoted => lexer::unquote(raw).is_some_and(|it| it == name),
+            _ => false,
+        }
+    };
+    let before_dot = |index: &usize| tokens.get(index + 1).is_some_and(|it| it.kind == Kind::Dot);
+    let begins = |index: &usize| index.checked_sub(1).is_none_or(|it| tokens[it].kind != Kind::Dot);
+    let found = (0..tokens.len()).filter(|it| is_name(&tokens[*it]) && before_dot(it) && begins(it));
+    found.map(|it| tokens[it].span).collect()
+}
+
+/// The name that a token of a text stands for, its quotes taken off.
+pub fn name_at(text: &str, span: Span) -> Option<String> {
+    let raw = text.get(span.start..span.end)?;
+    match raw.starts_with(['`', '"']) {
+        true => lexer::unquote(raw).map(Into::into),
+        false => Some(raw.to_owned()),
+    }
 }
 
 /// Whether a name stands anywhere in a text, quoted or not.

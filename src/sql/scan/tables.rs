@@ -5,7 +5,7 @@
 use super::{
     Position, Refused, ScanError, TableRef, functions,
     lexer::{Kind, error},
-    walk::{Call, Clause, FrameKind, Pending, Walker},
+    walk::{Call, Clause, FrameKind, Pending, Walker, is_system},
     words::keyword,
 };
 use crate::diagnostic::Span;
@@ -58,12 +58,17 @@ impl<'t> Walker<'t> {
                 self.pending = Some(Pending { kind: FrameKind::Call(Call::Plain), cte: None });
             }
             1 if self.ctes.contains(&name) => (),
-            1 => {
+            2 if !function && name == "system" && is_free_system_table(&self.unquoted(index + 2)?) => (),
+            1 | 2 if parts == 1 || (self.shared && !function && !is_system(&name)) => {
                 table = Some(self.scan.tables.len());
                 let select = self.frame().select;
+                let name = match parts {
+                    1 => name.into_owned(),
+                    _ => format!("{name}.{}", self.unquoted(index + 2)?),
+                };
                 self.scan.tables.push(TableRef {
                     span,
-                    name: name.into_owned(),
+                    name,
                     alias: None,
                     final_: None,
                     sample: None,
@@ -71,7 +76,6 @@ impl<'t> Walker<'t> {
                     select,
                 });
             }
-            2 if !function && name == "system" && is_free_system_table(&self.unquoted(index + 2)?) => (),
             _ => return Err(self.prefixed(index, &name)),
         }
         let frame = self.frame_mut();

@@ -24,6 +24,8 @@ pub(super) struct Walker<'t> {
     pub(super) text: &'t str,
     pub(super) tokens: &'t [Token],
     pub(super) secrets: &'t [String],
+    /// Tables of other workspaces may be named, as `workspace.table`.
+    pub(super) shared: bool,
     pub(super) frames: Vec<Frame<'t>>,
     /// The CTEs that can be seen.
     pub(super) ctes: Vec<Cow<'t, str>>,
@@ -122,6 +124,7 @@ impl<'t> Walker<'t> {
             text,
             tokens,
             secrets,
+            shared: false,
             frames: Vec::with_capacity(8),
             ctes: Vec::new(),
             pending: None,
@@ -512,8 +515,12 @@ impl<'t> Walker<'t> {
     }
 
     pub(super) fn prefixed(&self, index: usize, database: &str) -> ScanError {
-        let system = ["system", "information_schema"].iter().any(|it| database.eq_ignore_ascii_case(it));
-        let category = if system { Refused::SystemTable } else { Refused::DatabasePrefix };
+        let category = if is_system(database) { Refused::SystemTable } else { Refused::DatabasePrefix };
         self.refuse(index, category, "a table is named without its database")
     }
+}
+
+/// The engine's own databases.
+pub(super) fn is_system(database: &str) -> bool {
+    ["system", "information_schema"].iter().any(|it| database.eq_ignore_ascii_case(it))
 }
