@@ -8,6 +8,7 @@
 
 mod broker;
 mod check;
+mod compile;
 mod http;
 mod raw;
 mod templates;
@@ -68,6 +69,9 @@ fn main() {
     // Here `against` is the original renderer of templates, on the same inputs.
     for (name, value, against) in templates::figures() {
         table.add(name, value, "µs", against);
+    }
+    for (name, value) in compile::figures() {
+        table.add(name, value, "µs", None);
     }
     if env::var_os("BENCH_TEMPLATES").is_some() {
         return table.print();

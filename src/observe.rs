@@ -44,6 +44,17 @@ pub enum Observation {
         bytes_read: u64,
         error: Option<String>,
     },
+    /// Somebody was denied something, or did what changes the workspace. Nothing in it is a token.
+    Audited {
+        request_id: String,
+        /// Empty where the caller's token is none.
+        token_name: String,
+        method: String,
+        path: String,
+        /// What it is about, where a field of the request says so and not the path.
+        resource: String,
+        status: u16,
+    },
     /// An answer had begun when the engine failed; the connection was cut.
     AnswerCut {
         request_id: String,
@@ -135,6 +146,10 @@ fn log(observation: &Observation) {
             let pipe = pipe.as_deref().unwrap_or("/v0/sql");
             let error = error.as_deref().unwrap_or_default();
             tracing::debug!(%request_id, pipe, status, ?elapsed, rows_read, bytes_read, error, "query");
+        }
+        Observation::Audited { request_id, token_name, method, path, resource, status } => {
+            let token = token_name.as_str();
+            tracing::info!(%request_id, token, %method, %path, resource, status, "audit");
         }
         Observation::AnswerCut { request_id, message } => tracing::warn!(%request_id, %message, "answer cut"),
         Observation::Inserted { datasource, rows, quarantined, elapsed, source } => {

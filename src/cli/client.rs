@@ -107,8 +107,12 @@ impl Client {
 
     /// Asks `/v0/sql`; the answer is read by [`Answer::next`].
     pub(super) async fn sql(&self, query: &str) -> anyhow::Result<Answer> {
-        let request = self.request(Method::POST, "/v0/sql").form(&[("q", query)]);
-        Ok(Answer(self.send(request).await?))
+        self.ask(&[("q", query)]).await
+    }
+
+    /// Asks `/v0/sql` with further fields: an endpoint that the query is over, and its parameters.
+    pub(super) async fn ask(&self, form: &[(&str, &str)]) -> anyhow::Result<Answer> {
+        Ok(Answer(self.send(self.request(Method::POST, "/v0/sql").form(form)).await?))
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

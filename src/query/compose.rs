@@ -209,6 +209,10 @@ impl<'a> Composer<'a> {
             }
             splices.push(Splice { span: table.span, sql: named(sql, table, text, &scan) });
         }
+        for (name, end) in &scan.zeros {
+            splices.push(Splice { span: *name, sql: Sql::new("(SELECT toUInt8(0) AS zero FROM numbers") });
+            splices.push(Splice { span: Span::at(*end), sql: Sql::new(")") });
+        }
         move_prewhere(&scan, &replaced, &mut splices);
         self.placeholders(&scan, &mut splices).map_err(refused)?;
         let user = match context.pipe {

@@ -5,6 +5,7 @@
 
 use super::{
     Context,
+    audit::Trail,
     error::{ApiError, Fault, Logged},
     gate::Gate,
     params::Fields,
@@ -106,22 +107,28 @@ pub(super) async fn observe(State(context): State<Context>, mut request: Request
 pub(super) async fn admit(State(entry): State<Entry>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let mut rate = None;
+    let path = shown(&entry.context, &parts.uri);
     if entry.door == Door::Token {
         let Some(caller) = caller(&entry.context, &parts) else {
             drain(parts.headers.contains_key(header::EXPECT), body).await;
+            Trail::begin(&parts, path).end(&entry.context, StatusCode::FORBIDDEN);
             return ApiError::from(Fault::Forbidden).into_response();
         };
         let limit = caller.access.limits().rps;
         rate = limit.map(|limit| entry.context.rates.take(caller.key, limit, Instant::now()));
         parts.extensions.insert(caller);
     }
+    let mut trail = Trail::begin(&parts, path);
     let mut response = match rate {
         Some(rate) if rate.exceeded => {
             drain(parts.headers.contains_key(header::EXPECT), body).await;
             ApiError::from(Fault::TooMany).into_response()
         }
-        _ => handle(&entry, parts, body, next).await,
+        _ => handle(&entry, parts, body, &mut trail, next).await,
     };
+    if entry.door == Door::Token {
+        trail.end(&entry.context, response.status());
+    }
     if let Some(rate) = rate {
         rate.tell(response.headers_mut());
     }
@@ -129,7 +136,7 @@ pub(super) async fn admit(State(entry): State<Entry>, request: Request, next: Ne
 }
 
 /// The body within its limit, then the handler.
-async fn handle(entry: &Entry, parts: Parts, body: Body, next: Next) -> Response {
+async fn handle(entry: &Entry, parts: Parts, body: Body, trail: &mut Trail, next: Next) -> Response {
     let settings = &entry.context.settings;
     let brings = parts.method == Method::POST || parts.method == Method::PUT;
     let limit = if brings { entry.max_body } else { entry.max_body.min(settings.max_body) };
@@ -148,6 +155,7 @@ async fn handle(entry: &Entry, parts: Parts, body: Body, next: Next) -> Response
         Ok(bytes) => bytes,
         Err(fault) => return ApiError::from(fault).into_response(),
     };
+    trail.see(&parts, &bytes);
     let run = next.run(Request::from_parts(parts, Body::from(bytes)));
     match entry.answer_within {
         None => run.await,

@@ -8,6 +8,7 @@
 //! (one file per API family) -> [`App`] -> `answer` (rows on their way out) or `error` (the one table).
 
 mod answer;
+mod audit;
 mod connection;
 mod entry;
 mod error;

@@ -80,6 +80,9 @@ pub fn session<'a>(settings: impl IntoIterator<Item = &'a str>) -> Sql {
     sql
 }
 
+/// Over an endpoint: all that it answers.
+pub const WHOLE_PIPE: &str = "SELECT * FROM _";
+
 /// Ends whatever runs on the connection that carries this comment. It does not wait: `SYNC` would wait for
 /// that connection's next statement.
 pub fn kill(log_comment: &str) -> Sql {

@@ -27,7 +27,7 @@ pub(crate) struct Server {
     /// Both streams, line by line.
     lines: Receiver<String>,
     /// Lines that were read while something else was waited for.
-    seen: Vec<String>,
+    pub(crate) seen: Vec<String>,
 }
 
 impl Folder {
@@ -544,6 +544,27 @@ fn tokens_are_made_listed_shown_and_removed() {
     folder.ok(&["token", "rm", "light ones"]);
     assert_eq!(server.get("/v0/pipes/heaviest.json", made.trim()).0, 403);
     assert!(folder.fails(&["token", "show", "light ones"]).contains("light ones"));
+}
+
+#[test]
+fn an_endpoint_is_called_as_another_token() {
+    let folder = Folder::with_project();
+    folder.file(
+        "endpoints/above.pipe",
+        "NODE n\nSQL >\n    %\n    SELECT name FROM birds WHERE weight > {{Int32(weight, 0)}} ORDER BY name\n\nTYPE endpoint\n",
+    );
+    let _server = folder.serve_and_remember();
+    folder.ok(&["push", "--fixtures"]);
+    let scopes = ["--scope", "PIPES:READ:above", "--scope", "DATASOURCES:READ:birds:weight < 15"];
+    folder.ok(&[&["token", "create", "light ones"][..], &scopes].concat());
+    let csv = |more: &[&str]| folder.ok(&[&["pipe", "data", "above", "--format", "csv"][..], more].concat());
+    assert_eq!(csv(&[]), "\"name\"\n\"robin\"\n\"tit\"\n\"wren\"\n");
+    assert_eq!(csv(&["--param", "weight=10"]), "\"name\"\n\"robin\"\n\"tit\"\n");
+    assert_eq!(csv(&["--param", "weight=10", "--as", "light ones"]), "\"name\"\n\"tit\"\n");
+    assert!(folder.ok(&["pipe", "data", "above"]).contains("│ robin │"));
+    assert!(folder.fails(&["pipe", "data", "heaviest", "--as", "light ones"]).contains("heaviest"));
+    assert!(folder.fails(&["pipe", "data", "above", "--as", "nobody"]).contains("nobody"));
+    assert!(folder.fails(&["pipe", "data", "above", "--param", "weight"]).contains("name=value"));
 }
 
 #[test]

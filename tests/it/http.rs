@@ -31,7 +31,7 @@ pub(crate) struct Site {
     observed: Arc<Mutex<Vec<Observation>>>,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
-    _directory: tempfile::TempDir,
+    pub(crate) directory: tempfile::TempDir,
 }
 
 pub(crate) struct Reply {
@@ -100,7 +100,7 @@ impl Site {
             observed,
             stop: Some(stop),
             serving,
-            _directory: directory,
+            directory,
         }
     }
 

@@ -5,6 +5,7 @@ use birdhouse::{
     auth::{self, jwt},
     datafile::Context,
     diagnostic::{Source, has_errors},
+    observe::Observation,
     project::{self, Project},
     query,
 };
@@ -111,6 +112,79 @@ async fn a_signed_token_ends_with_its_time_and_its_key() {
     assert_eq!(reply_status(&site, "/v0/tokens?name=app&expiration_time=7", body.clone()).await, 400);
     assert_eq!(reply_status(&site, "/v0/tokens?name=app&expiration_time=soon", body).await, 400);
     site.stop().await;
+}
+
+/// Who changed what, and what was denied, without any token's value.
+#[tokio::test]
+async fn changes_and_denials_leave_a_trail() {
+    let site = Site::with_shop().await;
+    let token = site.token("weak", &["PIPES:READ:all_sales"]).await;
+    site.get("/v0/pipes/all_sales.json", &token).await;
+    site.sql(&token, "SELECT * FROM sales").await;
+    site.get("/v0/tokens", &token).await;
+    site.get("/v0/datasources", "p.eyJ.nobody").await;
+    reply(site.request(Method::DELETE, &format!("/v0/tokens/{token}")).bearer_auth(ADMIN)).await;
+    let seen = site.seen();
+    let trail: Vec<_> = seen
+        .iter()
+        .filter_map(|it| match it {
+            Observation::Audited { token_name, method, path, resource, status, .. } => {
+                Some((token_name.as_str(), method.as_str(), path.as_str(), resource.as_str(), *status))
+            }
+            _ => None,
+        })
+        .collect();
+    let admin = "workspace admin token";
+    let wanted = [
+        (admin, "POST", "/v1/deploy", "", 200),
+        (admin, "POST", "/v0/datasources", "sales", 200),
+        (admin, "POST", "/v0/tokens", "weak", 200),
+        ("weak", "POST", "/v0/sql", "", 403),
+        ("weak", "GET", "/v0/tokens", "", 403),
+        ("", "GET", "/v0/datasources", "", 403),
+        (admin, "DELETE", "/v0/tokens/…", "", 200),
+    ];
+    assert_eq!(trail, wanted);
+    let text = format!("{seen:?}");
+    assert!(!text.contains(&token) && !text.contains(ADMIN), "{text}");
+    site.stop().await;
+}
+
+/// Whoever copies the data directory without its key has no token and no secret.
+#[tokio::test]
+async fn a_copied_data_directory_opens_nothing() {
+    let site = Site::with_shop().await;
+    let value = site.token("kept", &["PIPES:READ:all_sales"]).await;
+    let again = reply(site.request(Method::POST, "/v0/tokens/kept/refresh").bearer_auth(ADMIN)).await.json();
+    let fresh = again["token"].as_str().unwrap().to_owned();
+    site.form("/v0/variables", ADMIN, &[("name", "pepper"), ("value", "hush-hush"), ("type", "secret")]).await;
+    let signed = site.signed(json!([{"type": "PIPES:READ", "resource": "all_sales"}]), json!({})).await;
+    for token in [&value, &fresh, &signed] {
+        site.get("/v0/pipes/all_sales.json", token).await;
+        site.sql(token, "SELECT 'looked for' FROM all_sales").await;
+    }
+    let files = files(site.directory.path());
+    let names: Vec<_> = files.iter().map(|it| it.file_name().unwrap().to_str().unwrap()).collect();
+    assert!(names.contains(&"key") && names.contains(&"store.sqlite"), "{names:?}");
+    for file in files.iter().filter(|it| !it.ends_with("key")) {
+        let bytes = fs::read(file).unwrap_or_default();
+        let holds = |text: &str| bytes.windows(text.len()).any(|it| it == text.as_bytes());
+        for value in [&value, &fresh, &signed, ADMIN, "hush-hush"] {
+            let last = value.rsplit('.').next().unwrap();
+            assert!(!holds(value) && !holds(last), "{}", file.display());
+        }
+    }
+    // What is looked for would be found: the names are there.
+    let store = fs::read(site.directory.path().join("data/store.sqlite")).unwrap();
+    let journal = fs::read(site.directory.path().join("data/store.sqlite-wal")).unwrap_or_default();
+    assert!([store, journal].iter().any(|it| it.windows(4).any(|it| it == b"kept")));
+    site.stop().await;
+}
+
+fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let of = |path: std::path::PathBuf| if path.is_dir() { files(&path) } else { vec![path] };
+    entries.flat_map(|it| of(it.path())).collect()
 }
 
 /// Whoever manages tokens makes and sees none that is stronger than that right.

@@ -3,7 +3,10 @@
 //! The compiler (wall 1) is passed by giving the engine texts of ours; the reader's role and its gate (walls 2 and
 //! 3) by the admin's role; the kernel's (wall 4) cannot be passed, so a plain thread shows what it stops.
 
-use crate::engine::{database, engine};
+use crate::{
+    cli::{Folder, Server},
+    engine::{database, engine},
+};
 use birdhouse::{
     auth::Access,
     engine::{Engine, Sandboxing},
@@ -11,7 +14,12 @@ use birdhouse::{
     query::{self, Request},
     sql::{Sql, statement},
 };
-use std::{fs, net::TcpListener, path::Path};
+use std::{
+    fs,
+    net::TcpListener,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 /// Under the admin's role: neither scan, nor role, nor gate.
 async fn bare(engine: &Engine, sql: String) -> Result<String, String> {
@@ -83,6 +91,42 @@ async fn the_kernel_alone_keeps_the_network_closed() {
         let error = bare(engine, format!("SELECT * FROM {source}")).await.unwrap_err();
         assert!(listener.accept().is_err(), "{source}: somebody has connected: {error}");
     }
+}
+
+/// Answers as a kernel that was built without Landlock does, then becomes the program that follows.
+const WITHOUT_LANDLOCK: &str = "
+import ctypes, os, struct, sys
+# BPF: the system calls 444 to 446 are ENOSYS, all others go on.
+code = [(0x20, 0, 0, 0), (0x35, 0, 2, 444), (0x25, 1, 0, 446), (6, 0, 0, 0x50000 | 38), (6, 0, 0, 0x7fff0000)]
+filters = b''.join(struct.pack('HBBI', *it) for it in code)
+buffer = ctypes.create_string_buffer(filters)
+program = struct.pack('HxxxxxxP', len(code), ctypes.addressof(buffer))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.create_string_buffer(program), 0, 0) == 0, os.strerror(ctypes.get_errno())
+os.execv(sys.argv[1], sys.argv[1:])
+";
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_kernel_without_landlock_is_told_of_or_refused() {
+    let folder = Folder::new();
+    let command = |arguments: &[&str]| {
+        let inner = folder.command(arguments);
+        let mut outer = Command::new("python3");
+        outer.args(["-c", WITHOUT_LANDLOCK]).arg(inner.get_program()).args(inner.get_args());
+        outer.current_dir(folder.path()).env_clear();
+        outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        outer.env("PATH", std::env::var_os("PATH").unwrap()).stdin(Stdio::null());
+        outer
+    };
+    let server = Server::start(command(&["serve", "--port", "0"]));
+    let said = server.seen.iter().find(|it| it.contains("confines the engine")).cloned().unwrap_or_default();
+    assert!(said.contains("WARN") && said.contains("not at all"), "{said}");
+    assert_eq!(server.stop(), Some(0));
+    let refused = Server::begin(command(&["serve", "--port", "0", "--require-sandbox"]));
+    let said = refused.map(drop).expect_err("it serves");
+    assert!(said.contains("confines the engine") && !said.contains("panicked"), "{said}");
 }
 
 /// What two walls stop: each of them stops it alone.

@@ -1,17 +1,23 @@
-//! `birdhouse pipe`: what the project's pipes say about themselves.
+//! `birdhouse pipe`: what the project's pipes say about themselves, and what a server's endpoints answer.
 
+use super::{
+    sql::{self, OutputFormat},
+    wait,
+};
 use crate::{
-    cli::{discover, fault::user, printer::Printer, settings::Settings},
+    cli::{args::TargetArgs, client::Client, discover, fault::user, printer::Printer, settings::Settings},
     datafile::{Context, MissingSecret},
     project::{NodeName, resolve},
+    sql::statement,
     template::Parameter,
 };
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-/// Say what the project's pipes take
+/// Say what the project's pipes take, and what a server's endpoints answer
 ///
 ///   birdhouse pipe params api_audit_log
+///   birdhouse pipe data api_audit_log --param company_id=1 --as company_1_token
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
@@ -31,10 +37,50 @@ enum PipeCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Call an endpoint of a running server and print its rows
+    Data {
+        /// The endpoint
+        name: String,
+        /// A parameter, like company_id=1; may be given many times
+        #[arg(long = "param", value_name = "NAME=VALUE")]
+        params: Vec<String>,
+        /// How rows are printed
+        #[arg(long, value_enum, default_value_t = OutputFormat::Pretty)]
+        format: OutputFormat,
+        /// See what another token sees: its name; yours must be one that manages tokens
+        #[arg(long = "as", value_name = "TOKEN")]
+        as_token: Option<String>,
+        #[command(flatten)]
+        target: TargetArgs,
+    },
 }
 
 pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
-    let PipeCommand::Params { name, json } = args.command;
+    match args.command {
+        PipeCommand::Params { name, json } => parameters(&name, json, settings, printer),
+        PipeCommand::Data { name, params, format, as_token, target } => {
+            let target = settings.target(&target)?;
+            let target = match as_token {
+                Some(token) => sql::as_token(&token, target)?,
+                None => target,
+            };
+            data(&name, &params, format, &Client::new(&target)?, printer)
+        }
+    }
+}
+
+/// The endpoint's rows in any format that SQL has.
+fn data(name: &str, params: &[String], format: OutputFormat, client: &Client, printer: &Printer) -> anyhow::Result<()> {
+    let query = format!("{} FORMAT {}", statement::WHOLE_PIPE, format.name());
+    let mut form = vec![("q", query.as_str()), ("pipeline", name)];
+    for param in params {
+        let pair = param.split_once('=').filter(|(name, _)| !name.is_empty());
+        form.push(pair.ok_or_else(|| user(format!("--param {param}: a parameter is name=value")))?);
+    }
+    wait(async { sql::print(client.ask(&form).await?, printer).await })
+}
+
+fn parameters(name: &str, json: bool, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
     let files = discover::project(&settings.folder).with_context(|| format!("{}", settings.folder.display()))?;
     let context = Context {
         environment: files.environment.clone().into_iter().chain(settings.variables()).collect(),
@@ -43,13 +89,13 @@ pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow:
         ..Context::default()
     };
     let (project, diagnostics) = resolve(&files.sources, &context);
-    let Some(pipe) = project.pipe(&name) else {
+    let Some(pipe) = project.pipe(name) else {
         let of_file = diagnostics.iter().filter(|it| {
             it.place.as_ref().is_some_and(|place| place.path.rsplit('/').next() == Some(&*format!("{name}.pipe")))
         });
         of_file.for_each(|it| printer.diagnostic(it, &files.sources));
         let known: Vec<&str> = project.pipes.keys().map(|it| it.as_str()).collect();
-        let near = crate::diagnostic::nearest(&name, known.iter().copied());
+        let near = crate::diagnostic::nearest(name, known.iter().copied());
         let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         return Err(user(format!("there is no pipe `{name}` here that can be read{hint}")));
     };

@@ -4,7 +4,7 @@ use super::wait;
 use crate::{
     cli::{
         args::{ServerArgs, TargetArgs},
-        client::{Client, ClientError, escape},
+        client::{Answer, Client, ClientError, escape},
         fault::user,
         logs,
         printer::Printer,
@@ -83,14 +83,17 @@ pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow:
 }
 
 /// The same server with the value of another token.
-fn as_token(name: &str, target: Target) -> anyhow::Result<Target> {
+pub(super) fn as_token(name: &str, target: Target) -> anyhow::Result<Target> {
     let token = wait(Client::new(&target)?.get(&format!("/v0/tokens/{}", escape(name))))?;
     let value = token["token"].as_str().ok_or_else(|| user("the server does not show this token's value to yours"))?;
     Ok(Target { token: Some(value.to_owned()), ..target })
 }
 
 async fn ask(client: &Client, query: &str, printer: &Printer) -> anyhow::Result<()> {
-    let mut answer = client.sql(query).await?;
+    print(client.sql(query).await?, printer).await
+}
+
+pub(super) async fn print(mut answer: Answer, printer: &Printer) -> anyhow::Result<()> {
     let mut ends_line = true;
     while let Some(piece) = answer.next().await? {
         ends_line = piece.ends_with(b"\n");
@@ -126,7 +129,7 @@ fn query_text(query: Option<String>) -> anyhow::Result<String> {
 }
 
 impl OutputFormat {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             OutputFormat::Pretty => "PrettyCompact",
             OutputFormat::Csv => "CSVWithNames",

@@ -33,6 +33,8 @@ pub struct Scan {
     pub placeholders: Vec<(Span, String)>,
     /// Names given to values by AS: a table must not be called so as well.
     pub aliases: Vec<String>,
+    /// `zeros(..)` and `zeros_mt(..)`: the name, and where the bracket ends. A reader's role may not call them.
+    pub zeros: Vec<(Span, usize)>,
     /// Where the statement ends: what follows is a `;`, white space and comments.
     pub end: usize,
 }

@@ -55,6 +55,10 @@ impl<'t> Walker<'t> {
                     let message = format!("the table function `{name}` is not allowed");
                     return Err(self.refuse(index, Refused::TableFunction, message));
                 }
+                if name == "zeros" || name == "zeros_mt" {
+                    let end = self.span(self.tokens[next].partner).end;
+                    self.scan.zeros.push((span, end));
+                }
                 self.pending = Some(Pending { kind: FrameKind::Call(Call::Plain), cte: None });
             }
             1 if self.ctes.contains(&name) => (),
