@@ -5,6 +5,7 @@
 
 use super::printer::{PrintError, Printer};
 use crate::diagnostic::{Diagnostic, Place, Severity, Source};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -116,7 +117,7 @@ impl Findings {
 
     fn sarif(&self) -> Value {
         let location = |place: &Place| {
-            let mut physical = json!({"artifactLocation": {"uri": &*place.path}});
+            let mut physical = json!({"artifactLocation": {"uri": uri(&place.path)}});
             if let Some((from, to)) = self.lines(place) {
                 physical["region"] = json!({
                     "startLine": from.line, "startColumn": from.column, "endLine": to.line, "endColumn": to.column,
@@ -229,6 +230,12 @@ pub(super) fn object(diagnostic: &Diagnostic, sources: &BTreeMap<&str, &Source>)
     });
     value["related"] = related.collect();
     value
+}
+
+/// A path as a URI reference: what is no plain character of one is written as its bytes.
+fn uri(path: &str) -> String {
+    const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
+    utf8_percent_encode(path, ESCAPED).to_string()
 }
 
 fn word(severity: Severity) -> &'static str {

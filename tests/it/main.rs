@@ -9,6 +9,7 @@ mod datafile;
 mod deploy;
 mod engine;
 mod events;
+mod forms;
 mod http;
 mod ingest;
 mod kafka;

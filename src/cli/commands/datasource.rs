@@ -74,7 +74,7 @@ pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow:
     if columns.is_empty() {
         return Err(user(format!("{} holds no rows to tell columns from", args.file.display())));
     }
-    let text = datasource(&columns, format == "JSONEachRow");
+    let text = datasource(&columns, format != "CSVWithNames");
     if args.print {
         printer.bytes(text.as_bytes())?;
         return Ok(());
@@ -98,9 +98,10 @@ fn columns(file: &Path, format: &'static str, settings: &Settings) -> anyhow::Re
     let folder = tempfile::tempdir().context("there is no place for a throw-away engine")?;
     let engine_folder = folder.path().join("engine");
     let statement = if format == "Parquet" {
-        // The engine sees nothing but its own folder.
-        fs::create_dir_all(&engine_folder).context("there is no place for a throw-away engine")?;
-        let copy = engine_folder.join("sample.parquet");
+        // The engine sees nothing but the folder of its tables.
+        let tables = engine_folder.join("data");
+        fs::create_dir_all(&tables).context("there is no place for a throw-away engine")?;
+        let copy = tables.join("sample.parquet");
         fs::copy(file, &copy).map_err(unreadable)?;
         statement::describe_file(&copy.to_string_lossy(), format)
     } else {
