@@ -237,7 +237,7 @@ impl Bench {
             .map(|events| {
                 let mut buffer = Buffer::new(&text);
                 events.iter().for_each(|it| buffer.push(it.as_bytes()));
-                Block::encode([(&column, &text, &buffer)])
+                Block::encode([(&column, &text, buffer)])
             })
             .collect();
         let head = statement::insert_native(&raw, [&column]);

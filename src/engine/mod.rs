@@ -136,7 +136,7 @@ impl Engine {
     /// Inserts one block. `Ok` gives the number of rows written, views included.
     pub async fn insert(&self, head: &Sql, block: Block, deduplication: Deduplication) -> Result<u64, EngineError> {
         let Engine::Chdb(chdb) = self;
-        chdb.insert(head, block.bytes, &deduplication).await
+        chdb.insert(head, block.parts, &deduplication).await
     }
 
     /// Asks the engine's parser what a text is; nothing is run. Some microseconds for a short text.

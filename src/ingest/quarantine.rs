@@ -50,7 +50,9 @@ pub fn block(schema: &Schema, rejected: &[Rejected], import_id: Option<&str>, no
     extra("c__raw", &text, &|buffer, row| buffer.push(&row.raw));
     extra("c__source", &text, &|buffer, row| buffer.push(row.source.as_bytes()));
     extra("insertion_date", &date_time, &|buffer, _| buffer.push(&now.to_le_bytes()));
-    Block::encode(columns.iter().map(|(name, column_type, buffer)| (name, *column_type, buffer)))
+    let columns = columns.into_iter().map(|(name, column_type, buffer)| ((name, column_type), buffer));
+    let (heads, buffers): (Vec<_>, Vec<_>) = columns.unzip();
+    Block::encode(heads.iter().zip(buffers).map(|((name, column_type), buffer)| (name, *column_type, buffer)))
 }
 
 #[cfg(test)]

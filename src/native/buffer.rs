@@ -1,6 +1,6 @@
 //! The growing bytes of one column, which can go back to the last whole row.
 
-use super::{decimal_width, fixed_width};
+use super::{decimal_width, fixed_width, parts::Parts};
 use crate::sql::ColumnType;
 
 /// One column while its rows come in. Every write can be taken back to the last [`commit`](Buffer::commit).
@@ -189,18 +189,18 @@ impl Buffer {
         }
     }
 
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    pub(super) fn write(self, out: &mut Parts) {
         match self {
-            Buffer::Fixed { bytes, .. } | Buffer::Text { bytes, .. } => out.extend_from_slice(bytes),
+            Buffer::Fixed { bytes, .. } | Buffer::Text { bytes, .. } => out.push(bytes),
             Buffer::Nullable { nulls, inner, .. } => {
-                out.extend_from_slice(nulls);
+                out.push(nulls);
                 inner.write(out);
             }
             Buffer::Array { ends, items, .. } => {
-                ends.iter().for_each(|it| out.extend_from_slice(&it.to_le_bytes()));
+                ends.iter().for_each(|it| out.small().extend_from_slice(&it.to_le_bytes()));
                 items.write(out);
             }
-            Buffer::Tuple(parts) => parts.iter().for_each(|it| it.write(out)),
+            Buffer::Tuple(parts) => parts.into_iter().for_each(|it| it.write(out)),
         }
     }
 }

@@ -4,40 +4,41 @@
 //! Where rows come from, and how text becomes a value, is not known.
 
 mod buffer;
+mod parts;
 
 pub use buffer::Buffer;
 
 use crate::{name::ColumnName, sql::ColumnType};
 use bytes::Bytes;
+use parts::Parts;
 
 /// Rows as columns, encoded for the engine.
 #[derive(Debug, Clone, Default)]
 pub struct Block {
     pub columns: Vec<(ColumnName, ColumnType)>,
     pub rows: usize,
-    /// The block in Native format.
-    pub bytes: Bytes,
+    /// The block in Native format, in pieces: what a large column holds goes out where it was gathered.
+    pub parts: Vec<Bytes>,
 }
 
 impl Block {
     /// Encodes columns of equal length. Types are the declared ones; they go out as [`wire`] says.
-    pub fn encode<'a>(columns: impl IntoIterator<Item = (&'a ColumnName, &'a ColumnType, &'a Buffer)>) -> Block {
+    pub fn encode<'a>(columns: impl IntoIterator<Item = (&'a ColumnName, &'a ColumnType, Buffer)>) -> Block {
         let columns: Vec<_> = columns.into_iter().collect();
         let rows = columns.first().map_or(0, |(_, _, buffer)| buffer.rows());
         debug_assert!(columns.iter().all(|(_, _, buffer)| buffer.rows() == rows));
-        let size = columns.iter().map(|(name, _, buffer)| buffer.size() + name.as_str().len() + 32).sum();
-        let mut bytes = Vec::with_capacity(size);
-        buffer::write_length(&mut bytes, columns.len() as u64);
-        buffer::write_length(&mut bytes, rows as u64);
+        let mut parts = Parts::default();
+        buffer::write_length(parts.small(), columns.len() as u64);
+        buffer::write_length(parts.small(), rows as u64);
         let mut types = Vec::with_capacity(columns.len());
         for (name, column_type, buffer) in columns {
             let wire = wire(column_type);
-            buffer::write_text(&mut bytes, name.as_str().as_bytes());
-            buffer::write_text(&mut bytes, wire.to_string().as_bytes());
-            buffer.write(&mut bytes);
+            buffer::write_text(parts.small(), name.as_str().as_bytes());
+            buffer::write_text(parts.small(), wire.to_string().as_bytes());
+            buffer.write(&mut parts);
             types.push((name.clone(), wire));
         }
-        Block { columns: types, rows, bytes: bytes.into() }
+        Block { columns: types, rows, parts: parts.finish() }
     }
 }
 
@@ -126,13 +127,13 @@ mod tests {
         buffers[2].items().push(&[1]);
         buffers[2].items().push(&[2]);
         buffers[2].end();
-        let block = Block::encode(names.iter().zip(&types).zip(&buffers).map(|((a, b), c)| (a, b, c)));
+        let block = Block::encode(names.iter().zip(&types).zip(buffers).map(|((a, b), c)| (a, b, c)));
         assert_eq!(block.rows, 1);
         let mut wanted = vec![3, 1];
         wanted.extend(b"\x01a\x06UInt16\x07\x00");
         wanted.extend(b"\x01b\x10Nullable(String)\x01\x00");
         wanted.extend(b"\x01c\x0cArray(UInt8)\x02\0\0\0\0\0\0\0\x01\x02");
-        assert_eq!(block.bytes, wanted);
+        assert_eq!(block.parts.concat(), wanted);
     }
 
     #[test]

@@ -137,7 +137,7 @@ fn block(name: &str, values: &[u64]) -> (ColumnName, Block) {
     for value in values {
         buffer.push(&value.to_le_bytes());
     }
-    let block = Block::encode([(&name, &column_type, &buffer)]);
+    let block = Block::encode([(&name, &column_type, buffer)]);
     (name, block)
 }
 
@@ -171,7 +171,8 @@ async fn inserts_whole_blocks() {
     assert_eq!(count(engine, &table).await, "{\"n\":300006,\"s\":44999850012}\n");
     // A block that ends in the middle inserts nothing.
     let (name, mut broken) = block("k", &many);
-    broken.bytes.truncate(broken.bytes.len() - 5);
+    let last = broken.parts.last_mut().unwrap();
+    last.truncate(last.len() - 5);
     let head = statement::insert_native(&table, [&name]);
     assert!(engine.insert(&head, broken, Deduplication::Off).await.is_err());
     assert_eq!(count(engine, &table).await, "{\"n\":300006,\"s\":44999850012}\n");

@@ -38,7 +38,7 @@ async fn insert(engine: &Engine, table: &Physical, ids: std::ops::Range<u64>, to
     let (name, column_type) = (ColumnName::new("id").unwrap(), ColumnType::parse("UInt64").unwrap());
     let mut buffer = Buffer::new(&column_type);
     ids.for_each(|id| buffer.push(&id.to_le_bytes()));
-    let block = Block::encode([(&name, &column_type, &buffer)]);
+    let block = Block::encode([(&name, &column_type, buffer)]);
     engine.insert(&statement::insert_native(table, [&name]), block, Deduplication::Token(token.to_owned())).await
 }
 

@@ -6,6 +6,7 @@
 //! known here.
 #![expect(unsafe_code, reason = "calls the C interface of libchdb, which is opened at run time")]
 
+use bytes::Bytes;
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_void},
     marker::PhantomData,
@@ -175,7 +176,7 @@ impl Connection {
     }
 
     /// Inserts bytes in Native format, all or none of them; gives the rows written, views included.
-    pub(super) fn insert(&mut self, head: &str, bytes: &[u8]) -> Result<u64, String> {
+    pub(super) fn insert(&mut self, head: &str, parts: &[Bytes]) -> Result<u64, String> {
         const FORMAT: &str = "Native";
         let it = self.library;
         // SAFETY: an open connection; two texts with their lengths, which are copied. It gives a stream always.
@@ -183,8 +184,8 @@ impl Connection {
         // SAFETY: a live stream, whose text lives as long as it.
         let error = || unsafe { text((it.insert_error)(stream)) };
         // SAFETY: a live stream; the bytes are copied.
-        let append = || unsafe { (it.append)(stream, bytes.as_ptr(), bytes.len()) };
-        let written = if error().is_some() || append() != 0 {
+        let append = |part: &Bytes| unsafe { (it.append)(stream, part.as_ptr(), part.len()) };
+        let written = if error().is_some() || parts.iter().any(|it| append(it) != 0) {
             Err(error().unwrap_or_else(|| "the insert has failed".to_owned()))
         } else {
             // SAFETY: a live stream, finished once.

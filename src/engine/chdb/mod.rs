@@ -140,7 +140,7 @@ impl Chdb {
     pub(super) async fn insert(
         &self,
         head: &Sql,
-        bytes: Bytes,
+        parts: Vec<Bytes>,
         deduplication: &Deduplication,
     ) -> Result<u64, EngineError> {
         let token = match deduplication {
@@ -148,7 +148,7 @@ impl Chdb {
             Deduplication::Off => None,
         };
         let head = statement::insert_settings(head, token);
-        self.ask(Purpose::Insert, |reply| Work::Insert { head, bytes, reply }).await
+        self.ask(Purpose::Insert, |reply| Work::Insert { head, parts, reply }).await
     }
 
     pub(super) async fn judge(&self, text: &str) -> Result<Verdict, EngineError> {

@@ -63,7 +63,7 @@ pub(super) enum Work {
     },
     Insert {
         head: Sql,
-        bytes: Bytes,
+        parts: Vec<Bytes>,
         reply: oneshot::Sender<Result<u64, EngineError>>,
     },
     Judge {
@@ -252,9 +252,9 @@ fn handle(connection: &mut Connection, gate: &mut Gate, slot: &Slot, work: Work)
             _ = reply.send(res.map_err(|error| explain(error, slot)));
             after
         }
-        Work::Insert { head, bytes, reply } => {
+        Work::Insert { head, parts, reply } => {
             let res =
-                slot.timed(|| connection.insert(head.as_str(), &bytes)).map_err(|error| EngineError::parse(&error));
+                slot.timed(|| connection.insert(head.as_str(), &parts)).map_err(|error| EngineError::parse(&error));
             let after = if res.is_err() { After::Close } else { After::Keep };
             _ = reply.send(res.map_err(|error| explain(error, slot)));
             after

@@ -193,13 +193,14 @@ impl Decoder {
         let groups = std::mem::take(&mut self.groups);
         self.current = 0;
         self.taken = 0;
-        let blocks = groups.iter().filter(|it| !it.origins.is_empty()).map(|group| {
-            let columns = self.schema.columns.iter().zip(&group.buffers).zip(&group.absent);
-            let present = columns.filter(|(_, absent)| !**absent);
-            Block::encode(present.map(|((field, buffer), _)| (&field.name, &field.column_type, buffer)))
-        });
-        let blocks = blocks.collect();
-        let origins = groups.into_iter().map(|it| it.origins).filter(|it| !it.is_empty()).collect();
+        let (mut blocks, mut origins) = (Vec::new(), Vec::new());
+        for group in groups.into_iter().filter(|it| !it.origins.is_empty()) {
+            let columns = self.schema.columns.iter().zip(group.buffers).zip(group.absent);
+            let present = columns.filter(|(_, absent)| !absent);
+            let present = present.map(|((field, buffer), _)| (&field.name, &field.column_type, buffer));
+            blocks.push(Block::encode(present));
+            origins.push(group.origins);
+        }
         Decoded { blocks, origins, rows, rejected: std::mem::take(&mut self.rejected) }
     }
 

@@ -91,7 +91,8 @@ fn decode(lines: &[&str], rows: &[&str]) -> Decoded {
 
 /// The rows of a block as `a|b|c`, strings and numbers alike.
 fn shown(block: &Block) -> Vec<String> {
-    let mut rest = &block.bytes[..];
+    let bytes = block.parts.concat();
+    let mut rest = &bytes[..];
     assert_eq!(length(&mut rest), block.columns.len());
     assert_eq!(length(&mut rest), block.rows);
     let mut rows = vec![Vec::new(); block.rows];

@@ -21,7 +21,13 @@ use pending::Stream;
 use rdkafka::{config::FromClientConfigAndContext, consumer::BaseConsumer};
 use reader::{Reader, Saved};
 use shared::{Shared, Voice};
-use std::{collections::BTreeMap, fmt, sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use writer::Task;
@@ -161,6 +167,7 @@ pub fn start(context: &Context, source: Source) -> Result<Consumer, StartError> 
         saved: saved.into_iter().map(|it| (it.position.partition, it)).collect(),
         look_now: false,
         partitions: BTreeMap::new(),
+        heard: Instant::now(),
     };
     let reading = thread::Builder::new().name(format!("kafka {name}")).spawn(|| reader.run());
     let reading = reading.map_err(|error| StartError::Client(format!("no thread for `{name}`: {error}")))?;

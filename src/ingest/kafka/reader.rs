@@ -43,6 +43,8 @@ pub(super) struct Reader {
     /// Partitions wait for the end of what a crash cut short.
     pub(super) look_now: bool,
     pub(super) partitions: BTreeMap<i32, Partition>,
+    /// When the last message came.
+    pub(super) heard: Instant,
 }
 
 /// A position with its intent in the form that is worked with.
@@ -70,6 +72,10 @@ struct NotNow(String);
 
 const ANSWER: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(100);
+const GLANCE: Duration = Duration::from_millis(20);
+/// After so long without a message a consumer is idle; then it rests so long at a time.
+const IDLE: Duration = Duration::from_secs(2);
+const REST: Duration = Duration::from_millis(200);
 const DISCOVERY: Duration = Duration::from_secs(30);
 const SOONEST_RETRY: Duration = Duration::from_millis(500);
 const LATEST_RETRY: Duration = Duration::from_secs(5);
@@ -251,13 +257,20 @@ impl Reader {
         let age = self.tuning.batch_age;
         let oldest = self.partitions.values().filter(|it| it.again.is_none()).filter_map(|it| it.open.as_ref());
         let oldest = oldest.map(|it| it.opened).min();
-        let patience = oldest.map_or(POLL, |it| (it + age).saturating_duration_since(Instant::now()).min(POLL));
+        let poll =
+            if self.heard.elapsed() > IDLE && self.shared.hurried.load(Ordering::Acquire) { GLANCE } else { POLL };
+        let patience = oldest.map_or(poll, |it| (it + age).saturating_duration_since(Instant::now()).min(poll));
         let mut out_of_range = false;
         // The clock is looked at now and then only; a full batch is seen at once.
         for index in 0..256 {
             match self.client.poll(if index == 0 { patience } else { Duration::ZERO }) {
+                None if index == 0 && oldest.is_none() => {
+                    self.rest();
+                    break;
+                }
                 None => break,
                 Some(Ok(message)) => {
+                    self.heard = Instant::now();
                     if let Some(full) = take(&mut self.partitions, &self.stream, &self.shared, &self.tuning, &message) {
                         drop(message);
                         self.look_now |= full.again.is_some();
@@ -272,6 +285,21 @@ impl Reader {
         }
         let now = Instant::now();
         self.cut(|batch| now.duration_since(batch.opened) >= age)
+    }
+
+    /// Where nothing comes from a broker that says so again and again, it is not asked for a while: the client
+    /// would keep a part of a core busy with its answers.
+    fn rest(&self) {
+        if !self.shared.hurried.load(Ordering::Acquire) || self.heard.elapsed() < IDLE {
+            return;
+        }
+        let Ok(assigned) = self.client.assignment() else { return };
+        if self.client.pause(&assigned).is_ok() {
+            std::thread::sleep(REST);
+            while self.client.resume(&assigned).is_err() && !self.stop.is_cancelled() {
+                std::thread::sleep(REST);
+            }
+        }
     }
 
     /// Hands over the open batches that `wanted` says; those that must become what they were are not cut.

@@ -23,6 +23,9 @@ use std::{
 /// The same complaint is not made again so soon.
 const QUIET: Duration = Duration::from_secs(60);
 
+/// Answers a second that a broker which waits for messages, as it is asked to, never gives.
+const HURRIED: u64 = 50;
+
 #[derive(Debug)]
 pub(super) struct Shared {
     datasource: String,
@@ -33,6 +36,8 @@ pub(super) struct Shared {
     pub(super) held: AtomicUsize,
     /// Offsets moved on since the group's were committed.
     pub(super) moved: AtomicBool,
+    /// The broker answers fetches that find nothing at once, instead of when something comes.
+    pub(super) hurried: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +47,8 @@ struct Known {
     /// message there is.
     next: BTreeMap<i32, i64>,
     end: BTreeMap<i32, i64>,
+    /// How many answers the client has had, and when it said so.
+    answers: Option<(i64, u64)>,
     complaints: HashMap<String, Instant>,
 }
 
@@ -54,6 +61,7 @@ impl Shared {
             known: Mutex::default(),
             held: AtomicUsize::new(0),
             moved: AtomicBool::new(false),
+            hurried: AtomicBool::new(false),
         })
     }
 
@@ -138,6 +146,12 @@ impl ClientContext for Voice {
 
     fn stats(&self, statistics: Statistics) {
         let mut known = self.0.known();
+        let answers = statistics.brokers.values().map(|it| it.rx).sum::<u64>();
+        if let Some((before, count)) = known.answers.replace((statistics.ts, answers)) {
+            let seconds = ((statistics.ts - before) / 1_000_000).max(1) as u64;
+            let brokers = statistics.brokers.len().max(1) as u64;
+            self.0.hurried.store(answers.saturating_sub(count) / seconds > HURRIED * brokers, Ordering::Release);
+        }
         for (name, topic) in &statistics.topics {
             if *name != self.0.topic {
                 continue;
