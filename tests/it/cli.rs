@@ -127,6 +127,8 @@ impl Server {
                 }
             });
         }
+        // The streams' own senders are left: when the process ends, nothing more is waited for.
+        drop(sender);
         let mut server = Server { child, port: 0, lines, seen: vec![] };
         let line = server.find("birdhouse serves at http://localhost:").ok_or_else(|| server.seen.join("\n"))?;
         let port = line.split("localhost:").nth(1).unwrap().split(' ').next().unwrap();
