@@ -217,7 +217,7 @@ impl Node {
         self.id = *next;
         *next += 1;
         let odd = |it: &u8| matches!(it, b'"' | b'\\' | 0..0x20);
-        self.has_odd_keys = self.keys.iter().any(|(key, _)| key.as_bytes().iter().any(|it| odd(it)));
+        self.has_odd_keys = self.keys.iter().any(|(key, _)| key.as_bytes().iter().any(odd));
         self.keys.iter_mut().for_each(|(_, it)| it.number(next));
         self.indexes.iter_mut().for_each(|(_, it)| it.number(next));
         if let Some(each) = &mut self.each {
