@@ -52,6 +52,11 @@ impl ResourceName {
         Ok(ResourceName(text.into()))
     }
 
+    /// The name of a data source of the service. No project can have such a name.
+    pub fn service(name: &str) -> ResourceName {
+        ResourceName(format!("tinybird.{name}").into())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

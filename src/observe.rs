@@ -42,7 +42,11 @@ pub enum Observation {
         elapsed: Duration,
         rows_read: u64,
         bytes_read: u64,
+        rows: u64,
         error: Option<String>,
+        call: Box<Call>,
+        /// It asked for what is kept of such calls: it is not kept itself.
+        about_calls: bool,
     },
     /// Somebody was denied something, or did what changes the workspace. Nothing in it is a token.
     Audited {
@@ -55,6 +59,14 @@ pub enum Observation {
         resource: String,
         status: u16,
     },
+    /// A data source was made, changed, emptied or dropped.
+    Operation {
+        kind: &'static str,
+        datasource: String,
+        elapsed: Duration,
+    },
+    /// A job is new or has come further.
+    Job(Box<JobState>),
     /// An answer had begun when the engine failed; the connection was cut.
     AnswerCut {
         request_id: String,
@@ -85,6 +97,36 @@ pub enum Observation {
     },
 }
 
+/// How somebody asked an endpoint or `/v0/sql`. Nothing in it is a token.
+#[derive(Debug, Clone, Default)]
+pub struct Call {
+    pub method: String,
+    /// Path and query; nothing where that is too long to keep.
+    pub url: Option<String>,
+    pub parameters: Vec<(String, String)>,
+    /// The token's id, which opens nothing.
+    pub token: String,
+    pub token_name: String,
+    pub user_agent: Option<String>,
+}
+
+/// A job at one moment, in words.
+#[derive(Debug, Clone)]
+pub struct JobState {
+    pub id: String,
+    pub kind: &'static str,
+    pub status: &'static str,
+    pub pipe: Option<String>,
+    pub datasource: Option<String>,
+    pub created_at: String,
+    pub updated_at: String,
+    pub started_at: Option<String>,
+    pub error: Option<String>,
+    pub rows: Option<u64>,
+    pub elapsed: Duration,
+    pub is_end: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
     Info,
@@ -113,10 +155,21 @@ impl Sink {
         self.views.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(view));
     }
 
+    /// A sink of a part of the whole: what is observed there is observed here too.
+    pub fn child(&self) -> Sink {
+        let (child, parent) = (Sink::default(), self.clone());
+        child.attach(move |it| parent.show(it));
+        child
+    }
+
     pub fn observe(&self, observation: Observation) {
+        self.show(&observation);
+    }
+
+    fn show(&self, observation: &Observation) {
         let views = self.views.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for view in views {
-            view(&observation);
+            view(observation);
         }
     }
 }
@@ -142,7 +195,7 @@ fn log(observation: &Observation) {
             let error = error.as_deref().unwrap_or_default();
             tracing::info!(%request_id, %method, %path, status, ?elapsed, error, "request");
         }
-        Observation::Query { request_id, pipe, status, elapsed, rows_read, bytes_read, error } => {
+        Observation::Query { request_id, pipe, status, elapsed, rows_read, bytes_read, error, .. } => {
             let pipe = pipe.as_deref().unwrap_or("/v0/sql");
             let error = error.as_deref().unwrap_or_default();
             tracing::debug!(%request_id, pipe, status, ?elapsed, rows_read, bytes_read, error, "query");
@@ -150,6 +203,13 @@ fn log(observation: &Observation) {
         Observation::Audited { request_id, token_name, method, path, resource, status } => {
             let token = token_name.as_str();
             tracing::info!(%request_id, token, %method, %path, resource, status, "audit");
+        }
+        Observation::Operation { kind, datasource, elapsed } => {
+            tracing::debug!(kind, %datasource, ?elapsed, "data source");
+        }
+        Observation::Job(job) => {
+            let error = job.error.as_deref().unwrap_or_default();
+            tracing::debug!(id = %job.id, kind = job.kind, status = job.status, error, "job");
         }
         Observation::AnswerCut { request_id, message } => tracing::warn!(%request_id, %message, "answer cut"),
         Observation::Inserted { datasource, rows, quarantined, elapsed, source } => {

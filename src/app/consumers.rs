@@ -145,7 +145,7 @@ impl Workspace {
             match kafka::start(&self.kafka_context(), source) {
                 Ok(consumer) => _ = consumers.running.insert(name, Running { feed, consumer }),
                 // The others must not wait for it; it is tried again with the next deploy or start.
-                Err(error) => self.shared.sink.observe(Observation::Kafka {
+                Err(error) => self.sink.observe(Observation::Kafka {
                     datasource: name.to_string(),
                     topic: feed.topic,
                     partition: None,
@@ -187,7 +187,7 @@ impl Workspace {
         kafka::Context {
             engine: self.shared.engine.clone(),
             offsets: Arc::new(StoredOffsets { store, workspace: self.record.id.clone() }),
-            sink: self.shared.sink.clone(),
+            sink: self.sink.clone(),
             tuning: self.shared.settings.kafka.clone(),
         }
     }

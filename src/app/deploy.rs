@@ -68,9 +68,19 @@ impl Workspace {
             let report = workspace.deploy_alone(sources, &options).await?;
             if report.changed {
                 let (changed, elapsed) = (report.plan.steps.len(), begun.elapsed());
-                workspace.shared.sink.observe(Observation::Deployed { changed, elapsed });
+                for step in &report.plan.steps {
+                    let (kind, datasource) = match &step.action {
+                        Action::CreateTable { datasource } => ("create", &datasource.name),
+                        Action::AddColumn { datasource, .. } => ("alter", &datasource.name),
+                        Action::DropTable { datasource } => ("delete", &datasource.name),
+                        _ => continue,
+                    };
+                    let datasource = datasource.to_string();
+                    workspace.sink.observe(Observation::Operation { kind, datasource, elapsed });
+                }
+                workspace.sink.observe(Observation::Deployed { changed, elapsed });
             } else if let Some(error) = report.diagnostics.iter().find(|_| has_errors(&report.diagnostics)) {
-                workspace.shared.sink.observe(Observation::DeployFailed { message: error.message.clone() });
+                workspace.sink.observe(Observation::DeployFailed { message: error.message.clone() });
             }
             Ok(report)
         })

@@ -38,7 +38,7 @@ impl Workspace {
         let project = self.project();
         let find = |name: &str| project.datasource(name).map(|it| self.target(it));
         let tuning = Tuning::default();
-        let events = Events::open(&directory, &shared.engine, &shared.sink, tuning, self.inserting.clone(), find);
+        let events = Events::open(&directory, &shared.engine, &self.sink, tuning, self.inserting.clone(), find);
         let events = events.map_err(|error| {
             AppError::Invalid(format!("the log of events {} cannot be opened: {error}", directory.display()))
         })?;

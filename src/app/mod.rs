@@ -23,6 +23,7 @@ mod quarantine;
 mod replay;
 mod rows;
 mod secrets;
+mod service;
 mod times;
 mod tokens;
 mod verify;
@@ -182,6 +183,7 @@ impl App {
         }
         for workspace in &workspaces {
             workspace.finish_replays().await;
+            workspace.open_service();
             workspace.open_events()?;
             workspace.hold_again().await?;
             workspace.start_consumers().await?;

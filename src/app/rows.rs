@@ -74,12 +74,15 @@ impl Workspace {
                 AppendMode::Replace => workspace.replace(datasource, format, body, origin).await?,
             };
             workspace.extend_hold().await;
-            workspace.shared.sink.observe(Observation::Inserted {
+            workspace.sink.observe(Observation::Inserted {
                 datasource: name.to_string(),
                 rows: report.rows,
                 quarantined: report.quarantined,
                 elapsed: begun.elapsed(),
-                source: "file",
+                source: match mode {
+                    AppendMode::Append => "file",
+                    AppendMode::Replace => "replace",
+                },
             });
             Ok(Appended { rows: report.rows, quarantined: report.quarantined, import_id, errors: report.errors })
         })

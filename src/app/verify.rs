@@ -200,7 +200,7 @@ fn tables(plan: &Plan, wanted: &Project, checks: &[Check]) -> BTreeSet<String> {
             names.insert(datasource.name.to_string());
         }
     }
-    let known = |it: &String| wanted.datasource(it).is_some() || quarantined(wanted, it).is_some();
+    let known = |it: &String| wanted.readable(it).is_some() || quarantined(wanted, it).is_some();
     names.retain(known);
     names
 }
@@ -280,7 +280,7 @@ impl Verifier<'_> {
     }
 
     async fn create(&self, name: &str) -> Result<(), (&Datasource, EngineError)> {
-        let (datasource, sql) = match self.wanted.datasource(name) {
+        let (datasource, sql) = match self.wanted.readable(name) {
             Some(it) => (&**it, ddl::create_table(it, &self.scratch.table(&it.name))),
             None => match quarantined(self.wanted, name) {
                 Some(it) => (it, ddl::create_quarantine(it, &self.scratch.table(&it.name.quarantine()))),

@@ -5,14 +5,16 @@ use crate::{
     auth::Access,
     diagnostic::{Severity, has_errors},
     engine::{EngineError, ReadLimits, Rows},
-    ingest::events::Events,
+    ingest::{events::Events, service::Recorder},
     jobs::Jobs,
     name::Namespace,
+    observe::Sink,
     project::{self, Pipe, Project},
     query::{self, CompiledQuery, Request},
     sql::statement,
     store::WorkspaceRecord,
 };
+use sha2::{Digest, Sha256};
 use std::{
     sync::{Arc, OnceLock, PoisonError, RwLock},
     time::Duration,
@@ -42,6 +44,10 @@ pub struct Workspace {
     pub(super) replacing: sync::Mutex<()>,
     pub(super) consumers: sync::Mutex<Consumers>,
     pub(super) jobs: Jobs,
+    /// What happens in this workspace, which the app's sink hears too.
+    pub(super) sink: Sink,
+    /// Set once the workspace is back.
+    pub(super) recorder: OnceLock<Recorder>,
 }
 
 impl Workspace {
@@ -76,7 +82,10 @@ impl Workspace {
         }
         adopt::drop_set_aside(&shared, &namespace).await?;
         let (store, id) = (shared.store.clone(), record.id.clone());
-        let jobs = shared.store(move |_| Jobs::load(store, &id)).await?;
+        let sink = shared.sink.child();
+        let of_jobs = sink.clone();
+        let jobs = shared.store(move |_| Jobs::load(store, &id, of_jobs)).await?;
+        super::service::make_tables(&shared, &namespace).await?;
         let tokens = TokenTable::new(tokens, &shared.lookup);
         let workspace = Arc::new(Workspace {
             record,
@@ -94,6 +103,8 @@ impl Workspace {
             replacing: sync::Mutex::default(),
             consumers: sync::Mutex::default(),
             jobs,
+            sink,
+            recorder: OnceLock::new(),
         });
         workspace.note_times().await?;
         workspace.ensure_admin_token().await?;
@@ -106,6 +117,17 @@ impl Workspace {
 
     pub fn name(&self) -> &str {
         &self.record.name
+    }
+
+    /// Where what happens in this workspace is said.
+    pub fn sink(&self) -> &Sink {
+        &self.sink
+    }
+
+    /// The id of a resource: the same for as long as workspace and name are.
+    pub fn id_of(&self, kind: &str, name: &str) -> String {
+        let digest = Sha256::digest(format!("{}\0{kind}\0{name}", self.id()));
+        digest.iter().take(16).fold("t_".to_owned(), |text, byte| format!("{text}{byte:02x}"))
     }
 
     pub fn namespace(&self) -> &Namespace {
@@ -128,6 +150,11 @@ impl Workspace {
         let with_secrets = (!secrets.is_empty()).then(|| Request { secrets, ..request.clone() });
         let request = with_secrets.as_ref().unwrap_or(request);
         let compiled = query::compile(&self.project(), &self.namespace, access, request)?;
+        if compiled.reads_service()
+            && let Some(recorder) = self.recorder.get()
+        {
+            recorder.flush().await;
+        }
         let rows = self.shared.engine.query(&compiled, self.read_limits(access, &compiled)).await.map_err(|error| {
             let message = compiled.names().public(&error.message);
             EngineError { message, ..error }
@@ -189,5 +216,8 @@ impl Workspace {
         }
         let _inserting = self.inserting.write().await;
         let _replacing = self.replacing.lock().await;
+        if let Some(recorder) = self.recorder.get() {
+            recorder.flush().await;
+        }
     }
 }

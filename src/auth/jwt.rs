@@ -130,6 +130,7 @@ pub fn access(claims: &Claims) -> Result<Access, BadClaims> {
         scopes.push(scope);
     }
     Ok(Access {
+        token_id: "".into(),
         scopes: scopes.into(),
         token_name: claims.name.as_str().into(),
         inside: false,

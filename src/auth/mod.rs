@@ -37,6 +37,7 @@ pub struct Token {
 pub struct Access {
     scopes: Arc<[Scope]>,
     token_name: Arc<str>,
+    token_id: Arc<str>,
     inside: bool,
     /// By endpoint: parameters that the request cannot choose.
     fixed_params: Arc<[(String, Map<String, Value>)]>,
@@ -62,7 +63,8 @@ pub fn check_filter(text: &str) -> Result<(), ScanError> {
 
 impl Access {
     pub fn of(token: &Token) -> Access {
-        Access { limits: token.limits, ..Access::new(token.scopes.as_slice().into(), &token.name) }
+        let access = Access::new(token.scopes.as_slice().into(), &token.name);
+        Access { token_id: token.id.as_str().into(), limits: token.limits, ..access }
     }
 
     /// The access of the project itself: what its views and its deploy checks read with.
@@ -75,6 +77,7 @@ impl Access {
         Access {
             scopes,
             token_name: token_name.into(),
+            token_id: "".into(),
             inside: false,
             fixed_params: Arc::new([]),
             limits: Limits::default(),
@@ -94,6 +97,11 @@ impl Access {
 
     pub fn token_name(&self) -> &str {
         &self.token_name
+    }
+
+    /// Empty for a token that is not kept: one that an application signed.
+    pub fn token_id(&self) -> &str {
+        &self.token_id
     }
 
     pub fn scopes(&self) -> &[Scope] {

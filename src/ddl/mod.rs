@@ -4,9 +4,11 @@
 //! run. Running them is not known here.
 
 mod quarantine;
+mod service;
 mod table;
 
 pub use quarantine::{forget_replayed, gather, reasons, refused_rows, refused_values, replay_state};
+pub use service::pipe_stats_view;
 pub use table::{
     QUARANTINE_COLUMNS, count_rows, create_quarantine, create_side_table, create_table, databases, delete_rows,
     drop_database, drop_table, exchange, insert_select, rename, statistics, tables, truncate,

@@ -5,7 +5,10 @@
 
 mod record;
 
-use crate::store::Store;
+use crate::{
+    observe::{JobState, Observation, Sink},
+    store::Store,
+};
 use std::{
     collections::HashMap,
     fmt,
@@ -77,6 +80,7 @@ pub struct Jobs {
 
 struct Inner {
     store: Arc<Store>,
+    sink: Sink,
     workspace: String,
     jobs: Mutex<State>,
     places: Semaphore,
@@ -101,7 +105,7 @@ const CUT_OFF: &str = "the server stopped in the middle of it: start it again";
 
 impl Jobs {
     /// With those that the store has; may block.
-    pub fn load(store: Arc<Store>, workspace: &str) -> Result<Jobs, crate::store::StoreError> {
+    pub fn load(store: Arc<Store>, workspace: &str, sink: Sink) -> Result<Jobs, crate::store::StoreError> {
         let mut jobs: Vec<Job> = store.jobs(workspace)?.iter().filter_map(|it| record::parse(it)).collect();
         for job in jobs.iter_mut().filter(|it| !it.status.is_end()) {
             job.status = JobStatus::Error;
@@ -110,6 +114,7 @@ impl Jobs {
         }
         let inner = Inner {
             store,
+            sink,
             workspace: workspace.to_owned(),
             jobs: Mutex::new(State { jobs, running: HashMap::new() }),
             places: Semaphore::new(AT_ONCE),
@@ -229,6 +234,7 @@ impl Inner {
 
     /// A record that could not be written is missed after a restart, and at no other time.
     fn keep(&self, job: &Job) {
+        self.sink.observe(Observation::Job(Box::new(job.state())));
         let (store, workspace, id, record) =
             (self.store.clone(), self.workspace.clone(), job.id.clone(), record::print(job));
         // In order: each is written before the next change of the same job.
@@ -237,6 +243,27 @@ impl Inner {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Job {
+    fn state(&self) -> JobState {
+        let moment = |text: &str| format!("{}Z", text.replacen(' ', "T", 1)).parse::<jiff::Timestamp>().ok();
+        let elapsed = moment(&self.created_at).zip(moment(&self.updated_at)).map(|(from, to)| to.duration_since(from));
+        JobState {
+            id: self.id.clone(),
+            kind: self.kind.name(),
+            status: self.status.name(),
+            pipe: self.subject.pipe.clone(),
+            datasource: self.subject.datasource.clone(),
+            created_at: self.created_at.clone(),
+            updated_at: self.updated_at.clone(),
+            started_at: self.started_at.clone(),
+            error: self.error.clone(),
+            rows: self.rows,
+            elapsed: elapsed.map(|it| it.unsigned_abs()).unwrap_or_default(),
+            is_end: self.status.is_end(),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod pipe;
 mod readable;
 mod references;
 mod resolve;
+mod service;
 mod silence;
 mod tests_of;
 
@@ -24,6 +25,7 @@ pub use lint::lint;
 pub use params::NodeName;
 pub use readable::Readable;
 pub use resolve::{datafile, resolve, sort};
+pub use service::service;
 pub use silence::not_silenced;
 pub use tests_of::check_tests;
 

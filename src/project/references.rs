@@ -7,6 +7,7 @@ use crate::{
     datafile::{Context, Datafile, Foreign},
     diagnostic::{Diagnostic, Mapped, Place, Span, has_errors, nearest},
     name::ResourceName,
+    project::service,
     sql::scan::{self, Position, Refused, ScanError},
 };
 use std::{
@@ -73,6 +74,8 @@ pub(super) fn resolve(
                 }
                 // After IN it may be a column.
                 None if found.position == Position::In => (),
+                // Every workspace has it, and no push changes it.
+                None if service().contains_key(found.name.as_str()) => (),
                 None if found.name.contains('.') => {
                     diagnostics.push(foreign(&found.name, &context.foreign).at(place(found.span)));
                 }
@@ -97,7 +100,7 @@ fn foreign(name: &str, foreign: &Foreign) -> Diagnostic {
         return Diagnostic::error("sql_database_prefix", "a table is named without its database");
     };
     if name.starts_with("tinybird.") {
-        let message = format!("`{name}` is a data source of the service itself, which birdhouse does not have yet");
+        let message = format!("`{name}` is a data source of the service itself, which birdhouse does not have");
         return Diagnostic::warning("service_datasource", message)
             .hint("this node is not tried out, and a push to birdhouse refuses it");
     }

@@ -31,6 +31,8 @@ pub(super) struct Composer<'a> {
     pub(super) owner: Option<OwnerMode>,
     /// Whether some data source is read through a filter.
     pub(super) filtered: bool,
+    /// Whether a data source of the service is read.
+    pub(super) service: bool,
     /// The secrets that are used.
     pub(super) secrets: Vec<String>,
     pub(super) settings: IndexMap<String, serde_json::Value>,
@@ -69,6 +71,7 @@ impl<'a> Composer<'a> {
             options: RenderOptions::default(),
             owner: None,
             filtered: false,
+            service: false,
             secrets: Vec::new(),
             settings: IndexMap::new(),
             project,
@@ -249,8 +252,18 @@ impl<'a> Composer<'a> {
             Position::From => Err(QueryError::Denied(name.to_owned())),
             Position::In => Ok(Meaning::Column),
         };
-        if let Some(datasource) = self.project.datasource(name) {
+        if let Some(datasource) = self.project.readable(name) {
+            let service = self.project.datasource(name).is_none();
+            self.service |= service;
             return match access.read(&datasource.name) {
+                // Of what is merged in the background each row is read as it is after that.
+                Ok(grant)
+                    if service && grant.filters().is_empty() && datasource.engine.family != EngineFamily::MergeTree =>
+                {
+                    let mut sql = Sql::new("SELECT * FROM ");
+                    sql.table(&self.namespace.table(&datasource.name)).push(" FINAL");
+                    Ok(Meaning::Subquery(sql))
+                }
                 Ok(grant) => Ok(self.granted(grant, self.namespace.table(&datasource.name))),
                 Err(_) => denied(),
             };
@@ -291,7 +304,7 @@ impl<'a> Composer<'a> {
     ) -> Result<Sql, QueryError> {
         let table = &scan.tables[index];
         let name = grant.table().as_str();
-        let datasource = self.project.datasource(name).ok_or_else(|| QueryError::Denied(name.to_owned()))?;
+        let datasource = self.project.readable(name).ok_or_else(|| QueryError::Denied(name.to_owned()))?;
         let mut sql = Sql::new("(SELECT *");
         for column in materialized(datasource).filter(|it| scan::mentions(text, it)) {
             sql.push(", ").ident(column);
@@ -382,7 +395,7 @@ fn named(mut sql: Sql, table: &TableRef, text: &str, scan: &Scan) -> Sql {
     }
     // The engine takes no table's alias that a value has too, unless the value is the table's own column. If
     // nothing in the text is called by the table's name, any other name does.
-    let mut name = table.name.clone();
+    let mut name = table.name.rsplit('.').next().unwrap_or_default().to_owned();
     if scan.aliases.contains(&name) && !scan::qualifies(text, &name) {
         while scan.aliases.contains(&name) {
             name.push('_');

@@ -74,6 +74,7 @@ pub struct CompiledQuery {
     format: Format,
     settings: IndexMap<String, serde_json::Value>,
     names: Names,
+    service: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -126,6 +127,7 @@ pub fn compile(
         format: request.format,
         names: Names::new(namespace, composer.filtered).with_secrets(!composer.secrets.is_empty()),
         settings: composer.settings,
+        service: composer.service,
     })
 }
 
@@ -306,6 +308,11 @@ impl CompiledQuery {
     /// Some data source in it is read through a filter: statistics must not count hidden rows.
     pub fn is_filtered(&self) -> bool {
         self.names.is_filtered()
+    }
+
+    /// It reads what the service keeps of the workspace.
+    pub fn reads_service(&self) -> bool {
+        self.service
     }
 
     /// What makes engine texts fit to leave the server.

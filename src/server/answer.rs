@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     engine::{EngineError, Rows, Statistics},
-    observe::{Observation, Sink},
+    observe::{Call, Observation, Sink},
     query::{CompiledQuery, Format, Names},
 };
 use axum::{
@@ -41,6 +41,9 @@ pub(super) struct Asked {
     pub(super) request_id: RequestId,
     /// Nothing for `/v0/sql`.
     pub(super) pipe: Option<String>,
+    pub(super) call: Call,
+    /// It asks for what is kept of calls.
+    pub(super) about_calls: bool,
     pub(super) started: Instant,
     /// The token's part of the places, held to the end of the answer.
     pub(super) _share: Option<Share>,
@@ -93,7 +96,7 @@ pub(super) async fn answer(
             }
             Some(Err(error)) => {
                 let error = ApiError::from(error);
-                asked.ended(error.status().as_u16(), source.rows.statistics(), Some(error.message()));
+                asked.ended(error.status().as_u16(), source.rows.statistics(), Some(error.words()));
                 return Err(error);
             }
             None => {
@@ -109,7 +112,7 @@ pub(super) async fn answer(
 
 /// Says that a read could not even begin.
 pub(super) fn refused(asked: &Asked, error: &ApiError) {
-    asked.ended(error.status().as_u16(), Statistics::default(), Some(error.message()));
+    asked.ended(error.status().as_u16(), Statistics::default(), Some(error.words()));
 }
 
 /// Carries pieces from the engine to the body until one of them ends. Owns the rows: a client that went away
@@ -163,7 +166,10 @@ impl Asked {
             elapsed: self.started.elapsed(),
             rows_read: statistics.rows_read,
             bytes_read: statistics.bytes_read,
+            rows: statistics.result_rows,
             error,
+            call: Box::new(self.call.clone()),
+            about_calls: self.about_calls,
         });
     }
 }

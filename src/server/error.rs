@@ -119,6 +119,11 @@ impl ApiError {
         self.status
     }
 
+    /// What the caller is told.
+    pub(super) fn words(&self) -> String {
+        self.body["error"].as_str().map_or_else(|| self.body.to_string(), str::to_owned)
+    }
+
     /// The words of the log.
     pub(super) fn message(&self) -> String {
         self.log

@@ -14,9 +14,8 @@ use crate::{
 };
 use axum::{
     extract::{FromRequestParts, Path},
-    http::request::Parts,
+    http::{HeaderMap, Method, Uri, request::Parts},
 };
-use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 /// Who calls, and in which workspace.
@@ -26,6 +25,15 @@ pub(super) struct Who {
     pub(super) workspace: Arc<Workspace>,
     /// Tells tokens apart without their values.
     pub(super) key: [u8; 32],
+}
+
+/// How a request came: what is kept of a call.
+#[derive(Debug, Clone)]
+pub(super) struct Came {
+    pub(super) request_id: RequestId,
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
 }
 
 /// The one segment of a path that names something.
@@ -60,10 +68,8 @@ impl Who {
         if self.access.is_admin() { Fault::NoSuch { what, name: name.to_owned() } } else { Fault::Forbidden }
     }
 
-    /// The id of a resource: the same for as long as workspace and name are.
     pub(super) fn id_of(&self, kind: &str, name: &str) -> String {
-        let digest = Sha256::digest(format!("{}\0{kind}\0{name}", self.workspace.id()));
-        digest.iter().take(16).fold("t_".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+        self.workspace.id_of(kind, name)
     }
 }
 
@@ -88,6 +94,19 @@ impl<S: Sync> FromRequestParts<S> for RequestId {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<RequestId, ApiError> {
         let id = parts.extensions.get::<RequestId>().cloned();
         Ok(id.ok_or_else(|| Fault::Internal("a request without an id".to_owned()))?)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Came {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Came, ApiError> {
+        Ok(Came {
+            request_id: RequestId::from_request_parts(parts, state).await?,
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            headers: parts.headers.clone(),
+        })
     }
 }
 

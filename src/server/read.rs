@@ -5,17 +5,18 @@
 use super::{
     Context,
     answer::{self, Asked},
-    entry::RequestId,
     error::{ApiError, Fault},
-    extract::Who,
+    extract::{Came, Who},
+    params::Fields,
 };
 use crate::{
     app::AppError,
     diagnostic::{Place, Source},
+    observe::Call,
     query::{QueryError, Request},
     template::Params,
 };
-use axum::response::Response;
+use axum::{http::header, response::Response};
 use std::time::Instant;
 
 #[derive(Debug)]
@@ -23,30 +24,60 @@ pub(super) struct Asking {
     /// The endpoint's name; nothing for `/v0/sql`.
     pub(super) pipe: Option<String>,
     pub(super) request: Request,
+    pub(super) call: Call,
 }
 
-pub(super) async fn ask(
-    context: &Context,
-    request_id: RequestId,
-    who: &Who,
-    asking: Asking,
-) -> Result<Response, ApiError> {
-    let Asking { pipe, request } = asking;
+/// The longest URL and parameter that are kept of a call.
+const MAX_KEPT: usize = 8 << 10;
+
+/// What is kept of a call with these fields. Its token is not.
+pub(super) fn call(came: &Came, who: &Who, fields: &Fields) -> Call {
+    let path = came.uri.path();
+    let url = match without_token(came.uri.query().unwrap_or_default()) {
+        query if query.is_empty() => path.to_owned(),
+        query => format!("{path}?{query}"),
+    };
+    let parameters = fields.names().filter(|it| *it != "token");
+    let parameters = parameters.filter_map(|it| Some((it.to_owned(), fields.text(it)?)));
+    let user_agent = came.headers.get(header::USER_AGENT).and_then(|it| it.to_str().ok());
+    Call {
+        method: came.method.to_string(),
+        url: (url.len() <= MAX_KEPT).then_some(url),
+        parameters: parameters.filter(|(_, value)| value.len() <= MAX_KEPT).collect(),
+        token: who.access.token_id().to_owned(),
+        token_name: who.access.token_name().to_owned(),
+        user_agent: user_agent.map(str::to_owned),
+    }
+}
+
+/// A query string as it came, but for every `token` in it, however that is encoded.
+fn without_token(query: &str) -> String {
+    let is_token = |part: &&str| form_urlencoded::parse(part.as_bytes()).any(|(name, _)| name == "token");
+    query.split('&').filter(|it| !is_token(it)).collect::<Vec<_>>().join("&")
+}
+
+pub(super) async fn ask(context: &Context, came: &Came, who: &Who, asking: Asking) -> Result<Response, ApiError> {
+    let Asking { pipe, request, call } = asking;
     let started = Instant::now();
     let concurrency = who.access.limits().concurrency;
     let counted = !who.access.is_admin() || concurrency.is_some();
     let share = counted.then(|| context.shares.take(who.key, concurrency)).transpose()?;
     let permit = context.reads.enter().await?;
-    let asked = Asked {
-        sink: context.sink.clone(),
-        request_id,
+    let mut asked = Asked {
+        sink: who.workspace.sink().clone(),
+        request_id: came.request_id.clone(),
         pipe,
+        call,
+        about_calls: false,
         started,
         _share: share,
         patience: context.settings.client_patience,
     };
     match who.workspace.query(&who.access, &request).await {
-        Ok((rows, query)) => answer::answer(asked, permit, rows, query).await,
+        Ok((rows, query)) => {
+            asked.about_calls = query.reads_service();
+            answer::answer(asked, permit, rows, query).await
+        }
         Err(error) => {
             let error = described(who, error);
             answer::refused(&asked, &error);
@@ -89,4 +120,16 @@ fn position(place: &Place, sources: &[Source]) -> Option<String> {
     let source = sources.iter().find(|it| it.path == place.path)?;
     let at = source.line_column(place.span.start);
     Some(format!("{}, line {}, column {}", place.path, at.line, at.column))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_token_is_kept_of_a_query_string() {
+        assert_eq!(without_token("a=1&token=p.x&b=%20"), "a=1&b=%20");
+        assert_eq!(without_token("%74oken=p.x&token"), "");
+        assert_eq!(without_token(""), "");
+    }
 }

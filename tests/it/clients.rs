@@ -75,10 +75,19 @@ impl Desk {
 
     /// Runs a command of `tb` that must succeed and say each of `words`.
     fn tb(&self, arguments: &[&str], words: &[&str]) -> String {
+        self.tb_ends(true, arguments, words)
+    }
+
+    /// One that must not.
+    fn tb_fails(&self, arguments: &[&str], words: &[&str]) -> String {
+        self.tb_ends(false, arguments, words)
+    }
+
+    fn tb_ends(&self, well: bool, arguments: &[&str], words: &[&str]) -> String {
         let tb = std::env::var_os("BIRDHOUSE_TB").map(PathBuf::from);
         let tb = tb.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv-clients/bin/tb"));
         let (succeeded, text) = self.run(&tb, arguments);
-        assert!(succeeded, "tb {arguments:?}: {text}");
+        assert_eq!(succeeded, well, "tb {arguments:?}: {text}");
         for word in words {
             assert!(text.contains(word), "tb {arguments:?} does not say `{word}`: {text}");
         }
@@ -166,4 +175,29 @@ fn a_second_pull_of_the_classic_tb_equals_the_first_and_there_is_no_difference()
     let difference = desk.tb(&["diff"], &[]);
     assert!(!difference.contains("@@"), "{difference}");
     desk.tb(&["push", "--dry-run", "--force"], &["[DRY RUN] Running 'heavy'"]);
+}
+
+#[test]
+fn a_forced_push_of_the_classic_tb_is_checked_against_past_requests() {
+    let desk = Desk::new();
+    desk.tb(&["auth", "--host", &desk.host, "--token", TOKEN], &[]);
+    desk.tb(&["push", "--fixtures"], &["'birds' created", "'heavy' created"]);
+    desk.tb(&["pipe", "data", "heavy", "--least", "15"], &["robin"]);
+    desk.tb(&["pipe", "data", "heavy", "--least", "10"], &["tit"]);
+    desk.tb(&["pipe", "stats", "heavy"], &["heavy", "request count"]);
+
+    // The same answers: it passes, and the pipe of the check is gone.
+    let endpoint = "endpoints/heavy.pipe";
+    desk.tb(&["push", endpoint, "--force", "--yes"], &["heavy__checker.json", "100.0", "'heavy' created"]);
+    assert!(!desk.tb(&["pipe", "ls"], &[]).contains("checker"));
+    desk.tb(&["pipe", "regression-test", endpoint], &["heavy__checker.json", "100.0"]);
+
+    // Others: it is refused, and what answers is what answered before.
+    let text = PROJECT.iter().find(|(path, _)| *path == endpoint).unwrap().1;
+    desk.file(endpoint, &text.replace("SELECT name, weight", "SELECT upper(name) AS name, weight"));
+    let said = desk.tb_fails(&["push", endpoint, "--force", "--yes"], &["FAIL"]);
+    assert!(said.contains("heavy"), "{said}");
+    desk.tb(&["pipe", "data", "heavy", "--least", "15"], &["robin"]);
+    desk.tb(&["push", endpoint, "--force", "--yes", "--no-check"], &["'heavy' created"]);
+    desk.tb(&["pipe", "data", "heavy", "--least", "15"], &["ROBIN"]);
 }

@@ -74,13 +74,14 @@ impl House {
         Ok(String::from_utf8(text).unwrap())
     }
 
-    /// What the engine has of this workspace, tables and their columns.
+    /// What the engine has of this workspace's project, tables and their columns.
     pub(crate) async fn tables(&self) -> String {
         let mut sql =
             Sql::new("SELECT table, groupArray((name, type)) AS columns FROM system.columns WHERE database = ");
-        sql.string(self.workspace().namespace().database()).push(" GROUP BY table ORDER BY table");
+        sql.string(self.workspace().namespace().database())
+            .push(" AND table NOT LIKE '%tinybird.%' GROUP BY table ORDER BY table");
         let mut views = Sql::new("SELECT name, as_select FROM system.tables WHERE as_select != '' AND database = ");
-        views.string(self.workspace().namespace().database()).push(" ORDER BY name");
+        views.string(self.workspace().namespace().database()).push(" AND name NOT LIKE '%tinybird.%' ORDER BY name");
         let engine = engine().await;
         let text = |it: Bytes| String::from_utf8(it.to_vec()).unwrap();
         text(engine.command(&sql).await.unwrap()) + &text(engine.command(&views).await.unwrap())

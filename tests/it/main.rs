@@ -23,6 +23,7 @@ mod places;
 mod plan;
 mod rls;
 mod security;
+mod service;
 mod sql;
 mod template;
 mod template_safety;

@@ -6,11 +6,13 @@ use crate::{
     datafile::{self, DatasourceDraft, EngineDraft, Kind},
     ddl,
     name::ResourceName,
+    observe::Observation,
     project::{Pipe, PipeKind, Project},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Instant,
 };
 
 /// A data source as fields say it.
@@ -100,7 +102,10 @@ impl Workspace {
             let _replacing = workspace.replacing.lock().await;
             workspace.shared.running()?;
             workspace.existing(name.as_str())?;
+            let begun = Instant::now();
             workspace.shared.engine.command(&ddl::truncate(&workspace.namespace.table(&name))).await?;
+            let (kind, datasource, elapsed) = ("truncate", name.to_string(), begun.elapsed());
+            workspace.sink.observe(Observation::Operation { kind, datasource, elapsed });
             Ok(())
         })
         .await

@@ -6,9 +6,8 @@ use crate::{
     query::{Format, Request},
     server::{
         Context,
-        entry::RequestId,
         error::{ApiError, Fault},
-        extract::{Name, Who},
+        extract::{Came, Name, Who},
         params::{Body, Fields},
         read::{self, Asking},
     },
@@ -18,7 +17,7 @@ use axum::{
     Json,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, HeaderValue, Uri, header},
+    http::{HeaderValue, Uri, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -99,11 +98,9 @@ pub(super) async fn list(who: Who, uri: Uri) -> Json<Value> {
 
 pub(super) async fn show_or_ask(
     State(context): State<Context>,
-    request_id: RequestId,
+    came: Came,
     who: Who,
     Name(name): Name,
-    uri: Uri,
-    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
     if let Some(name) = name.strip_suffix(".pipe") {
@@ -112,7 +109,7 @@ pub(super) async fn show_or_ask(
         return Ok(datafile(&who, &pipe.place)?);
     }
     if name.contains('.') {
-        return ask(State(context), request_id, who, Name(name), uri, headers, body).await;
+        return ask(State(context), came, who, Name(name), body).await;
     }
     let pipe = who.pipe(&name).filter(|it| who.access.enter(&it.name).is_ok());
     let pipe = pipe.ok_or_else(|| who.missing("pipe", &name))?;
@@ -121,11 +118,9 @@ pub(super) async fn show_or_ask(
 
 pub(super) async fn ask(
     State(context): State<Context>,
-    request_id: RequestId,
+    came: Came,
     who: Who,
     Name(name): Name,
-    uri: Uri,
-    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let (name, extension) = name.rsplit_once('.').ok_or(Fault::MethodNotAllowed)?;
@@ -135,19 +130,19 @@ pub(super) async fn ask(
         "ndjson" => Format::JsonEachRow,
         "parquet" => Format::Parquet,
         "prometheus" => Format::Prometheus,
-        other => {
-            let message = format!(
-                "`.{other}` is not known; there are .json, .csv, .csvwithnames, .ndjson, .parquet and .prometheus"
-            );
+        // What came in its place is not said again: it may be a part of something that is no format.
+        _ => {
+            let message =
+                "it is not known; there are .json, .csv, .csvwithnames, .ndjson, .parquet and .prometheus".to_owned();
             return Err(Fault::Bad { field: "format", message }.into());
         }
     };
     // Asked first, so that nothing else in the request tells whether the endpoint is there.
     let pipe = who.pipe(name).filter(|it| it.is_endpoint() && who.access.enter(&it.name).is_ok());
     let pipe = pipe.ok_or_else(|| read::no_such_endpoint(&who, name))?;
-    let mut fields = Fields::of_query(uri.query());
+    let mut fields = Fields::of_query(came.uri.query());
     let mut over = None;
-    match Body::read(&headers, &body)? {
+    match Body::read(&came.headers, &body)? {
         Body::Empty => (),
         Body::Fields(more) => fields = fields.and(more),
         Body::Text(sql) => over = Some(sql),
@@ -157,9 +152,9 @@ pub(super) async fn ask(
     let unknown = unknown_parameters(&who, &pipe, &params);
     let budgets = context.settings.templates;
     let request = Request { over, format, budgets, ..Request::pipe(pipe.name.clone(), params) };
-    let asking = Asking { pipe: Some(name.to_owned()), request };
+    let asking = Asking { pipe: Some(pipe.name.to_string()), request, call: read::call(&came, &who, &fields) };
     // An error says it too: a mistyped name is a missing parameter, mostly.
-    let mut response = read::ask(&context, request_id, &who, asking).await.into_response();
+    let mut response = read::ask(&context, &came, &who, asking).await.into_response();
     if let Some(unknown) = unknown {
         response.headers_mut().insert(UNKNOWN_PARAMETERS, unknown);
     }

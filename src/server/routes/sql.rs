@@ -5,37 +5,30 @@ use crate::{
     query::{Format, Request, Target},
     server::{
         Context,
-        entry::RequestId,
         error::{ApiError, Fault},
-        extract::Who,
+        extract::{Came, Who},
         params::{Body, Fields},
         read::{self, Asking},
     },
     sql::scan,
 };
-use axum::{
-    body::Bytes,
-    extract::State,
-    http::{HeaderMap, Uri},
-    response::Response,
-};
+use axum::{body::Bytes, extract::State, response::Response};
 
 pub(super) async fn ask(
     State(context): State<Context>,
-    request_id: RequestId,
+    came: Came,
     who: Who,
-    uri: Uri,
-    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    let mut fields = Fields::of_query(uri.query());
+    let mut fields = Fields::of_query(came.uri.query());
     let mut text = None;
-    match Body::read(&headers, &body)? {
+    match Body::read(&came.headers, &body)? {
         Body::Empty => (),
         Body::Fields(more) => fields = fields.and(more),
         Body::Text(sql) => text = Some(sql),
     }
     let text = fields.text("q").or(text).filter(|it| !it.trim().is_empty()).ok_or(Fault::Missing("q"))?;
+    let call = read::call(&came, &who, &fields);
     let (text, format) = scan::cut_format(&text);
     let format = match format {
         None => Format::Json,
@@ -49,9 +42,10 @@ pub(super) async fn ask(
             let pipe = ResourceName::new(&pipe).map_err(|_| read::no_such_endpoint(&who, &pipe))?;
             return read::ask(
                 &context,
-                request_id,
+                &came,
                 &who,
                 Asking {
+                    call,
                     pipe: Some(pipe.to_string()),
                     request: Request {
                         params: read::without(fields.template_params(), "pipeline"),
@@ -67,5 +61,5 @@ pub(super) async fn ask(
     };
     let budgets = context.settings.templates;
     let request = Request { target, params: fields.template_params(), format, budgets, ..Request::sql("") };
-    read::ask(&context, request_id, &who, Asking { pipe: None, request }).await
+    read::ask(&context, &came, &who, Asking { pipe: None, request, call }).await
 }

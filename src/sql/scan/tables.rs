@@ -63,7 +63,8 @@ impl<'t> Walker<'t> {
             }
             1 if self.ctes.contains(&name) => (),
             2 if !function && name == "system" && is_free_system_table(&self.unquoted(index + 2)?) => (),
-            1 | 2 if parts == 1 || (self.shared && !function && !is_system(&name)) => {
+            // What the service says of a workspace is named with a prefix, and resolved like every other name.
+            1 | 2 if parts == 1 || (!function && (name == SERVICE || self.shared && !is_system(&name))) => {
                 table = Some(self.scan.tables.len());
                 let select = self.frame().select;
                 let name = match parts {
@@ -208,6 +209,9 @@ impl<'t> Walker<'t> {
         }
     }
 }
+
+/// The prefix of the service's data sources.
+const SERVICE: &str = "tinybird";
 
 /// Tables of the engine that hold nothing but numbers.
 fn is_free_system_table(name: &str) -> bool {

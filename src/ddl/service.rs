@@ -1,0 +1,22 @@
+//! What fills one data source of the service from another.
+
+use crate::{
+    name::{Namespace, ResourceName},
+    sql::Sql,
+};
+
+/// Each call counts in its day.
+pub fn pipe_stats_view(namespace: &Namespace) -> Sql {
+    let [days, calls] = ["pipe_stats", "pipe_stats_rt"].map(ResourceName::service);
+    let mut sql = Sql::new("CREATE MATERIALIZED VIEW IF NOT EXISTS ");
+    sql.table(&namespace.view(&calls, &days)).push(" TO ").table(&namespace.table(&days));
+    sql.push(
+        " AS SELECT toDate(start_datetime) AS date, pipe_id, pipe_name, count() AS view_count, \
+         sum(error) AS error_count, avgState(duration) AS avg_duration_state, \
+         quantilesTimingState(0.9, 0.95, 0.99)(toFloat64(duration * 1000)) AS quantile_timing_state, \
+         sum(read_bytes) AS read_bytes_sum, sum(read_rows) AS read_rows_sum, \
+         emptyArrayString() AS resource_tags FROM ",
+    );
+    sql.table(&namespace.table(&calls)).push(" GROUP BY date, pipe_id, pipe_name");
+    sql
+}
