@@ -244,6 +244,13 @@ pub fn rows(observation: &Observation, facts: &impl Facts, now: jiff::Timestamp)
             let more = json!({ "result": "error", "error": message });
             vec![operation("append", datasource, Duration::ZERO, more)]
         }
+        Observation::Audited { request_id, token_name, method, path, resource, status } => vec![Row {
+            datasource: "audit_log",
+            values: json!({
+                "timestamp": second(now), "request_id": request_id, "token_name": token_name, "method": method,
+                "path": path, "resource": resource, "status_code": status,
+            }),
+        }],
         Observation::Operation { kind, datasource, elapsed } => vec![operation(kind, datasource, *elapsed, json!({}))],
         Observation::Job(job) => {
             let pipe_id = job.pipe.as_deref().map_or_else(String::new, |it| facts.id_of("pipe", it));

@@ -23,7 +23,8 @@ macro_rules! files {
 }
 
 /// Each before those that are filled from it.
-const FILES: [(&str, &str); 8] = files![
+const FILES: [(&str, &str); 9] = files![
+    "audit_log",
     "block_log",
     "datasources_ops_log",
     "datasources_storage",

@@ -4,7 +4,12 @@
 //! coming in, which have records of their own.
 
 use super::{Context, entry::RequestId, params::Body};
-use crate::{app::Caller, auth, observe::Observation, server::params::Fields};
+use crate::{
+    app::Caller,
+    auth,
+    observe::{Observation, Sink},
+    server::params::Fields,
+};
 use axum::{
     body::Bytes,
     http::{Method, StatusCode, request::Parts},
@@ -15,6 +20,8 @@ use axum::{
 pub(super) struct Trail {
     request_id: String,
     token_name: String,
+    /// Where the caller's workspace hears of it. Strangers are told of in the log alone: they must not fill tables.
+    workspace: Option<Sink>,
     method: Method,
     path: String,
     resource: String,
@@ -28,10 +35,12 @@ impl Trail {
     /// `path` is one without tokens in it.
     pub(super) fn begin(parts: &Parts, path: String) -> Trail {
         let request_id = parts.extensions.get::<RequestId>().map(|it| it.0.to_string()).unwrap_or_default();
-        let token = parts.extensions.get::<Caller>().map(|it| it.access.token_name().to_owned()).unwrap_or_default();
+        let caller = parts.extensions.get::<Caller>();
+        let token_name = caller.map(|it| it.access.token_name().to_owned()).unwrap_or_default();
+        let workspace = caller.map(|it| it.workspace.sink().clone());
         let changes = !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) && !reads_or_appends(&path);
         let resource = named(&Fields::of_query(parts.uri.query()));
-        Trail { request_id, token_name: token, method: parts.method.clone(), path, resource, changes }
+        Trail { request_id, token_name, workspace, method: parts.method.clone(), path, resource, changes }
     }
 
     /// A form or JSON may name what the call is about.
@@ -44,7 +53,7 @@ impl Trail {
 
     pub(super) fn end(self, context: &Context, status: StatusCode) {
         if self.changes || status == StatusCode::FORBIDDEN {
-            context.sink.observe(Observation::Audited {
+            self.workspace.as_ref().unwrap_or(&context.sink).observe(Observation::Audited {
                 request_id: self.request_id,
                 token_name: self.token_name,
                 method: self.method.to_string(),

@@ -128,3 +128,30 @@ async fn what_is_done_to_rows_and_by_jobs_is_kept() {
     assert_eq!(rows(&site, ADMIN, "SELECT count() AS c FROM tinybird.kafka_ops_log").await, [json!({"c": 0})]);
     site.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_and_denials_are_kept() {
+    let site = Site::with_shop().await;
+    let seller = site.token("seller", &["DATASOURCES:READ:sales"]).await;
+    assert_eq!(site.sql(&seller, "SELECT 1 FROM tinybird.audit_log").await.status, 403);
+    // A stranger leaves no row.
+    assert_eq!(site.get("/v0/datasources", "p.nobody").await.status, 403);
+    assert_eq!(site.sql(ADMIN, "SELECT count() FROM sales").await.status, 200);
+    let kept = rows(
+        &site,
+        ADMIN,
+        "SELECT token_name, method, path, resource, status_code FROM tinybird.audit_log WHERE path != '/v1/deploy' \
+         AND path != '/v0/datasources' ORDER BY path DESC FORMAT JSON",
+    )
+    .await;
+    let made = json!({"token_name": "workspace admin token", "method": "POST", "path": "/v0/tokens",
+        "resource": "seller", "status_code": 200});
+    let denied =
+        json!({"token_name": "seller", "method": "POST", "path": "/v0/sql", "resource": "", "status_code": 403});
+    assert_eq!(kept, [made, denied]);
+    let strangers = "SELECT count() AS c FROM tinybird.audit_log WHERE token_name = ''";
+    assert_eq!(rows(&site, ADMIN, strangers).await, [json!({"c": 0})]);
+    let all = site.sql(ADMIN, "SELECT * FROM tinybird.audit_log FORMAT JSONEachRow").await;
+    assert!(!all.text.contains(&seller) && !all.text.contains(ADMIN), "{}", all.text);
+    site.stop().await;
+}
