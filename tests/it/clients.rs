@@ -181,7 +181,9 @@ fn a_second_pull_of_the_classic_tb_equals_the_first_and_there_is_no_difference()
 fn a_forced_push_of_the_classic_tb_is_checked_against_past_requests() {
     let desk = Desk::new();
     desk.tb(&["auth", "--host", &desk.host, "--token", TOKEN], &[]);
-    desk.tb(&["push", "--fixtures"], &["'birds' created", "'heavy' created"]);
+    let pushed = desk.tb(&["push", "--fixtures"], &["'birds' created", "'heavy' created"]);
+    assert!(!pushed.contains("Error"), "{pushed}");
+    desk.tb(&["tag", "ls"], &["garden"]);
     desk.tb(&["pipe", "data", "heavy", "--least", "15"], &["robin"]);
     desk.tb(&["pipe", "data", "heavy", "--least", "10"], &["tit"]);
     desk.tb(&["pipe", "stats", "heavy"], &["heavy", "request count"]);
@@ -198,6 +200,12 @@ fn a_forced_push_of_the_classic_tb_is_checked_against_past_requests() {
     let said = desk.tb_fails(&["push", endpoint, "--force", "--yes"], &["FAIL"]);
     assert!(said.contains("heavy"), "{said}");
     desk.tb(&["pipe", "data", "heavy", "--least", "15"], &["robin"]);
+    let tagged = text.replace("SELECT name, weight", "SELECT upper(name) AS name, weight");
+    desk.file(endpoint, &format!("TAGS \"garden, loud\"\n\n{tagged}"));
     desk.tb(&["push", endpoint, "--force", "--yes", "--no-check"], &["'heavy' created"]);
     desk.tb(&["pipe", "data", "heavy", "--least", "15"], &["ROBIN"]);
+    desk.tb(&["tag", "ls"], &["garden", "loud"]);
+    desk.tb(&["tag", "ls", "garden"], &["birds", "heavy"]);
+    desk.tb(&["tag", "rm", "loud", "--yes"], &[]);
+    assert!(!desk.tb(&["tag", "ls"], &["garden"]).contains("loud"));
 }

@@ -25,6 +25,7 @@ mod rls;
 mod security;
 mod service;
 mod sql;
+mod tags;
 mod template;
 mod template_safety;
 mod template_served;

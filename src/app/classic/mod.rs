@@ -3,6 +3,7 @@
 
 mod datasource;
 mod pipe;
+mod tag;
 
 pub use datasource::{Altered, Dependents, NewDatasource};
 pub(super) use pipe::written;

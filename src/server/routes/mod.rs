@@ -55,7 +55,6 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/pipes/openapi.json", get(openapi::show))
         .route("/v1/pipes/{name}", get(pipes::show_or_ask))
         .route("/v0/sql", get(sql::ask).post(sql::ask))
-        .route("/v0/tags", get(tags::list).post(tags::change))
         .route("/v0/tokens", get(tokens::list).post(tokens::create))
         .route("/v0/tokens/{name}", get(tokens::show).put(tokens::change).delete(tokens::remove))
         .route("/v0/tokens/{name}/audit", get(tokens::audit))
@@ -85,6 +84,8 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v1/consumers/release", post(deploy::release_consumers));
     // What changes resources waits for deploys that are under way, and takes what it takes.
     let changes = Router::new()
+        .route("/v0/tags", get(tags::list).post(tags::create))
+        .route("/v0/tags/{name}", put(tags::change).delete(tags::remove))
         .route("/v0/datasources/{name}", get(datasources::show).put(resources::update).delete(resources::remove))
         .route("/v0/datasources/{name}/alter", post(resources::alter))
         .route("/v0/datasources/{name}/truncate", post(resources::truncate))
