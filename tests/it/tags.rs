@@ -32,6 +32,11 @@ async fn a_tag_is_a_line_of_its_resources_files() {
     let file = reply(site.request(Method::GET, "/v0/datasources/sales.datasource").bearer_auth(ADMIN)).await;
     assert!(file.text.contains("TAGS \"money\""), "{}", file.text);
 
+    // A call that names another resource takes the tag from none.
+    let more = json!({"name": "money", "resources": [{"name": "moods"}]});
+    assert_eq!(call(&site, Method::POST, "/v0/tags", more).await.status, 200);
+    assert_eq!(tags(&site).await, json!({"money": ["sales", "moods"]}));
+
     let both = json!({"resources": [sales, {"name": "by_item", "type": "pipe"}]});
     assert_eq!(call(&site, Method::PUT, "/v0/tags/money", both).await.status, 200);
     assert_eq!(tags(&site).await, json!({"money": ["sales", "by_item"]}));

@@ -11,16 +11,8 @@ use std::{collections::BTreeSet, sync::Arc};
 const LONGEST: usize = 128;
 
 impl Workspace {
-    /// The names of the resources that carry a tag.
-    pub fn tagged(&self, tag: &str) -> BTreeSet<String> {
-        let project = self.project();
-        let datasources = project.datasources.values().map(|it| (&it.name, &it.tags));
-        let all = datasources.chain(project.pipes.values().map(|it| (&it.name, &it.tags)));
-        all.filter(|(_, tags)| tags.iter().any(|it| it == tag)).map(|(name, _)| name.to_string()).collect()
-    }
-
-    /// Makes a tag stand on these resources and on no others.
-    pub async fn set_tag(self: &Arc<Self>, tag: &str, resources: BTreeSet<String>) -> Result<(), AppError> {
+    /// Makes a tag stand on these resources, and on others only where it stands already and they are `kept`.
+    pub async fn set_tag(self: &Arc<Self>, tag: &str, resources: BTreeSet<String>, kept: bool) -> Result<(), AppError> {
         let tag = checked(tag)?;
         let project = self.project();
         let unknown = |it: &&String| project.datasource(it).is_none() && project.pipe(it).is_none();
@@ -36,7 +28,10 @@ impl Workspace {
                     tags.push(tag.clone());
                 }
             };
-            let differs = |name: &str, tags: &[String]| resources.contains(name) != tags.contains(&tag);
+            let differs = |name: &str, tags: &[String]| {
+                let has = tags.contains(&tag);
+                has != (resources.contains(name) || kept && has)
+            };
             for it in project.datasources.values().filter(|it| differs(it.name.as_str(), &it.tags)) {
                 let mut draft = DatasourceDraft::of(&deployed(project, &it.place.path, context)?);
                 change(&mut draft.tags);

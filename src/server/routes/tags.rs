@@ -45,8 +45,7 @@ pub(super) async fn create(who: Who, headers: HeaderMap, body: Bytes) -> Result<
         let message = "a tag without resources cannot be kept: name some, or push a file with a TAGS line".to_owned();
         return Err(Fault::Bad { field: "resources", message }.into());
     }
-    let all = who.workspace.tagged(name.trim()).into_iter().chain(wanted).collect();
-    who.workspace.set_tag(&name, all).await?;
+    who.workspace.set_tag(&name, wanted, true).await?;
     Ok(one(&who, &name))
 }
 
@@ -60,14 +59,14 @@ pub(super) async fn change(
     who.admin()?;
     let name = known(&who, &name)?;
     let wanted = resources(&who, &Body::read(&headers, &body)?.fields()?)?;
-    who.workspace.set_tag(&name, wanted).await?;
+    who.workspace.set_tag(&name, wanted, false).await?;
     Ok(one(&who, &name))
 }
 
 pub(super) async fn remove(who: Who, Name(name): Name) -> Result<Json<Value>, ApiError> {
     who.admin()?;
     let name = known(&who, &name)?;
-    who.workspace.set_tag(&name, BTreeSet::new()).await?;
+    who.workspace.set_tag(&name, BTreeSet::new(), false).await?;
     Ok(Json(Value::Object(Default::default())))
 }
 
