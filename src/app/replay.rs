@@ -97,7 +97,7 @@ impl Workspace {
         };
         engine.command(&ddl::forget_replayed(&target.quarantine, &replay)).await?;
         let schema = Arc::new(Schema::compile(datasource).map_err(|it| AppError::Load(LoadError::Schema(it)))?);
-        let writer = Writer::new(engine, &target, &schema, &self.shared.sink);
+        let writer = Writer::new(engine, &target, &schema, &self.sink);
         let mut total = Written::default();
         for number in (0..rows).step_by(BATCH_ROWS as usize) {
             let page = ddl::refused_rows(&replay, schema.columns(), number..number + BATCH_ROWS);

@@ -120,6 +120,10 @@ async fn what_is_done_to_rows_and_by_jobs_is_kept() {
     assert_eq!(jobs, [json!({"job_id": job, "job_type": "delete_data", "status": "done", "error": null})]);
     let blocks = rows(&site, ADMIN, "SELECT sum(rows) AS rows FROM tinybird.block_log").await;
     assert_eq!(blocks[0]["rows"], 5);
+    let again = reply(site.request(Method::POST, "/v1/datasources/sales/quarantine/replay").bearer_auth(ADMIN)).await;
+    assert_eq!((again.status.as_u16(), &again.json()["quarantined"]), (200, &json!(1)), "{}", again.text);
+    let replayed = "SELECT rows FROM tinybird.block_log WHERE source = 'quarantine'";
+    assert_eq!(rows(&site, ADMIN, replayed).await, [json!({"rows": 0})]);
     let kept = async || {
         let sql = "SELECT rows FROM tinybird.datasources_storage WHERE datasource_name = 'sales'";
         !rows(&site, ADMIN, sql).await.is_empty()
