@@ -237,6 +237,12 @@ fn same_tokens(place: &str, rendered: &str, harmless: &str) -> bool {
     normal(rendered) == normal(harmless)
 }
 
+/// A number may have a sign, which is a token of its own.
+fn unsigned(sql: &str, harmless: &str) -> String {
+    let is_number = harmless.parse::<f64>().is_ok();
+    if is_number { sql.replacen("= -", "= ", 1) } else { sql.to_owned() }
+}
+
 fn hold(value: &str) {
     for (place, harmless) in PLACES {
         // Without the name of a function there is none.
@@ -246,7 +252,7 @@ fn hold(value: &str) {
         let Ok(rendered) = render(place, json!({"x": value})) else { continue };
         // A list as such, a dict's key, and quotes in reprs print in single quotes.
         let reference = render(place, json!({"x": harmless})).unwrap();
-        let fits = same_tokens(place, &rendered, &reference);
+        let fits = same_tokens(place, &unsigned(&rendered, harmless), &reference);
         assert!(fits, "{place} with {value:?}\n{rendered}\n{reference}");
     }
 }
@@ -280,6 +286,7 @@ fn known_payloads_stay_in_their_literals() {
         "a' 'b",
         "\\n'",
         "\\x27",
+        "-3",
     ] {
         hold(&value.replace([',', '.'], ""));
     }
