@@ -10,17 +10,26 @@ use std::{
     thread,
 };
 
-const TOKEN: &str = "p.admin-of-the-client-tests";
+pub(crate) const TOKEN: &str = "p.admin-of-the-client-tests";
 
 /// A project folder, a server, and `tb` in that folder.
-struct Desk {
+pub(crate) struct Desk {
     folder: tempfile::TempDir,
     server: Child,
-    host: String,
+    pub(crate) host: String,
 }
 
 impl Desk {
     fn new() -> Desk {
+        let desk = Desk::empty();
+        for (path, text) in PROJECT {
+            desk.file(path, text);
+        }
+        desk
+    }
+
+    /// A server without a project.
+    pub(crate) fn empty() -> Desk {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_birdhouse"));
         command
@@ -38,11 +47,7 @@ impl Desk {
         let line = lines.find(|it| it.contains("birdhouse serves at http://localhost:")).unwrap();
         thread::spawn(move || lines.for_each(drop));
         let port = line.split("localhost:").nth(1).unwrap().split(' ').next().unwrap();
-        let desk = Desk { host: format!("http://localhost:{port}"), folder, server };
-        for (path, text) in PROJECT {
-            desk.file(path, text);
-        }
-        desk
+        Desk { host: format!("http://localhost:{port}"), folder, server }
     }
 
     fn path(&self) -> &Path {

@@ -242,6 +242,7 @@ const SALES: &str = "company_id,item,amount\n1,tea,18446744073709551615\n1,\"mug
 /// Every route that wants a token, with a method that it takes.
 const CLOSED: &[(&str, &str)] = &[
     ("POST", "/v1/deploy"),
+    ("POST", "/v0/datafiles"),
     ("POST", "/v1/consumers/release"),
     ("GET", "/v0/datasources"),
     ("POST", "/v0/datasources?mode=append&name=sales"),

@@ -1,6 +1,7 @@
 //! The classic door: one resource a call, its parts as fields. What comes is printed as a datafile and becomes a
 //! part of the deployed project like any other file.
 
+mod datafiles;
 mod datasource;
 mod pipe;
 mod tag;

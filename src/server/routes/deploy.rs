@@ -158,7 +158,7 @@ pub(super) async fn deploy(
         hold_consumers: fields.flag("hold_consumers"),
         ..DeployOptions::default()
     };
-    let files = files(&headers, body).await?;
+    let files = files(&headers, body, of_project).await?;
     let check = options.check;
     let report = who.workspace.deploy(files, options).await?;
     Ok(Json(wire(&report, check, &request_id)))
@@ -173,24 +173,18 @@ pub(super) async fn release_consumers(who: Who) -> Result<Json<Value>, ApiError>
     Ok(Json(json!({ "ok": true })))
 }
 
-async fn files(headers: &HeaderMap, body: Bytes) -> Result<Vec<diagnostic::Source>, Fault> {
+/// The files of a multipart body. `path` says where in the project a part's file is, if it is one.
+pub(super) async fn files(
+    headers: &HeaderMap,
+    body: Bytes,
+    path: impl Fn(&upload::Part) -> Result<Option<String>, Fault>,
+) -> Result<Vec<diagnostic::Source>, Fault> {
     if !upload::is_multipart(headers) {
-        return Err(Fault::BadBody(
-            "a project comes as multipart/form-data, one `data_project://` part per file".into(),
-        ));
+        return Err(Fault::BadBody("the files come as multipart/form-data, one part per file".into()));
     }
     let mut res: Vec<diagnostic::Source> = Vec::new();
     for part in upload::parts(headers, body).await? {
-        let path = part.file_name.unwrap_or_default();
-        let path = match part.field.as_str() {
-            FILE => project_path(&path)?,
-            ENCODED_FILE => project_path(&percent_decode_str(&path).decode_utf8_lossy())?,
-            field if field.starts_with(CONTEXT) => continue,
-            field => {
-                let field = field.escape_default();
-                return Err(Fault::BadBody(format!("the part `{field}` is not known: files are called `{FILE}`")));
-            }
-        };
+        let Some(path) = path(&part)? else { continue };
         if res.iter().any(|it| *it.path == *path) {
             return Err(Fault::BadBody(format!("the file `{path}` stands twice")));
         }
@@ -200,8 +194,22 @@ async fn files(headers: &HeaderMap, body: Bytes) -> Result<Vec<diagnostic::Sourc
     Ok(res)
 }
 
+/// The file of a part of a project, unless it is one that says which version a client has.
+fn of_project(part: &upload::Part) -> Result<Option<String>, Fault> {
+    let path = part.file_name.as_deref().unwrap_or_default();
+    match part.field.as_str() {
+        FILE => project_path(path).map(Some),
+        ENCODED_FILE => project_path(&percent_decode_str(path).decode_utf8_lossy()).map(Some),
+        field if field.starts_with(CONTEXT) => Ok(None),
+        field => {
+            let field = field.escape_default();
+            Err(Fault::BadBody(format!("the part `{field}` is not known: files are called `{FILE}`")))
+        }
+    }
+}
+
 /// A path inside the project, with `/` between its parts, whoever sends it.
-fn project_path(path: &str) -> Result<String, Fault> {
+pub(super) fn project_path(path: &str) -> Result<String, Fault> {
     let path = path.replace('\\', "/");
     let path = path.strip_prefix("./").unwrap_or(&path);
     let outside = path.is_empty() || path.starts_with('/') || path.split('/').any(|it| matches!(it, "" | "." | ".."));
@@ -211,7 +219,7 @@ fn project_path(path: &str) -> Result<String, Fault> {
     Ok(path.to_owned())
 }
 
-fn wire(report: &DeployReport, check: bool, request_id: &RequestId) -> DeployWire {
+pub(super) fn wire(report: &DeployReport, check: bool, request_id: &RequestId) -> DeployWire {
     let failed = diagnostic::has_errors(&report.diagnostics);
     let result = match (failed, report.plan.is_empty()) {
         (true, _) => "failed",
@@ -376,7 +384,7 @@ mod tests {
             let body: String = parts.iter().map(part).chain(["--x--\r\n".to_owned()]).collect();
             let mut headers = HeaderMap::new();
             headers.insert("content-type", "multipart/form-data; boundary=x".parse().unwrap());
-            let files = files(&headers, body.into()).await?;
+            let files = files(&headers, body.into(), of_project).await?;
             Ok::<_, Fault>(files.iter().map(|it| it.path.to_string()).collect::<Vec<_>>())
         };
         let plain = [("data_project://", "pipes/a.pipe"), ("context://", "cli-version")];

@@ -3,6 +3,7 @@
 //! In: the shared context. Out: a router. What comes before a handler is `entry`'s.
 
 mod connectors;
+mod datafiles;
 mod datasources;
 mod deploy;
 mod events;
@@ -106,7 +107,8 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/pipes/{name}/nodes/{node}/stream", delete(nodes::unlink));
     let events = Router::new().route("/v0/events", post(events::send));
     let files = Router::new().route("/v0/datasources", get(datasources::list).post(datasources::append));
-    let projects = Router::new().route("/v1/deploy", post(deploy::deploy));
+    let projects =
+        Router::new().route("/v1/deploy", post(deploy::deploy)).route("/v0/datafiles", post(datafiles::push));
 
     // Inside the entry, so that a wrong method tells a stranger no more than a right one.
     let enter = |router: Router<Context>, entry: Entry| {
