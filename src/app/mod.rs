@@ -218,6 +218,11 @@ impl App {
         Ok(self.shared.engine.ping().await?)
     }
 
+    /// The version of ClickHouse that runs the SQL.
+    pub async fn engine_version(&self) -> Result<String, AppError> {
+        Ok(self.shared.engine.version().await?)
+    }
+
     /// Stops consumers, finishes what they hold, ends reads, closes the engine and lets go of the directory.
     /// What does not end in time is ended with the engine; a deploy is taken back at the next start.
     pub async fn close(&self) {

@@ -45,6 +45,9 @@ pub(super) struct ServerArgs {
     /// The port; 0 takes a free one [env: BIRDHOUSE_PORT; default: 7181]
     #[arg(long, value_name = "PORT", help_heading = "Serving")]
     pub(super) port: Option<u16>,
+    /// A port for ClickHouse's clients; 0 takes a free one [env: BIRDHOUSE_CLICKHOUSE_PORT; default: none, 7182 in dev]
+    #[arg(long, value_name = "PORT", help_heading = "Serving")]
+    pub(super) clickhouse_port: Option<u16>,
     /// An address to listen on besides 127.0.0.1 and ::1, like 0.0.0.0; there is no TLS [env: BIRDHOUSE_LISTEN]
     #[arg(long, value_name = "ADDRESS", help_heading = "Serving")]
     pub(super) listen: Option<IpAddr>,

@@ -24,10 +24,10 @@ pub(super) struct Listeners {
 const BACKLOG: i32 = 1024;
 
 /// Takes a port on both loopback addresses, and on one more if asked for; 0 takes a free one. A machine without IPv6
-/// gets one listener.
-pub(super) fn listen(port: u16, more: Option<IpAddr>) -> anyhow::Result<Listeners> {
+/// gets one listener. `chosen_by` are the flag and the variable that choose the port.
+pub(super) fn listen(port: u16, more: Option<IpAddr>, chosen_by: (&str, &str)) -> anyhow::Result<Listeners> {
     let failed = |error: io::Error, port: u16| match error.kind() {
-        io::ErrorKind::AddrInUse => user(in_the_way(port)),
+        io::ErrorKind::AddrInUse => user(in_the_way(port, chosen_by)),
         io::ErrorKind::PermissionDenied => user(format!("port {port} is for administrators: choose one above 1023")),
         io::ErrorKind::AddrNotAvailable => {
             user("--listen wants an address of this machine, or 0.0.0.0 for all of them")
@@ -68,13 +68,13 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn in_the_way(port: u16) -> String {
+fn in_the_way(port: u16, (flag, variable): (&str, &str)) -> String {
     let who = match owner(port) {
         Some(Owner { pid, command }) => format!(" by process {pid} ({command})"),
         None => " by another process".to_owned(),
     };
     let other = if port < u16::MAX { port + 1 } else { port - 1 };
-    format!("port {port} is in use{who}; choose another with --port {other} or BIRDHOUSE_PORT={other}")
+    format!("port {port} is in use{who}; choose another with {flag} {other} or {variable}={other}")
 }
 
 struct Owner {
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn both_addresses_have_the_same_port() {
-        let listeners = listen(0, None).unwrap();
+        let listeners = listen(0, None, ("--port", "BIRDHOUSE_PORT")).unwrap();
         assert_ne!(listeners.port, 0);
         for listener in &listeners.listeners {
             assert_eq!(listener.local_addr().unwrap().port(), listeners.port);
@@ -137,19 +137,25 @@ mod tests {
 
     #[test]
     fn all_addresses_include_those_of_loopback() {
-        let listeners = listen(0, Some(Ipv4Addr::UNSPECIFIED.into())).unwrap();
+        let listeners = listen(0, Some(Ipv4Addr::UNSPECIFIED.into()), ("--port", "BIRDHOUSE_PORT")).unwrap();
         assert!(listeners.addresses.contains(&"0.0.0.0".to_owned()), "{:?}", listeners.addresses);
         assert!(std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, listeners.port)).is_ok());
-        assert!(listeners.open.is_some() && listen(0, Some(Ipv4Addr::LOCALHOST.into())).unwrap().open.is_none());
-        let error = listen(0, Some(Ipv4Addr::new(192, 0, 2, 1).into())).err().unwrap().to_string();
+        assert!(
+            listeners.open.is_some()
+                && listen(0, Some(Ipv4Addr::LOCALHOST.into()), ("--port", "BIRDHOUSE_PORT")).unwrap().open.is_none()
+        );
+        let error = listen(0, Some(Ipv4Addr::new(192, 0, 2, 1).into()), ("--port", "BIRDHOUSE_PORT"))
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains("--listen wants an address of this machine"), "{error}");
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn a_taken_port_names_its_owner() {
-        let first = listen(0, None).unwrap();
-        let error = listen(first.port, None).err().unwrap().to_string();
+        let first = listen(0, None, ("--port", "BIRDHOUSE_PORT")).unwrap();
+        let error = listen(first.port, None, ("--port", "BIRDHOUSE_PORT")).err().unwrap().to_string();
         let me = format!("is in use by process {} (", std::process::id());
         assert!(error.contains(&me) && error.contains("--port"), "{error}");
     }

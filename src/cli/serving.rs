@@ -6,7 +6,7 @@ use super::{
     fault::user,
     port::{Listeners, listen},
     printer::Printer,
-    settings::{LogFormat, ServerSettings, Settings},
+    settings::{ClickhousePort, LogFormat, ServerSettings, Settings},
     tinyb::write_secret,
 };
 use crate::{
@@ -39,6 +39,7 @@ pub(super) struct Serving {
     app: App,
     sink: Sink,
     listeners: Listeners,
+    clickhouse: Option<Listeners>,
     signals: Signals,
     server_settings: server::Settings,
 }
@@ -64,7 +65,13 @@ impl Serving {
         if let Some(places) = &server.failpoint {
             failpoint::arm(places).map_err(|error| user(format!("BIRDHOUSE_FAILPOINT: {error}")))?;
         }
-        let listeners = listen(server.port, server.listen)?;
+        let listeners = listen(server.port, server.listen, ("--port", "BIRDHOUSE_PORT"))?;
+        let of_clients = |port| listen(port, server.listen, ("--clickhouse-port", "BIRDHOUSE_CLICKHOUSE_PORT"));
+        let clickhouse = match server.clickhouse {
+            ClickhousePort::None => None,
+            ClickhousePort::IfFree(port) => of_clients(port).ok(),
+            ClickhousePort::Wanted(port) => Some(of_clients(port)?),
+        };
         // The engine wants this done while there is one thread.
         engine::prepare_process();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -82,7 +89,7 @@ impl Serving {
         };
         let app = runtime.block_on(App::open(app_settings, sink.clone()))?;
         let server_settings = server::Settings { templates: server.templates, ..server::Settings::default() };
-        Ok(Serving { runtime, app, sink, listeners, signals, server_settings })
+        Ok(Serving { runtime, app, sink, listeners, clickhouse, signals, server_settings })
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -115,22 +122,32 @@ impl Serving {
         if settings.log.format == LogFormat::Text {
             let addresses = self.listeners.addresses.join(" and ");
             printer.note(format!("birdhouse serves at {address} ({addresses}); Ctrl-C stops it"));
+            if let Some(clickhouse) = &self.clickhouse {
+                let port = clickhouse.port;
+                printer.note(format!("ClickHouse's clients reach it at http://localhost:{port}, a token as password"));
+            }
             for line in lines {
                 printer.note(line);
             }
         }
-        if let Some(open) = self.listeners.open {
-            let address = SocketAddr::new(open, self.listeners.port).to_string();
-            self.sink.observe(Observation::ServerOpen { address });
+        for listeners in [Some(&self.listeners), self.clickhouse.as_ref()].into_iter().flatten() {
+            if let Some(open) = listeners.open {
+                let address = SocketAddr::new(open, listeners.port).to_string();
+                self.sink.observe(Observation::ServerOpen { address });
+            }
         }
     }
 
     /// Serves until a signal says stop or `beside` ends, then lets requests and rows on their way arrive.
     pub(super) fn run(self, beside: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-        let Serving { runtime, app, sink, listeners, mut signals, server_settings } = self;
+        let Serving { runtime, app, sink, listeners, clickhouse, mut signals, server_settings } = self;
         let outcome = runtime.block_on(async {
-            let listeners = listeners.listeners.into_iter().map(TcpListener::from_std);
-            let listeners = listeners.collect::<Result<Vec<_>, _>>().context("a listener is lost")?;
+            let heard = |listeners: Listeners| {
+                let listeners = listeners.listeners.into_iter().map(TcpListener::from_std);
+                listeners.collect::<Result<Vec<_>, _>>().context("a listener is lost")
+            };
+            let clickhouse = clickhouse.map(heard).transpose()?.unwrap_or_default();
+            let listeners = server::Listeners { api: heard(listeners)?, clickhouse };
             let stop = CancellationToken::new();
             let serving =
                 server::serve(app.clone(), sink.clone(), server_settings, listeners, stop.clone().cancelled_owned());

@@ -19,6 +19,7 @@ use std::{
 };
 
 pub(super) const DEFAULT_PORT: u16 = 7181;
+const DEFAULT_CLICKHOUSE_PORT: u16 = 7182;
 const DEFAULT_DATA_DIR: &str = ".birdhouse";
 
 /// The environment of the process over the `.env` of its folder.
@@ -68,10 +69,20 @@ pub(super) struct Target {
     pub(super) named: bool,
 }
 
+/// Where ClickHouse's clients are heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClickhousePort {
+    None,
+    /// What is usual; it is no fault if another has it.
+    IfFree(u16),
+    Wanted(u16),
+}
+
 /// How a server runs.
 #[derive(Clone)]
 pub(super) struct ServerSettings {
     pub(super) port: u16,
+    pub(super) clickhouse: ClickhousePort,
     /// An address besides those of loopback.
     pub(super) listen: Option<IpAddr>,
     pub(super) data_dir: PathBuf,
@@ -88,6 +99,17 @@ pub(super) struct ServerSettings {
     pub(super) failpoint: Option<String>,
     /// The value that the admin's token shall have.
     pub(super) admin_token: Option<String>,
+}
+
+impl ServerSettings {
+    /// Lets ClickHouse's clients in where nobody said whether to.
+    pub(super) fn with_clickhouse(mut self) -> ServerSettings {
+        if self.clickhouse == ClickhousePort::None {
+            let port = if self.port == 0 { 0 } else { DEFAULT_CLICKHOUSE_PORT };
+            self.clickhouse = ClickhousePort::IfFree(port);
+        }
+        self
+    }
 }
 
 impl Environment {
@@ -195,6 +217,11 @@ impl Settings {
             Some(port) => port,
             None => environment.parse("BIRDHOUSE_PORT", "a port")?.unwrap_or(DEFAULT_PORT),
         };
+        let clickhouse = match args.clickhouse_port {
+            Some(port) => Some(port),
+            None => environment.parse("BIRDHOUSE_CLICKHOUSE_PORT", "a port")?,
+        };
+        let clickhouse = clickhouse.map_or(ClickhousePort::None, ClickhousePort::Wanted);
         let listen = match args.listen {
             Some(address) => Some(address),
             None => environment.parse("BIRDHOUSE_LISTEN", "an address like 0.0.0.0")?,
@@ -223,6 +250,7 @@ impl Settings {
         };
         Ok(ServerSettings {
             port,
+            clickhouse,
             listen,
             data_dir: self.data_dir(args.data_dir.as_deref()),
             memory,

@@ -1,7 +1,10 @@
-//! Takes the frame off the engine's JSON: a streamed answer comes as one document per chunk.
+//! What the engine repeats in every chunk of a streamed answer: JSON comes as one document per chunk, other formats
+//! with names of columns before the rows.
 //!
-//! In: the chunks in turn. Out: the columns, the rows as text, the totals. Line breaks inside values are
-//! escaped, so a raw line break marks the frame and nothing is parsed but the list of columns.
+//! In: the chunks in turn. Out: the columns, the rows as text, the totals; how long the names are. Line breaks inside
+//! values of JSON are escaped, so a raw line break marks the frame and nothing is parsed but the list of columns.
+
+use crate::query::Chunks;
 
 /// A column of an answer: its name and its type, as the engine writes it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
@@ -54,9 +57,67 @@ fn before_limit(rest: &str) -> Option<u64> {
     rest.split(|it: char| !it.is_ascii_digit()).next()?.parse().ok()
 }
 
+/// How many bytes at the beginning of a chunk are names of columns.
+pub(super) fn header_length(bytes: &[u8], chunks: Chunks) -> usize {
+    match chunks {
+        Chunks::Seamless | Chunks::Whole => 0,
+        Chunks::Lines { count, quoted } => (0..count).fold(0, |at, _| at + line_length(&bytes[at..], quoted)),
+        Chunks::Names { types } => names_length(bytes, types).unwrap_or(bytes.len()),
+    }
+}
+
+/// The length of the first line with its line break. In CSV a name may hold line breaks between quotes.
+fn line_length(bytes: &[u8], quoted: bool) -> usize {
+    let mut inside = false;
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'"' if quoted => inside = !inside,
+            b'\n' if !inside => return at + 1,
+            _ => (),
+        }
+    }
+    bytes.len()
+}
+
+/// The number of columns, their names, perhaps their types: each a text with its length before it.
+fn names_length(bytes: &[u8], types: bool) -> Option<usize> {
+    let (columns, mut at) = length(bytes)?;
+    let texts = if types { columns.checked_mul(2)? } else { columns };
+    for _ in 0..texts {
+        let (size, digits) = length(bytes.get(at..)?)?;
+        at = at.checked_add(digits)?.checked_add(size)?;
+    }
+    (at <= bytes.len()).then_some(at)
+}
+
+/// A number of variable width (LEB128), and how many bytes it takes.
+fn length(bytes: &[u8]) -> Option<(usize, usize)> {
+    let mut res = 0usize;
+    for (at, byte) in bytes.iter().take(9).enumerate() {
+        res |= usize::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some((res, at + 1));
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_end_where_the_rows_begin() {
+        let lines = |count, quoted| Chunks::Lines { count, quoted };
+        assert_eq!(header_length(b"a,b\n1,2\n", lines(1, true)), 4);
+        assert_eq!(header_length(b"\"a\nb\",\"c\"\"\"\n1\n", lines(1, true)), 12);
+        assert_eq!(header_length(b"a\"\tb\n1\n", lines(1, false)), 5);
+        assert_eq!(header_length(b"a\nUInt8\n1\n", lines(2, false)), 8);
+        let long = [&[1, 0x80, 1][..], &[b'x'; 128], b"\x05UInt8\x07"].concat();
+        assert_eq!(header_length(&long, Chunks::Names { types: true }), long.len() - 1);
+        assert_eq!(header_length(b"\x01\x01a\x07", Chunks::Names { types: false }), 3);
+        assert_eq!(header_length(b"\x01\xff", Chunks::Names { types: false }), 2);
+    }
 
     #[test]
     fn a_document_is_split() {

@@ -5,6 +5,7 @@
 
 mod audit;
 mod compose;
+mod format;
 mod names;
 
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 
 pub use audit::{Audit, EndpointAudit, Read, audit};
 pub use compose::MAX_LENGTH;
+pub use format::{Chunks, Format, WireFormat};
 pub use names::Names;
 
 use crate::{
@@ -49,20 +51,6 @@ pub enum Target {
     Pipe(ResourceName),
     /// The text of `/v0/sql`, its trailing FORMAT cut off (`scan::cut_format`). It may begin with `%`.
     Sql(String),
-}
-
-/// The output formats that callers can ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Format {
-    Json,
-    Csv,
-    CsvWithNames,
-    Tsv,
-    TsvWithNames,
-    PrettyCompact,
-    JsonEachRow,
-    Parquet,
-    Prometheus,
 }
 
 /// A read that was compiled from grants. Its text holds physical names; texts that leave the server must
@@ -249,40 +237,6 @@ impl Request {
             secrets: Arc::default(),
             budgets: Budgets::default(),
         }
-    }
-}
-
-impl Format {
-    pub const ALL: [Format; 9] = [
-        Format::Json,
-        Format::Csv,
-        Format::CsvWithNames,
-        Format::Tsv,
-        Format::TsvWithNames,
-        Format::PrettyCompact,
-        Format::JsonEachRow,
-        Format::Parquet,
-        Format::Prometheus,
-    ];
-
-    /// The engine's name of the format.
-    pub fn name(self) -> &'static str {
-        match self {
-            Format::Json => "JSON",
-            Format::Csv => "CSV",
-            Format::CsvWithNames => "CSVWithNames",
-            Format::Tsv => "TSV",
-            Format::TsvWithNames => "TSVWithNames",
-            Format::PrettyCompact => "PrettyCompact",
-            Format::JsonEachRow => "JSONEachRow",
-            Format::Parquet => "Parquet",
-            Format::Prometheus => "Prometheus",
-        }
-    }
-
-    /// The format that a `FORMAT x` names, in any case.
-    pub fn parse(name: &str) -> Option<Format> {
-        Format::ALL.into_iter().find(|it| it.name().eq_ignore_ascii_case(name))
     }
 }
 

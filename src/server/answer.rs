@@ -32,7 +32,7 @@ use tokio::sync::mpsc;
 use tracing::Instrument;
 
 /// How much of an answer waits until the engine has delivered it or ended.
-const HELD: usize = 1 << 20;
+pub(super) const HELD: usize = 1 << 20;
 
 /// A read and what goes with it: who hears of its end, and how.
 #[derive(Debug)]
@@ -70,25 +70,49 @@ enum Stage {
     End,
 }
 
+/// An answer whose beginning is sure.
+#[derive(Debug)]
+pub(super) enum Begun {
+    Whole(VecDeque<Bytes>, Cost),
+    /// What is there, and what comes.
+    Long(VecDeque<Bytes>, Rest),
+}
+
+/// What a read has cost, as far as its caller may know.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Cost {
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
+    pub(super) rows_read: u64,
+    pub(super) bytes_read: u64,
+    pub(super) elapsed: Duration,
+}
+
+/// The pieces of a long answer that are still to come.
+#[derive(Debug)]
+pub(super) struct Rest(mpsc::Receiver<Piece>);
+
 /// What the pump sends to the body; a channel that closes without `End` is a cut.
-enum Piece {
+#[derive(Debug)]
+pub(super) enum Piece {
     Bytes(Bytes),
     End,
+    Failed(Box<ApiError>),
 }
 
 /// The permit is given back when the answer has begun: how fast a client reads is no reason to keep others out,
 /// and the engine bounds how many answers are under way.
-pub(super) async fn answer(
+pub(super) async fn begin(
     asked: Asked,
     _permit: Permit,
     rows: Rows,
     query: CompiledQuery,
-) -> Result<Response, ApiError> {
-    let format = query.format();
+    most: usize,
+) -> Result<Begun, ApiError> {
     let mut source = Source::new(rows, &query);
     let mut held = VecDeque::new();
     let mut size = 0;
-    while size < HELD {
+    while size < most {
         match source.next().await {
             Some(Ok(bytes)) => {
                 size += bytes.len();
@@ -101,13 +125,22 @@ pub(super) async fn answer(
             }
             None => {
                 asked.ended(200, source.rows.statistics(), None);
-                return Ok(reply(format, Body::from(joined(held, size))));
+                return Ok(Begun::Whole(held, source.cost()));
             }
         }
     }
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(pump(asked, source, sender).in_current_span());
-    Ok(reply(format, Body::from_stream(pieces(held, receiver))))
+    Ok(Begun::Long(held, Rest(receiver)))
+}
+
+/// The answer as the API gives it.
+pub(super) fn reply(format: Format, begun: Begun) -> Response {
+    let body = match begun {
+        Begun::Whole(pieces, _) => Body::from(joined(pieces)),
+        Begun::Long(held, rest) => Body::from_stream(pieces(held, rest)),
+    };
+    typed(format, body)
 }
 
 /// Says that a read could not even begin.
@@ -125,7 +158,12 @@ async fn pump(asked: Asked, mut source: Source, sender: mpsc::Sender<Piece>) {
         };
         let piece = match next {
             Some(Ok(bytes)) => Piece::Bytes(bytes),
-            Some(Err(error)) => break error.message,
+            Some(Err(error)) => {
+                let words = error.message.clone();
+                // Whoever cannot say it any more cuts the connection.
+                _ = sender.send_timeout(Piece::Failed(Box::new(error.into())), asked.patience).await;
+                break words;
+            }
             None => Piece::End,
         };
         let end = matches!(piece, Piece::End);
@@ -140,21 +178,24 @@ async fn pump(asked: Asked, mut source: Source, sender: mpsc::Sender<Piece>) {
     asked.ended(200, source.rows.statistics(), Some(failure));
 }
 
-fn pieces(
-    held: VecDeque<Bytes>,
-    receiver: mpsc::Receiver<Piece>,
-) -> impl stream::Stream<Item = Result<Bytes, io::Error>> {
-    stream::unfold(Some((held, receiver)), async |state| {
-        let (mut held, mut receiver) = state?;
+fn pieces(held: VecDeque<Bytes>, rest: Rest) -> impl stream::Stream<Item = Result<Bytes, io::Error>> {
+    stream::unfold(Some((held, rest)), async |state| {
+        let (mut held, mut rest) = state?;
         if let Some(bytes) = held.pop_front() {
-            return Some((Ok(bytes), Some((held, receiver))));
+            return Some((Ok(bytes), Some((held, rest))));
         }
-        match receiver.recv().await {
-            Some(Piece::Bytes(bytes)) => Some((Ok(bytes), Some((held, receiver)))),
+        match rest.next().await {
+            Some(Piece::Bytes(bytes)) => Some((Ok(bytes), Some((held, rest)))),
             Some(Piece::End) => None,
-            None => Some((Err(io::Error::other("the answer was cut")), None)),
+            Some(Piece::Failed(_)) | None => Some((Err(io::Error::other("the answer was cut")), None)),
         }
     })
+}
+
+impl Rest {
+    pub(super) async fn next(&mut self) -> Option<Piece> {
+        self.0.recv().await
+    }
 }
 
 impl Asked {
@@ -224,6 +265,17 @@ impl Source {
         }
     }
 
+    fn cost(&self) -> Cost {
+        let End { rows, statistics, .. } = self.end();
+        Cost {
+            rows,
+            bytes: self.row_bytes,
+            rows_read: statistics.rows_read,
+            bytes_read: statistics.bytes_read,
+            elapsed: Duration::try_from_secs_f64(statistics.elapsed).unwrap_or_default(),
+        }
+    }
+
     /// What the reply says of rows and cost. Where a filter hides rows, the engine's own figures would count
     /// those too: such a reply speaks of what is in it.
     fn end(&self) -> End<'_> {
@@ -238,7 +290,7 @@ impl Source {
     }
 }
 
-fn reply(format: Format, body: Body) -> Response {
+fn typed(format: Format, body: Body) -> Response {
     let kind = match format {
         Format::Json => "application/json",
         Format::Csv | Format::CsvWithNames => "text/csv; charset=utf-8",
@@ -246,12 +298,17 @@ fn reply(format: Format, body: Body) -> Response {
         Format::Tsv | Format::TsvWithNames | Format::PrettyCompact | Format::Prometheus => "text/plain",
         Format::JsonEachRow => "application/x-ndjson",
         Format::Parquet => "application/vnd.apache.parquet",
+        // The API offers no other.
+        Format::Wire(wire) => wire.content_type,
     };
     ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response()
 }
 
-fn joined(pieces: VecDeque<Bytes>, size: usize) -> Bytes {
-    let mut res = BytesMut::with_capacity(size);
+pub(super) fn joined(mut pieces: VecDeque<Bytes>) -> Bytes {
+    if pieces.len() == 1 {
+        return pieces.pop_front().unwrap_or_default();
+    }
+    let mut res = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
     for piece in pieces {
         res.extend_from_slice(&piece);
     }

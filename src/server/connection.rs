@@ -1,6 +1,6 @@
 //! Bytes in and out: accepting connections, HTTP/1.1 on them, and stopping without cutting answers short.
 //!
-//! In: listeners, the router, a future that says when to stop. Out: nothing, when all is closed. What the
+//! In: listeners, each with its router, a future that says when to stop. Out: nothing, when all is closed. What the
 //! routes do is not known here.
 
 use super::Settings;
@@ -24,9 +24,8 @@ use tower_service::Service;
 const OUT_OF_SOCKETS: Duration = Duration::from_millis(100);
 
 pub(super) async fn accept(
-    router: Router,
+    doors: Vec<(Router, Vec<TcpListener>)>,
     settings: &Settings,
-    listeners: Vec<TcpListener>,
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let mut http = http1::Builder::new();
@@ -37,8 +36,10 @@ pub(super) async fn accept(
     let stop = CancellationToken::new();
     let places = Arc::new(Semaphore::new(settings.max_connections));
     let mut loops = JoinSet::new();
-    for listener in listeners {
-        loops.spawn(listen(listener, router.clone(), http.clone(), places.clone(), stop.clone()));
+    for (router, listeners) in doors {
+        for listener in listeners {
+            loops.spawn(listen(listener, router.clone(), http.clone(), places.clone(), stop.clone()));
+        }
     }
     shutdown.await;
     stop.cancel();

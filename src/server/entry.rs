@@ -65,8 +65,17 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const DRAINED: usize = 64 << 20;
 const DRAINED_WITHIN: Duration = Duration::from_secs(5);
 
+/// What all requests of a door pass first.
+#[derive(Clone)]
+pub(super) struct Outermost {
+    pub(super) context: Context,
+    /// How errors are said here.
+    pub(super) say: Arc<dyn Fn(ApiError) -> Response + Send + Sync>,
+}
+
 /// Outermost: names the request, answers `OPTIONS`, turns a panic into an error, says what happened.
-pub(super) async fn observe(State(context): State<Context>, mut request: Request, next: Next) -> Response {
+pub(super) async fn observe(State(outermost): State<Outermost>, mut request: Request, next: Next) -> Response {
+    let Outermost { context, say } = outermost;
     let started = Instant::now();
     let request_id = RequestId(format!("{:016x}", rand::random::<u64>()).into());
     let method = request.method().clone();
@@ -76,13 +85,12 @@ pub(super) async fn observe(State(context): State<Context>, mut request: Request
     let span = tracing::info_span!("request", request_id = %request_id.0);
     let mut response = if let Some(fault) = too_long(&request, context.settings.max_head) {
         drain(request.headers().contains_key(header::EXPECT), request.into_body()).await;
-        ApiError::from(fault).into_response()
+        say(fault.into())
     } else if browsers && method == Method::OPTIONS {
         preflight()
     } else {
         let run = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span);
-        run.await
-            .unwrap_or_else(|_| ApiError::from(Fault::Internal(format!("{method} {path} panicked"))).into_response())
+        run.await.unwrap_or_else(|_| say(Fault::Internal(format!("{method} {path} panicked")).into()))
     };
     if let Ok(value) = HeaderValue::from_str(&request_id.0) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -181,7 +189,7 @@ fn bearer(header: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token)
 }
 
-async fn read(headers: &HeaderMap, body: Body, limit: usize, patience: Duration) -> Result<Bytes, Fault> {
+pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize, patience: Duration) -> Result<Bytes, Fault> {
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|it| it > limit) {
         drain(headers.contains_key(header::EXPECT), body).await;
@@ -211,7 +219,7 @@ async fn read(headers: &HeaderMap, body: Body, limit: usize, patience: Duration)
 
 /// Reads on what is not wanted, unless the client waits for a word before it sends anything (`expected`): then
 /// the reply is that word.
-async fn drain(expected: bool, mut body: Body) {
+pub(super) async fn drain(expected: bool, mut body: Body) {
     if expected {
         return;
     }

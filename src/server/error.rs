@@ -9,7 +9,7 @@ use crate::{
     engine::{EngineError, EngineErrorKind},
     ingest::{events::EventsError, files::LoadError},
     query::QueryError,
-    sql::scan::ScanError,
+    sql::scan::{Refused, ScanError},
     template::TemplateError,
 };
 use axum::{
@@ -25,8 +25,10 @@ pub(super) struct ApiError {
     body: Value,
     /// Seconds after which asking again makes sense.
     retry_after: Option<u32>,
-    /// ClickHouse's own number.
+    /// ClickHouse's own number, where the engine said it.
     engine_code: Option<i32>,
+    /// The number that ClickHouse has for such an error.
+    number: i32,
     /// What the log says where the caller is told less.
     log: Option<String>,
 }
@@ -90,13 +92,31 @@ pub(super) struct Logged(pub String);
 
 /// Codes of the engine that have a status of their own.
 const TOO_LARGE_ANSWER: i32 = 396;
-const TOO_MANY_ANSWERS: i32 = 202;
+
+/// ClickHouse's numbers for what goes wrong before its engine has heard of it.
+const BAD_ARGUMENTS: i32 = 36;
+const NOT_IMPLEMENTED: i32 = 48;
+const LOGICAL_ERROR: i32 = 49;
+const UNKNOWN_TABLE: i32 = 60;
+const SYNTAX_ERROR: i32 = 62;
+const TIMEOUT_EXCEEDED: i32 = 159;
+const TOO_MANY_QUERIES: i32 = 202;
+const TOO_MANY_BYTES: i32 = 307;
+const FUNCTION_NOT_ALLOWED: i32 = 446;
+const SETTING_CONSTRAINT: i32 = 452;
+const ACCESS_DENIED: i32 = 497;
 
 const ENGINE_CODE: HeaderName = HeaderName::from_static("x-db-exception-code");
 
 impl ApiError {
     fn new(status: StatusCode, message: impl Into<String>) -> ApiError {
-        ApiError { status, body: json!({ "error": message.into() }), retry_after: None, engine_code: None, log: None }
+        let body = json!({ "error": message.into() });
+        ApiError { status, body, retry_after: None, engine_code: None, number: number(status), log: None }
+    }
+
+    /// As ClickHouse numbers it; what has no number of its own has that of its status.
+    fn numbered(self, number: i32) -> ApiError {
+        ApiError { number, ..self }
     }
 
     fn retry_after(self, seconds: u32) -> ApiError {
@@ -117,6 +137,16 @@ impl ApiError {
 
     pub(super) fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// What stands in `Retry-After`.
+    pub(super) fn retry_header(&self) -> Option<HeaderValue> {
+        self.retry_after.map(HeaderValue::from)
+    }
+
+    /// The number that ClickHouse has for such an error.
+    pub(super) fn number(&self) -> i32 {
+        self.engine_code.unwrap_or(self.number)
     }
 
     /// What the caller is told.
@@ -145,6 +175,7 @@ impl From<Fault> for ApiError {
             }
             NoSuchName(name) => {
                 ApiError::new(StatusCode::BAD_REQUEST, format!("there is no data source or pipe `{name}`"))
+                    .numbered(UNKNOWN_TABLE)
             }
             Exists { what, name, hint } => {
                 ApiError::new(StatusCode::BAD_REQUEST, format!("there is already a {what} `{name}`: {hint}"))
@@ -209,7 +240,19 @@ impl From<TemplateError> for ApiError {
 
 impl From<ScanError> for ApiError {
     fn from(error: ScanError) -> ApiError {
-        ApiError::new(StatusCode::BAD_REQUEST, words(&error.message))
+        let number = match error.category {
+            Refused::Syntax | Refused::MultiStatement | Refused::Format => SYNTAX_ERROR,
+            Refused::UnknownTable => UNKNOWN_TABLE,
+            Refused::Function => FUNCTION_NOT_ALLOWED,
+            Refused::Settings => SETTING_CONSTRAINT,
+            Refused::Cycle => NOT_IMPLEMENTED,
+            Refused::NotSelect
+            | Refused::SystemTable
+            | Refused::DatabasePrefix
+            | Refused::TableFunction
+            | Refused::Outfile => ACCESS_DENIED,
+        };
+        ApiError::new(StatusCode::BAD_REQUEST, words(&error.message)).numbered(number)
     }
 }
 
@@ -219,7 +262,9 @@ impl From<QueryError> for ApiError {
             QueryError::Template { error, .. } => (*error).into(),
             QueryError::Refused { error, .. } => error.into(),
             QueryError::NoSuchPipe(name) => Fault::NoSuch { what: "endpoint", name }.into(),
-            error @ QueryError::Denied(_) => ApiError::new(StatusCode::FORBIDDEN, error.to_string()),
+            error @ QueryError::Denied(_) => {
+                ApiError::new(StatusCode::FORBIDDEN, error.to_string()).numbered(UNKNOWN_TABLE)
+            }
         }
     }
 }
@@ -271,7 +316,7 @@ impl From<EngineError> for ApiError {
         let message = words(&error.message);
         let res = match error.kind {
             Limit if error.code == TOO_LARGE_ANSWER => ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message),
-            Limit if error.code == TOO_MANY_ANSWERS => {
+            Limit if error.code == TOO_MANY_QUERIES => {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(1)
             }
             Query | Limit | TooMuchMemory => ApiError::new(StatusCode::BAD_REQUEST, message),
@@ -283,6 +328,17 @@ impl From<EngineError> for ApiError {
             Internal => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "something went wrong in the engine"),
         };
         ApiError { engine_code: (error.code != 0).then_some(error.code), ..res }.logged(error.message)
+    }
+}
+
+fn number(status: StatusCode) -> i32 {
+    match status.as_u16() {
+        401 | 403 => ACCESS_DENIED,
+        408 => TIMEOUT_EXCEEDED,
+        413 | 414 | 431 => TOO_MANY_BYTES,
+        429 | 503 => TOO_MANY_QUERIES,
+        500.. => LOGICAL_ERROR,
+        _ => BAD_ARGUMENTS,
     }
 }
 

@@ -5,10 +5,12 @@
 //! omission. Flags and the terminal are not known here.
 //!
 //! A request goes: `connection` (bytes) -> `entry` (request id, token, body within its limit) -> `routes/*`
-//! (one file per API family) -> [`App`] -> `answer` (rows on their way out) or `error` (the one table).
+//! (one file per API family) -> [`App`] -> `answer` (rows on their way out) or `error` (the one table). On ports of its
+//! own `clickhouse` speaks to ClickHouse's clients, over the same reads.
 
 mod answer;
 mod audit;
+mod clickhouse;
 mod connection;
 mod entry;
 mod error;
@@ -81,6 +83,20 @@ impl Default for Settings {
     }
 }
 
+/// Where the server listens.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    pub api: Vec<TcpListener>,
+    /// For whoever speaks to ClickHouse over HTTP.
+    pub clickhouse: Vec<TcpListener>,
+}
+
+impl From<Vec<TcpListener>> for Listeners {
+    fn from(api: Vec<TcpListener>) -> Listeners {
+        Listeners { api, clickhouse: Vec::new() }
+    }
+}
+
 /// What handlers share. Cheap to clone.
 #[derive(Debug, Clone)]
 struct Context {
@@ -100,9 +116,10 @@ pub async fn serve(
     app: App,
     sink: Sink,
     settings: Settings,
-    listeners: Vec<TcpListener>,
+    listeners: impl Into<Listeners>,
     shutdown: impl Future<Output = ()> + Send,
 ) {
+    let Listeners { api, clickhouse } = listeners.into();
     let context = Context {
         app,
         sink,
@@ -113,6 +130,9 @@ pub async fn serve(
         shares: Shares::new(settings.max_running + settings.max_waiting / 2),
         settings: Arc::new(settings),
     };
-    let router = routes::router(&context);
-    connection::accept(router, &context.settings, listeners, shutdown).await;
+    let mut doors = vec![(routes::router(&context), api)];
+    if !clickhouse.is_empty() {
+        doors.push((clickhouse::router(&context).await, clickhouse));
+    }
+    connection::accept(doors, &context.settings, shutdown).await;
 }

@@ -100,6 +100,12 @@ impl Fields {
     }
 }
 
+impl FromIterator<(String, String)> for Fields {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(items: I) -> Fields {
+        Fields { items: items.into_iter().map(|(name, value)| (name, value.into())).collect() }
+    }
+}
+
 impl Body {
     /// Reads a body leniently: the declared type decides only where the bytes leave a doubt.
     pub(super) fn read(headers: &HeaderMap, bytes: &[u8]) -> Result<Body, Fault> {

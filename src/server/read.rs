@@ -4,7 +4,7 @@
 
 use super::{
     Context,
-    answer::{self, Asked},
+    answer::{self, Asked, Begun},
     error::{ApiError, Fault},
     extract::{Came, Who},
     params::Fields,
@@ -37,7 +37,7 @@ pub(super) fn call(came: &Came, who: &Who, fields: &Fields) -> Call {
         query if query.is_empty() => path.to_owned(),
         query => format!("{path}?{query}"),
     };
-    let parameters = fields.names().filter(|it| *it != "token");
+    let parameters = fields.names().filter(|it| !is_secret(it));
     let parameters = parameters.filter_map(|it| Some((it.to_owned(), fields.text(it)?)));
     let user_agent = came.headers.get(header::USER_AGENT).and_then(|it| it.to_str().ok());
     Call {
@@ -50,13 +50,30 @@ pub(super) fn call(came: &Came, who: &Who, fields: &Fields) -> Call {
     }
 }
 
-/// A query string as it came, but for every `token` in it, however that is encoded.
+/// Under these names a token comes.
+fn is_secret(name: &str) -> bool {
+    name == "token" || name == "password"
+}
+
+/// A query string as it came, but for every token in it, however that is encoded.
 fn without_token(query: &str) -> String {
-    let is_token = |part: &&str| form_urlencoded::parse(part.as_bytes()).any(|(name, _)| name == "token");
-    query.split('&').filter(|it| !is_token(it)).collect::<Vec<_>>().join("&")
+    let holds_token = |part: &&str| form_urlencoded::parse(part.as_bytes()).any(|(name, _)| is_secret(&name));
+    query.split('&').filter(|it| !holds_token(it)).collect::<Vec<_>>().join("&")
 }
 
 pub(super) async fn ask(context: &Context, came: &Came, who: &Who, asking: Asking) -> Result<Response, ApiError> {
+    let format = asking.request.format;
+    Ok(answer::reply(format, begin(context, came, who, asking, answer::HELD).await?))
+}
+
+/// Runs a read until its answer is whole, or longer than `held` bytes.
+pub(super) async fn begin(
+    context: &Context,
+    came: &Came,
+    who: &Who,
+    asking: Asking,
+    held: usize,
+) -> Result<Begun, ApiError> {
     let Asking { pipe, request, call } = asking;
     let started = Instant::now();
     let concurrency = who.access.limits().concurrency;
@@ -76,7 +93,7 @@ pub(super) async fn ask(context: &Context, came: &Came, who: &Who, asking: Askin
     match who.workspace.query(&who.access, &request).await {
         Ok((rows, query)) => {
             asked.about_calls = query.reads_service();
-            answer::answer(asked, permit, rows, query).await
+            answer::begin(asked, permit, rows, query, held).await
         }
         Err(error) => {
             let error = described(who, error);
@@ -129,7 +146,7 @@ mod tests {
     #[test]
     fn no_token_is_kept_of_a_query_string() {
         assert_eq!(without_token("a=1&token=p.x&b=%20"), "a=1&b=%20");
-        assert_eq!(without_token("%74oken=p.x&token"), "");
+        assert_eq!(without_token("%74oken=p.x&token&password=p.x"), "");
         assert_eq!(without_token(""), "");
     }
 }

@@ -26,6 +26,8 @@ pub(crate) const ADMIN: &str = "p.admin-of-the-tests";
 /// A server of one test: its own data directory and database, on a port of its own.
 pub(crate) struct Site {
     pub(crate) address: String,
+    /// Where ClickHouse's clients are heard.
+    pub(crate) clickhouse: String,
     http: Client,
     pub(crate) app: App,
     observed: Arc<Mutex<Vec<Observation>>>,
@@ -89,12 +91,16 @@ impl Site {
         let app = App::start(app_settings, data, engine, sink.clone()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
+        let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let clickhouse = door.local_addr().unwrap().to_string();
+        let listeners = server::Listeners { api: vec![listener], clickhouse: vec![door] };
         let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(server::serve(app.clone(), sink, settings, vec![listener], async {
+        let serving = tokio::spawn(server::serve(app.clone(), sink, settings, listeners, async {
             _ = stopped.await;
         }));
         Site {
             address,
+            clickhouse,
             http: Client::builder().no_proxy().build().unwrap(),
             app,
             observed,

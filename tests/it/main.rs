@@ -8,6 +8,7 @@ mod clients;
 mod datafile;
 mod datafiles;
 mod deploy;
+mod door;
 mod engine;
 mod events;
 mod forms;

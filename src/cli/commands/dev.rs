@@ -63,7 +63,7 @@ Examples, the last two in another terminal:
       http://localhost:7181/v0/pipes/my_endpoint.json";
 
 pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
-    let server = settings.server(&args.server)?;
+    let server = settings.server(&args.server)?.with_clickhouse();
     logs::begin(&settings.log, LogLevel::Warn);
     let files = discover::project(&settings.folder).map_err(|error| user(format!("the project: {error}")))?;
     if files.sources.is_empty() {

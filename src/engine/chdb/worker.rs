@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     engine::{Column, End, EngineError, EngineErrorKind, ReadLimits, Verdict, frame},
-    query::Format,
+    query::{Chunks, Format},
     sql::{Sql, statement},
 };
 use bytes::Bytes;
@@ -365,7 +365,7 @@ impl Read<'_> {
     fn run(&self, connection: &mut Connection) -> Result<End, Stop> {
         let mut cut = Cut::new(self.format);
         let mut end = End::default();
-        let name = engine_format(self.format);
+        let name = self.format.engine_name();
         if !is_whole(self.format, self.sql) {
             let stream = self.slot.timed(|| connection.stream(self.sql, name, self.parameters));
             let mut stream = stream.map_err(|error| {
@@ -445,24 +445,9 @@ fn send(slot: &Slot, number: u64, events: &tokio::sync::mpsc::Sender<Event>, eve
 /// Whether the engine gives the answer at once, so that it is held whole: where chunks cannot be put together
 /// again, and where only a whole answer says how many rows there would be without LIMIT.
 pub(super) fn is_whole(format: Format, sql: &str) -> bool {
-    match format {
-        Format::PrettyCompact | Format::Parquet | Format::Prometheus => true,
-        Format::Json => statement::ends_in_limit(sql, SMALL),
-        Format::Csv | Format::CsvWithNames | Format::Tsv | Format::TsvWithNames | Format::JsonEachRow => false,
-    }
-}
-
-fn engine_format(format: Format) -> &'static str {
-    match format {
-        Format::Json => "JSON",
-        Format::Csv => "CSV",
-        Format::CsvWithNames => "CSVWithNames",
-        Format::Tsv => "TabSeparated",
-        Format::TsvWithNames => "TabSeparatedWithNames",
-        Format::JsonEachRow => "JSONEachRow",
-        Format::PrettyCompact => "PrettyCompact",
-        Format::Parquet => "Parquet",
-        Format::Prometheus => "Prometheus",
+    match format.chunks() {
+        None => statement::ends_in_limit(sql, SMALL),
+        Some(chunks) => chunks == Chunks::Whole,
     }
 }
 
@@ -479,10 +464,10 @@ struct Chunk<'b> {
 /// Cuts what each chunk repeats off all but the first.
 enum Cut {
     Nothing,
-    /// A header line: its length, once known.
+    /// Names of columns: their length, once known.
     Header {
         length: Option<usize>,
-        quoted: bool,
+        chunks: Chunks,
     },
     Json {
         started: bool,
@@ -492,16 +477,10 @@ enum Cut {
 
 impl Cut {
     fn new(format: Format) -> Cut {
-        match format {
-            Format::Json => Cut::Json { started: false, rows: false },
-            Format::CsvWithNames => Cut::Header { length: None, quoted: true },
-            Format::TsvWithNames => Cut::Header { length: None, quoted: false },
-            Format::Csv
-            | Format::Tsv
-            | Format::JsonEachRow
-            | Format::PrettyCompact
-            | Format::Parquet
-            | Format::Prometheus => Cut::Nothing,
+        match format.chunks() {
+            None => Cut::Json { started: false, rows: false },
+            Some(Chunks::Seamless | Chunks::Whole) => Cut::Nothing,
+            Some(chunks) => Cut::Header { length: None, chunks },
         }
     }
 
@@ -510,8 +489,8 @@ impl Cut {
         match self {
             Cut::Nothing => only(bytes),
             Cut::Header { length: Some(length), .. } => only(bytes.get(*length..).unwrap_or_default()),
-            Cut::Header { length, quoted } => {
-                *length = Some(header_length(bytes, *quoted));
+            Cut::Header { length, chunks } => {
+                *length = Some(frame::header_length(bytes, *chunks));
                 only(bytes)
             }
             Cut::Json { started, rows } => {
@@ -530,30 +509,5 @@ impl Cut {
                 Ok(Chunk { columns, separator: if separator { ",\n" } else { "" }, rows: parts.rows.as_bytes() })
             }
         }
-    }
-}
-
-/// The length of the first line with its line break. In CSV a name may hold line breaks between quotes.
-fn header_length(bytes: &[u8], quoted: bool) -> usize {
-    let mut inside = false;
-    for (at, byte) in bytes.iter().enumerate() {
-        match byte {
-            b'"' if quoted => inside = !inside,
-            b'\n' if !inside => return at + 1,
-            _ => (),
-        }
-    }
-    bytes.len()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_end_at_the_first_bare_line_break() {
-        assert_eq!(header_length(b"a,b\n1,2\n", true), 4);
-        assert_eq!(header_length(b"\"a\nb\",\"c\"\"\"\n1\n", true), 12);
-        assert_eq!(header_length(b"a\"\tb\n1\n", false), 5);
     }
 }

@@ -25,15 +25,17 @@ mod workspace;
 
 use super::{
     Context,
-    entry::{self, Door, Entry},
+    entry::{self, Door, Entry, Outermost},
     error::{ApiError, Fault},
 };
 use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware::from_fn_with_state,
+    response::IntoResponse,
     routing::{delete, get, post, put},
 };
+use std::sync::Arc;
 
 pub(super) fn router(context: &Context) -> Router {
     let settings = &context.settings;
@@ -110,6 +112,7 @@ pub(super) fn router(context: &Context) -> Router {
     let projects =
         Router::new().route("/v1/deploy", post(deploy::deploy)).route("/v0/datafiles", post(datafiles::push));
 
+    let outermost = Outermost { context: context.clone(), say: Arc::new(ApiError::into_response) };
     // Inside the entry, so that a wrong method tells a stranger no more than a right one.
     let enter = |router: Router<Context>, entry: Entry| {
         let router = router.method_not_allowed_fallback(async || ApiError::from(Fault::MethodNotAllowed));
@@ -122,6 +125,6 @@ pub(super) fn router(context: &Context) -> Router {
         .merge(enter(files, large(settings.max_file)))
         .merge(enter(projects, large(settings.max_project)))
         .layer(DefaultBodyLimit::disable())
-        .layer(from_fn_with_state(context.clone(), entry::observe))
+        .layer(from_fn_with_state(outermost, entry::observe))
         .with_state(context.clone())
 }

@@ -1,0 +1,201 @@
+//! The door for ClickHouse's clients: asked as curl would, and by the official clients.
+
+use crate::http::{ADMIN, Site};
+use birdhouse::observe::Observation;
+use reqwest::{Client, Method, StatusCode, header::HeaderMap};
+use serde_json::{Value, json};
+
+/// A reply of the door.
+pub(crate) struct Told {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Told {
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.bytes).unwrap()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |it| it.to_str().unwrap())
+    }
+
+    /// The rows, where all went well.
+    fn rows(&self) -> &str {
+        assert_eq!(self.status, 200, "{}", self.text());
+        assert_eq!(self.header("x-clickhouse-exception-code"), "", "{}", self.text());
+        self.text()
+    }
+
+    /// ClickHouse's number of an error, which stands in the head and in the text.
+    fn code(&self) -> &str {
+        let code = self.header("x-clickhouse-exception-code");
+        assert!(self.status.as_u16() >= 400, "{}", self.text());
+        assert!(self.text().starts_with(&format!("Code: {code}. DB::Exception: ")), "{}", self.text());
+        code
+    }
+}
+
+async fn told(request: reqwest::RequestBuilder) -> Told {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    Told { status, headers, bytes: response.bytes().await.unwrap().to_vec() }
+}
+
+impl Site {
+    fn at_door(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let client = Client::builder().no_proxy().build().unwrap();
+        client.request(method, format!("http://{}{path}", self.clickhouse))
+    }
+
+    /// A query in the body, the token as password.
+    pub(crate) async fn door(&self, token: &str, query: &str, fields: &[(&str, &str)]) -> Told {
+        let request = self.at_door(Method::POST, "/").query(fields).basic_auth("anyone", Some(token));
+        told(request.body(query.to_owned())).await
+    }
+}
+
+#[tokio::test]
+async fn nothing_but_ping_answers_without_a_token() {
+    let site = Site::with_shop().await;
+    let ping = told(site.at_door(Method::GET, "/ping")).await;
+    assert_eq!((ping.status.as_u16(), ping.text()), (200, "Ok.\n"));
+    for path in ["/", "/?query=SELECT%201", "/?user=default&query=SELECT%201"] {
+        for method in [Method::GET, Method::POST] {
+            let closed = told(site.at_door(method.clone(), path).body("")).await;
+            assert_eq!((closed.status.as_u16(), closed.code()), (401, "516"), "{method} {path}");
+            assert!(closed.text().contains("(AUTHENTICATION_FAILED)"), "{}", closed.text());
+        }
+    }
+    let wrong = site.door("p.nothing", "SELECT 1", &[]).await;
+    assert_eq!((wrong.status.as_u16(), wrong.code()), (403, "516"));
+    assert_eq!(told(site.at_door(Method::GET, "/v0/sql")).await.status, 404);
+    // The other door knows no passwords.
+    let other = site.request(Method::GET, &format!("/v0/sql?q=select%201&password={ADMIN}")).send().await.unwrap();
+    assert_eq!(other.status(), 403);
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_comes_in_every_way_that_clients_have() {
+    let site = Site::with_shop().await;
+    let get = |path: &str| site.at_door(Method::GET, path);
+    let q = "/?query=SELECT%20count()%20FROM%20sales";
+    for request in [
+        get(q).basic_auth("x", Some(ADMIN)),
+        get(q).header("X-ClickHouse-User", "x").header("X-ClickHouse-Key", ADMIN),
+        get(&format!("{q}&user=x&password={ADMIN}")),
+        get(q).bearer_auth(ADMIN),
+    ] {
+        assert_eq!(told(request).await.rows(), "4\n");
+    }
+    let refresh = site.token("reader", &["DATASOURCES:READ:sales:company_id = 2"]).await;
+    assert_eq!(site.door(&refresh, "SELECT count() FROM sales", &[]).await.rows(), "2\n");
+    // No token is kept of what was asked.
+    for observation in site.seen() {
+        assert!(!format!("{observation:?}").contains(ADMIN), "{observation:?}");
+    }
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn queries_come_in_url_and_body_and_say_what_they_were() {
+    let site = Site::with_shop().await;
+    let both = site.door(ADMIN, "FROM sales", &[("query", "SELECT count()"), ("query_id", "mine")]).await;
+    assert_eq!(both.rows(), "4\n");
+    assert_eq!(both.header("x-clickhouse-query-id"), "mine");
+    assert_eq!(both.header("x-clickhouse-format"), "TabSeparated");
+    assert_eq!(both.header("x-clickhouse-timezone"), "UTC");
+    assert_eq!(both.header("x-clickhouse-server-display-name"), "birdhouse");
+    assert_eq!(both.header("content-type"), "text/tab-separated-values; charset=UTF-8");
+    let summary: Value = serde_json::from_str(both.header("x-clickhouse-summary")).unwrap();
+    assert_eq!(summary["result_rows"], json!("1"));
+    let spaced = site.door(ADMIN, "SELECT 1 AS a FORMAT JSONEachRow", &[("default_format", "CSV")]).await;
+    assert_eq!(spaced.rows(), "{\"a\":1}\n");
+    let defaulted = site.door(ADMIN, "SELECT 1 AS a", &[("default_format", "CSVWithNames")]).await;
+    assert_eq!(defaulted.rows(), "\"a\"\n1\n");
+    let request = site.at_door(Method::POST, "/").basic_auth("x", Some(ADMIN)).header("X-ClickHouse-Format", "JSON");
+    let by_header: Value = serde_json::from_str(told(request.body("SELECT 1 AS a")).await.rows()).unwrap();
+    assert_eq!((&by_header["data"], &by_header["meta"][0]["type"]), (&json!([{"a": 1}]), &json!("UInt8")));
+    // It is in the records like every other query.
+    let asked = |it: &Observation| matches!(it, Observation::Query { pipe: None, status: 200, .. });
+    assert_eq!(site.seen().iter().filter(|it| asked(it)).count(), 4);
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn errors_are_clickhouses_own() {
+    let site = Site::with_shop().await;
+    let reader = site.token("reader", &["DATASOURCES:READ:sales:company_id = 2"]).await;
+    for (query, code, status) in [
+        ("SELECT nope FROM sales", "47", 404),
+        ("SELECT * FROM nothing", "60", 404),
+        ("SELECT 1 +", "62", 400),
+        ("SELECT 1; SELECT 2", "62", 400),
+        ("SELECT file('/etc/passwd')", "446", 400),
+        ("SELECT * FROM url('http://x')", "497", 403),
+        ("SELECT 1 SETTINGS max_threads = 1", "452", 400),
+        ("SELECT 1 FORMAT Nonsense", "73", 404),
+        ("DROP TABLE sales", "497", 403),
+        ("SELECT throwIf(1)", "395", 400),
+        ("", "62", 400),
+    ] {
+        let refused = site.door(&reader, query, &[]).await;
+        assert_eq!((refused.code(), refused.status.as_u16()), (code, status), "{query}: {}", refused.text());
+    }
+    // Unknown and forbidden are the same bytes.
+    let other = site.token("other", &["PIPES:READ:by_item"]).await;
+    let words = async |name: &str| {
+        let refused = site.door(&other, &format!("SELECT * FROM {name}"), &[("query_id", "q")]).await;
+        refused.text().replace(name, "x")
+    };
+    assert_eq!(words("sales").await, words("nothing").await);
+    let unknown = site.door(ADMIN, "SELECT 1", &[("nonsense", "1")]).await;
+    assert_eq!((unknown.code(), unknown.status.as_u16()), ("115", 404));
+    let forbidden = site.door(ADMIN, "SELECT 1", &[("allow_ddl", "1")]).await;
+    assert_eq!(forbidden.text().replace("allow_ddl", "nonsense"), unknown.text());
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn every_format_is_one_document_however_long() {
+    let site = Site::start().await;
+    let rows = 200_000;
+    let query = format!("SELECT number AS n, toString(number) AS s FROM numbers({rows})");
+    let lines = |text: &[u8]| text.iter().filter(|it| **it == b'\n').count();
+    for (format, expected) in [
+        ("TabSeparated", rows),
+        ("TSVWithNames", rows + 1),
+        ("TSVWithNamesAndTypes", rows + 2),
+        ("CSVWithNamesAndTypes", rows + 2),
+        ("JSONEachRow", rows),
+        ("JSONCompactEachRow", rows),
+        ("JSONCompactEachRowWithNames", rows + 1),
+        ("JSONCompactEachRowWithNamesAndTypes", rows + 2),
+        ("JSONStringsEachRow", rows),
+    ] {
+        let all = site.door(ADMIN, &format!("{query} FORMAT {format}"), &[]).await;
+        assert_eq!((all.status.as_u16(), lines(&all.bytes)), (200, expected), "{format}");
+    }
+    // The head once, then eight bytes and a text for every row.
+    let text = |number: usize| 8 + 1 + number.to_string().len();
+    let body: usize = (0..rows).map(text).sum();
+    for (format, head) in [("RowBinary", 0), ("RowBinaryWithNames", 5), ("RowBinaryWithNamesAndTypes", 5 + 7 + 7)] {
+        let all = site.door(ADMIN, &format!("{query} FORMAT {format}"), &[]).await;
+        assert_eq!((all.status.as_u16(), all.bytes.len()), (200, head + body), "{format}");
+    }
+    // Heads are there without any row, too.
+    let none = site.door(ADMIN, "SELECT 1 AS a WHERE 0 FORMAT RowBinaryWithNamesAndTypes", &[]).await;
+    assert_eq!(none.bytes, b"\x01\x01a\x05UInt8");
+    let none = site.door(ADMIN, "SELECT 1 AS a WHERE 0 FORMAT TSVWithNamesAndTypes", &[]).await;
+    assert_eq!(none.rows(), "a\nUInt8\n");
+    let json = site.door(ADMIN, "SELECT 1 AS a FORMAT JSONCompact", &[]).await;
+    let json: Value = serde_json::from_str(json.rows()).unwrap();
+    assert_eq!(json["data"], json!([[1]]));
+    for format in ["Native", "Arrow", "ArrowStream", "Parquet", "Pretty", "Values", "Vertical", "XML", "Markdown"] {
+        let some = site.door(ADMIN, &format!("SELECT 1 AS a FORMAT {format}"), &[]).await;
+        assert!(some.status == 200 && !some.bytes.is_empty(), "{format}");
+    }
+    site.stop().await;
+}
