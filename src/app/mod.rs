@@ -14,6 +14,7 @@
 //! begins anew.
 
 mod adopt;
+mod analysis;
 mod classic;
 mod connections;
 mod consumers;
@@ -31,6 +32,7 @@ mod words;
 mod work;
 mod workspace;
 
+pub use analysis::Analysis;
 pub use classic::{Altered, Dependents, MadePipe, NewDatasource, NewNode, NewPipe};
 pub use connections::NewConnection;
 pub use deploy::{DeployOptions, DeployReport};
@@ -44,7 +46,7 @@ pub use workspace::Workspace;
 
 pub use crate::jobs::{Job, JobKind, JobStatus, Subject};
 
-pub use crate::ingest::files::FileFormat;
+pub use crate::ingest::{files::FileFormat, sample::SampleFormat};
 
 use crate::{
     auth::{self, Access},

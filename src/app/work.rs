@@ -126,6 +126,18 @@ impl Workspace {
         Ok(self.jobs.start(words::random_id(), JobKind::Copy, subject, work))
     }
 
+    /// Adds what a query gives to a data source; the query sees what the project itself sees.
+    pub async fn copy_sql(self: &Arc<Self>, datasource: &str, text: &str) -> Result<Job, AppError> {
+        self.shared.running()?;
+        let name = self.existing(datasource)?;
+        let select = query::compile_text(&self.project(), &self.namespace, text)?;
+        let insert = self.insert_select(&self.namespace.table(&name), &select).await?;
+        let subject = Subject { datasource: Some(name.to_string()), ..Subject::default() };
+        let workspace = self.clone();
+        let work = async move { workspace.run(&insert).await.map(|()| None) };
+        Ok(self.jobs.start(words::random_id(), JobKind::Copy, subject, work))
+    }
+
     /// Deletes the rows that fulfil a condition.
     pub async fn delete_rows(self: &Arc<Self>, datasource: &str, condition: &str) -> Result<Job, AppError> {
         self.shared.running()?;

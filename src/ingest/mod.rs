@@ -11,6 +11,7 @@ pub mod files;
 pub mod kafka;
 pub mod quarantine;
 pub mod replay;
+pub mod sample;
 pub mod service;
 
 use crate::{name::Physical, project::Datasource};

@@ -157,6 +157,14 @@ pub fn compile_copy(project: &Project, namespace: &Namespace, pipe: &Pipe, param
     composer.node(pipe, pipe.output_node(), &Access::owner())
 }
 
+/// What a text of the workspace's administrator gives. Secrets have no value in it.
+pub fn compile_text(project: &Project, namespace: &Namespace, text: &str) -> Result<Sql, QueryError> {
+    let params = Params::new();
+    let mut composer = Composer::new(project, namespace, &params);
+    composer.owner = Some(OwnerMode::NoParameters);
+    composer.query(text, &Access::owner(), None)
+}
+
 /// A node as a request with these parameters would read it, under the project's own access.
 pub fn compile_example(
     project: &Project,

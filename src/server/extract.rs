@@ -1,11 +1,12 @@
 //! What handlers ask of a request: who calls, what the path names.
 //!
-//! In: a request that came through `entry`. Out: typed parts of it, or an error as JSON. Bodies are read by
-//! `params` and `upload`.
+//! In: a request that came through `entry`. Out: typed parts of it, or an error as JSON. What bodies hold is
+//! read by `params` and `upload`.
 
 use super::{
     entry::RequestId,
     error::{ApiError, Fault},
+    params::{Body, Fields},
 };
 use crate::{
     app::{Caller, Workspace},
@@ -13,7 +14,8 @@ use crate::{
     project::{Datasource, Pipe},
 };
 use axum::{
-    extract::{FromRequestParts, Path},
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Path, Request},
     http::{HeaderMap, Method, Uri, request::Parts},
 };
 use std::sync::Arc;
@@ -36,9 +38,33 @@ pub(super) struct Came {
     pub(super) headers: HeaderMap,
 }
 
+/// What a call says: the fields of its query string and body, or with those of the query string a text.
+#[derive(Debug, Clone)]
+pub(super) struct Given {
+    pub(super) headers: HeaderMap,
+    pub(super) fields: Fields,
+    /// A body that is neither a form nor a JSON object: SQL, mostly.
+    pub(super) text: Option<String>,
+}
+
 /// The one segment of a path that names something.
 #[derive(Debug, Clone)]
 pub(super) struct Name(pub(super) String);
+
+impl Given {
+    /// The fields of a call that has nothing else; a body without a type may be a form all the same.
+    pub(super) fn fields(self) -> Result<Fields, Fault> {
+        match self.text {
+            None => Ok(self.fields),
+            Some(text) => Ok(self.fields.and(Body::Text(text).fields()?)),
+        }
+    }
+
+    /// SQL as the body, or as the field `sql`.
+    pub(super) fn sql(&self) -> Option<String> {
+        self.text.clone().or_else(|| self.fields.text("sql"))
+    }
+}
 
 impl Who {
     /// Only the workspace's administrator comes past this.
@@ -85,6 +111,24 @@ impl<S: Sync> FromRequestParts<S> for Who {
         // A handler that was put behind an open door and asks who calls: nobody does.
         let Caller { access, workspace, key } = caller.ok_or(Fault::Forbidden)?;
         Ok(Who { access, workspace, key })
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Given {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Given, ApiError> {
+        let (parts, body) = request.into_parts();
+        let request = Request::from_parts(parts.clone(), body);
+        let body = Bytes::from_request(request, state).await;
+        let body = body.map_err(|error| Fault::BadBody(error.body_text()))?;
+        let query = Fields::of_query(parts.uri.query());
+        let (fields, text) = match Body::read(&parts.headers, &body)? {
+            Body::Empty => (query, None),
+            Body::Fields(more) => (query.and(more), None),
+            Body::Text(text) => (query, Some(text)),
+        };
+        Ok(Given { headers: parts.headers, fields, text })
     }
 }
 

@@ -98,6 +98,23 @@ pub fn describe_text(text: &str, format: &'static str) -> Sql {
     sql
 }
 
+/// The first rows of such a text.
+pub fn preview_text(text: &str, format: &'static str, rows: u64) -> Sql {
+    let mut sql = Sql::new("SELECT * FROM format(");
+    sql.push(format).push(", ").string(text).push(") LIMIT ").number(rows);
+    sql.push(" SETTINGS schema_inference_make_columns_nullable = 'auto'");
+    sql
+}
+
+/// The part of the rows of such a text that have a value, by column, as `present`.
+pub fn presence_in_text<'a>(text: &str, format: &'static str, columns: impl IntoIterator<Item = &'a str>) -> Sql {
+    let mut sql = Sql::new("SELECT [");
+    sql.join(columns, ", ", |sql, it| _ = sql.push("avg(isNotNull(").ident(it).push("))"));
+    sql.push("] AS present FROM format(").push(format).push(", ").string(text);
+    sql.push(") SETTINGS schema_inference_make_columns_nullable = 'auto'");
+    sql
+}
+
 /// The same for a file in the engine's own folder.
 pub fn describe_file(path: &str, format: &'static str) -> Sql {
     let mut sql = Sql::new("DESCRIBE TABLE file(");

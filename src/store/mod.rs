@@ -9,6 +9,7 @@ mod directory;
 mod key;
 mod scopes;
 mod secrets;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod times;
@@ -168,6 +169,7 @@ impl Store {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(SCHEMA)?;
         connection.execute_batch(times::SCHEMA)?;
+        connection.execute_batch(tags::SCHEMA)?;
         add_limits(&connection)?;
         let check: Option<Vec<u8>> =
             connection.query_row("SELECT value FROM meta WHERE name = ?1", [KEY_CHECK], |row| row.get(0)).optional()?;

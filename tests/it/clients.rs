@@ -1,13 +1,27 @@
 //! The official command line as a black box: the unmodified `tb` against the built binary, in the order in
-//! which a person would type it.
+//! which a person would type it. What it is made to do is written in `tests/clients/*.flow`:
+//!
+//! ```text
+//! project garden          the folder beside it that is worked in, or . for this repository's project
+//! broker sightings        a Kafka broker at $BROKER, with a message in that topic
+//! $ tb datasource ls      a command: tb, birdhouse, or a program of the system
+//! * tb sql "select 1"      the same, run again until it does what is expected, for two minutes at most
+//! < yes                   a line that it is given
+//! > birds                 what it says
+//! ! Error                 what it does not say
+//! ? 1                     its exit code, if not 0
+//! = JOB after /v0/jobs/   the word that comes after that becomes $JOB
+//! ```
 
-use super::engine::library_path;
+use super::{engine::library_path, kafka::Broker};
 use std::{
+    collections::BTreeMap,
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
+    time::{Duration, Instant},
 };
 
 pub(crate) const TOKEN: &str = "p.admin-of-the-client-tests";
@@ -19,7 +33,23 @@ pub(crate) struct Desk {
     pub(crate) host: String,
 }
 
+/// One command of a flow, and what is expected of it.
+#[derive(Default)]
+struct Step {
+    line: usize,
+    command: String,
+    /// It is run until it is as expected.
+    patient: bool,
+    input: String,
+    says: Vec<String>,
+    hides: Vec<String>,
+    code: i32,
+    /// Names, each with the text that the word stands after.
+    keeps: Vec<(String, String)>,
+}
+
 impl Desk {
+    /// With a small project.
     fn new() -> Desk {
         let desk = Desk::empty();
         for (path, text) in PROJECT {
@@ -61,6 +91,11 @@ impl Desk {
     }
 
     fn run(&self, program: &Path, arguments: &[&str]) -> (bool, String) {
+        let (code, text) = self.run_with(program, arguments, "");
+        (code == 0, text)
+    }
+
+    fn run_with(&self, program: &Path, arguments: &[&str], input: &str) -> (i32, String) {
         let mut command = Command::new(program);
         command
             .args(arguments)
@@ -71,11 +106,17 @@ impl Desk {
             .env("LC_ALL", "C.UTF-8")
             .env("TB_VERSION_WARNING", "0")
             .env("TB_CLI_TELEMETRY_OPTOUT", "1")
-            .stdin(Stdio::null());
-        let output =
-            command.output().unwrap_or_else(|error| panic!("{}: {error}; `make setup` installs it", program.display()));
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let child = command.spawn();
+        let mut child =
+            child.unwrap_or_else(|error| panic!("{}: {error}; `make setup` installs it", program.display()));
+        // One that reads nothing may be gone already.
+        _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
         let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        (output.status.success(), text)
+        (output.status.code().unwrap_or(-1), text)
     }
 
     /// Runs a command of `tb` that must succeed and say each of `words`.
@@ -89,14 +130,145 @@ impl Desk {
     }
 
     fn tb_ends(&self, well: bool, arguments: &[&str], words: &[&str]) -> String {
-        let tb = std::env::var_os("BIRDHOUSE_TB").map(PathBuf::from);
-        let tb = tb.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv-clients/bin/tb"));
-        let (succeeded, text) = self.run(&tb, arguments);
+        let (succeeded, text) = self.run(&program("tb"), arguments);
         assert_eq!(succeeded, well, "tb {arguments:?}: {text}");
         for word in words {
             assert!(text.contains(word), "tb {arguments:?} does not say `{word}`: {text}");
         }
         text
+    }
+}
+
+fn program(name: &str) -> PathBuf {
+    match name {
+        "tb" => std::env::var_os("BIRDHOUSE_TB")
+            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv-clients/bin/tb"), PathBuf::from),
+        "birdhouse" => env!("CARGO_BIN_EXE_birdhouse").into(),
+        name => name.into(),
+    }
+}
+
+/// Runs a flow from its beginning; tells everything that is not as it should be.
+async fn flow(name: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
+    let text = fs::read_to_string(folder.join(format!("{name}.flow"))).unwrap();
+    let desk = Desk::empty();
+    let mut known = BTreeMap::from([("HOST".to_owned(), desk.host.clone()), ("TOKEN".to_owned(), TOKEN.to_owned())]);
+    let mut broker = None;
+    let mut steps: Vec<Step> = Vec::new();
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
+        let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let odd = format!("{name}.flow, line {}: {line}", index + 1);
+        match (kind, steps.last_mut()) {
+            ("project", None) if rest == "." => {
+                for part in ["datasources", "pipes", "endpoints"] {
+                    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join(part), &desk.path().join(part));
+                }
+            }
+            ("project", None) => copy(&folder.join(rest), desk.path()),
+            ("broker", None) => {
+                let started = Broker::start().await;
+                started.topic(rest, 1).await;
+                started.send(rest, 1, ["{\"name\": \"owl\"}".to_owned()]);
+                known.insert("BROKER".to_owned(), started.address());
+                broker = Some(started);
+            }
+            ("$" | "*", _) => {
+                let (line, command, patient) = (index + 1, rest.to_owned(), kind == "*");
+                steps.push(Step { line, command, patient, ..Step::default() });
+            }
+            (_, None) => panic!("{odd}"),
+            ("<", Some(step)) => step.input.push_str(&format!("{rest}\n")),
+            (">", Some(step)) => step.says.push(rest.to_owned()),
+            ("!", Some(step)) => step.hides.push(rest.to_owned()),
+            ("?", Some(step)) => step.code = rest.parse().expect(&odd),
+            ("=", Some(step)) => {
+                let (key, after) = rest.split_once(" after ").expect(&odd);
+                step.keeps.push((key.to_owned(), after.to_owned()));
+            }
+            _ => panic!("{odd}"),
+        }
+    }
+    let mut wrong = Vec::new();
+    for step in steps {
+        let end = Instant::now() + Duration::from_secs(120);
+        let (mut said, mut complaints) = step.run(&desk, &mut known);
+        while step.patient && !complaints.is_empty() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(200));
+            (said, complaints) = step.run(&desk, &mut known);
+        }
+        if !complaints.is_empty() {
+            wrong.push(format!("line {}: {}: {}\n{said}", step.line, step.command, complaints.join(", ")));
+        }
+    }
+    drop(broker);
+    assert!(wrong.is_empty(), "{name}.flow:\n{}", wrong.join("\n"));
+}
+
+impl Step {
+    /// What the command says, and what of it is not as expected.
+    fn run(&self, desk: &Desk, known: &mut BTreeMap<String, String>) -> (String, Vec<String>) {
+        let words: Vec<_> = words(&self.command).iter().map(|it| filled(it, known)).collect();
+        let arguments: Vec<_> = words[1..].iter().map(String::as_str).collect();
+        let (code, said) = desk.run_with(&program(&words[0]), &arguments, &self.input);
+        let mut complaints = Vec::new();
+        if code != self.code {
+            complaints.push(format!("it ended with {code}, not {}", self.code));
+        }
+        for it in self.says.iter().map(|it| filled(it, known)).filter(|it| !said.contains(it)) {
+            complaints.push(format!("it does not say `{it}`"));
+        }
+        for it in self.hides.iter().map(|it| filled(it, known)).filter(|it| said.contains(it)) {
+            complaints.push(format!("it says `{it}`"));
+        }
+        for (key, after) in &self.keeps {
+            let rest = said.split_once(&filled(after, known)).map(|(_, rest)| rest).unwrap_or_default();
+            let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            let word: String = rest.chars().take_while(|c| word(*c)).collect();
+            if word.is_empty() {
+                complaints.push(format!("there is no word after `{after}`"));
+            }
+            known.insert(key.clone(), word);
+        }
+        (said, complaints)
+    }
+}
+
+/// A text with what is known in the places of `$NAME`s, longer names first.
+fn filled(text: &str, known: &BTreeMap<String, String>) -> String {
+    let mut names: Vec<_> = known.iter().collect();
+    names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
+    names.into_iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("${name}"), value))
+}
+
+/// The words of a line; quotes of either kind hold several together.
+fn words(line: &str) -> Vec<String> {
+    let mut res = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    for c in line.chars() {
+        match (quote, c) {
+            (Some(it), c) if it == c => quote = None,
+            (None, '"' | '\'') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, ' ') => res.extend(word.take()),
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    res.extend(word);
+    res
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        match from.is_dir() {
+            true => copy(&from, &to),
+            false => _ = fs::copy(&from, &to).unwrap(),
+        }
     }
 }
 
@@ -120,6 +292,38 @@ const PROJECT: &[(&str, &str)] = &[
          DESC\n\nTYPE endpoint\n",
     ),
 ];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_classic_tb_changes_pipes() {
+    flow("pipes").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_classic_tb_changes_data_sources() {
+    flow("datasources").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_classic_tb_changes_tokens_tags_jobs_and_connections() {
+    flow("tokens").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_classic_tb_makes_connections_to_kafka() {
+    flow("kafka").await;
+}
+
+#[test]
+fn every_flow_is_run() {
+    let here = include_str!("clients.rs");
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|it| it == "flow") {
+            let name = path.file_stem().unwrap().to_string_lossy();
+            assert!(here.contains(&format!("flow(\"{name}\")")), "no test runs {}", path.display());
+        }
+    }
+}
 
 #[test]
 fn the_classic_tb_reads_a_project_and_its_rows() {

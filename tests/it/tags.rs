@@ -44,7 +44,7 @@ async fn a_tag_is_a_line_of_its_resources_files() {
     assert_eq!(site.get("/v0/pipes/by_item.json?company=1", ADMIN).await.json()["data"], before);
 
     for (method, path, body, status) in [
-        (Method::POST, "/v0/tags", json!({"name": "empty"}), 400),
+        (Method::POST, "/v0/tags", json!({"name": " "}), 400),
         (Method::POST, "/v0/tags", json!({"name": "a,b", "resources": [sales]}), 400),
         (Method::POST, "/v0/tags", json!({"name": "x", "resources": [{"name": "nothing"}]}), 404),
         (Method::POST, "/v0/tags", json!({"name": "x", "resources": [1]}), 400),
@@ -59,7 +59,13 @@ async fn a_tag_is_a_line_of_its_resources_files() {
     let denied = reply(site.request(Method::POST, "/v0/tags").bearer_auth(&seller).body(body)).await;
     assert_eq!(denied.status, 403);
 
-    assert_eq!(call(&site, Method::DELETE, "/v0/tags/money", Value::Null).await.status, 200);
+    // One that stands on nothing is kept until it is taken away.
+    assert_eq!(call(&site, Method::POST, "/v0/tags", json!({"name": "empty"})).await.status, 200);
+    assert_eq!(call(&site, Method::PUT, "/v0/tags/money", json!({"resources": []})).await.status, 200);
+    assert_eq!(tags(&site).await, json!({"empty": [], "money": []}));
+    for tag in ["money", "empty"] {
+        assert_eq!(call(&site, Method::DELETE, &format!("/v0/tags/{tag}"), Value::Null).await.status, 200);
+    }
     assert_eq!(tags(&site).await, json!({}));
     site.stop().await;
 }

@@ -111,6 +111,53 @@ impl Workspace {
         .await
     }
 
+    /// Two data sources change their rows, those in quarantine too. Views go on reading and feeding what is
+    /// called as before.
+    pub async fn exchange_datasources(self: &Arc<Self>, one: &str, other: &str) -> Result<(), AppError> {
+        let (workspace, names) = (self.clone(), [self.existing(one)?, self.existing(other)?]);
+        whole(async move {
+            // No file, deploy or replacement of rows is in the middle of it.
+            let _deploying = workspace.deploying.lock().await;
+            let _inserting = workspace.inserting.write().await;
+            let _replacing = workspace.replacing.lock().await;
+            workspace.shared.running()?;
+            let project = workspace.project();
+            let mut shapes = Vec::new();
+            for name in &names {
+                let datasource = project.datasource(name.as_str()).ok_or_else(|| not_found(name))?;
+                if datasource.kafka.is_some() {
+                    let words = format!("the data source `{name}` reads from Kafka: its offsets belong to its rows");
+                    return Err(AppError::Invalid(words));
+                }
+                let draft = DatasourceDraft::of(&deployed(
+                    &project,
+                    &datasource.place.path,
+                    &workspace.shared.settings.context,
+                )?);
+                shapes.push((draft.columns, draft.engine, draft.indexes));
+            }
+            let [one, other] = &names;
+            if one == other {
+                return Err(AppError::Invalid(format!("`{one}` cannot change rows with itself")));
+            }
+            if shapes[0] != shapes[1] {
+                let words = format!("`{one}` and `{other}` differ in their columns, engine or indexes");
+                return Err(AppError::Invalid(words));
+            }
+            let begun = Instant::now();
+            let (namespace, engine) = (&workspace.namespace, &workspace.shared.engine);
+            engine.command(&ddl::exchange(&namespace.table(one), &namespace.table(other))).await?;
+            let quarantines = [one, other].map(|it| namespace.table(&it.quarantine()));
+            engine.command(&ddl::exchange(&quarantines[0], &quarantines[1])).await?;
+            for name in &names {
+                let (kind, datasource, elapsed) = ("exchange", name.to_string(), begun.elapsed());
+                workspace.sink.observe(Observation::Operation { kind, datasource, elapsed });
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// The pipes that need a data source.
     pub fn dependents(&self, name: &str) -> Result<Dependents, AppError> {
         let name = self.existing(name)?;

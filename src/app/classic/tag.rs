@@ -1,4 +1,5 @@
-//! Tags, each with the resources that carry it. They stand in the TAGS lines of files, and nowhere else.
+//! Tags, each with the resources that carry it. They stand in the TAGS lines of files; those that no resource
+//! carries are kept by name.
 
 use super::{Edit, datasource_source, deployed, pipe_source};
 use crate::{
@@ -11,6 +12,25 @@ use std::{collections::BTreeSet, sync::Arc};
 const LONGEST: usize = 128;
 
 impl Workspace {
+    /// Tags that may stand on nothing.
+    pub async fn kept_tags(&self) -> Result<Vec<String>, AppError> {
+        let id = self.id().to_owned();
+        self.shared.store(move |store| store.tags(&id)).await
+    }
+
+    /// Keeps a tag for when a resource will carry it.
+    pub async fn keep_tag(&self, tag: &str) -> Result<(), AppError> {
+        let (id, tag) = (self.id().to_owned(), checked(tag)?);
+        self.shared.store(move |store| store.put_tag(&id, &tag)).await
+    }
+
+    /// No resource carries the tag any more.
+    pub async fn drop_tag(self: &Arc<Self>, tag: &str) -> Result<(), AppError> {
+        self.set_tag(tag, BTreeSet::new(), false).await?;
+        let (id, tag) = (self.id().to_owned(), checked(tag)?);
+        self.shared.store(move |store| store.delete_tag(&id, &tag)).await
+    }
+
     /// Makes a tag stand on these resources, and on others only where it stands already and they are `kept`.
     pub async fn set_tag(self: &Arc<Self>, tag: &str, resources: BTreeSet<String>, kept: bool) -> Result<(), AppError> {
         let tag = checked(tag)?;

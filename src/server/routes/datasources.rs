@@ -224,7 +224,7 @@ fn is_form(headers: &HeaderMap) -> bool {
 }
 
 /// The first part that is a file, else the first part of all.
-async fn file(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Fault> {
+pub(super) async fn file(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Fault> {
     if !upload::is_multipart(headers) {
         return if is_form(headers) { Err(Fault::Missing("file")) } else { Ok(body) };
     }

@@ -1,7 +1,9 @@
-//! `/v0/sql_tables`, `/v0/sql_format`, `/v0/dependencies`, `/v0/pipes/{name}/explain`, `/examples/query.http`:
-//! what clients ask about texts and resources before they do something with them.
+//! `/v0/sql_tables`, `/v0/sql_format`, `/v0/dependencies`, `/v0/analyze`, `/v0/pipes/{name}/explain`,
+//! `/examples/query.http`: what clients ask about texts, files and resources before they do something with them.
 
+use super::datasources;
 use crate::{
+    app::SampleFormat,
     project::{NodeSql, Pipe},
     server::{
         error::{ApiError, Fault},
@@ -44,6 +46,37 @@ pub(super) async fn tables(_: Who, uri: Uri, headers: HeaderMap, body: Bytes) ->
 pub(super) async fn format(who: Who, uri: Uri) -> Result<Json<Value>, ApiError> {
     let text = Fields::of_query(uri.query()).required("q")?;
     Ok(Json(json!({ "q": who.workspace.format_sql(&text).await? })))
+}
+
+/// What a file would be as a data source: its columns, and its first rows.
+pub(super) async fn analyse(who: Who, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Json<Value>, ApiError> {
+    if !who.access.may_create_datasource() {
+        return Err(Fault::Forbidden.into());
+    }
+    if Fields::of_query(uri.query()).text("url").is_some() {
+        return Err(Fault::Unsupported("a `url` is not fetched: send the file".to_owned()).into());
+    }
+    let file = datasources::file(&headers, body).await?;
+    let found = who.workspace.analyse(file).await?;
+    let is_json = !found.format.is_csv();
+    let columns = found.columns.iter().map(|it| {
+        json!({
+            "path": is_json.then(|| format!("$.{}", it.column.name)),
+            "name": it.column.name,
+            "recommended_type": it.column.kind,
+            "present_pct": it.present,
+        })
+    });
+    let meta = found.columns.iter().map(|it| json!({ "name": it.column.name, "type": it.column.kind }));
+    let mut reply = json!({
+        "analysis": { "columns": columns.collect::<Vec<_>>(), "schema": found.schema },
+        "preview": { "meta": meta.collect::<Vec<_>>(), "data": found.rows },
+    });
+    if !is_json {
+        let has_header = found.format == SampleFormat::Csv;
+        reply["dialect"] = json!({ "delimiter": ",", "has_header": has_header, "newline": "\n" });
+    }
+    Ok(Json(reply))
 }
 
 /// Which pipes read each data source; a materialized pipe's target is read by nobody for being filled.

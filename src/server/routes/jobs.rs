@@ -76,9 +76,12 @@ pub(super) fn wire(headers: &HeaderMap, who: &Who, job: &Job) -> Value {
     wire
 }
 
-/// What replies that begin a job say of it beside the job itself.
-pub(super) fn flat(wire: &Value) -> Value {
-    json!({ "id": wire["id"], "job_id": wire["job_id"], "job_url": wire["job_url"], "status": wire["status"] })
+/// A reply that begins a job: clients look for its id at the top, or under `job`.
+pub(super) fn begun(headers: &HeaderMap, who: &Who, job: &Job) -> Value {
+    let job = wire(headers, who, job);
+    json!({
+        "id": job["id"], "job_id": job["job_id"], "job_url": job["job_url"], "status": job["status"], "job": job,
+    })
 }
 
 /// Where the client says that it reached us.

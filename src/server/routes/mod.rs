@@ -90,7 +90,13 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/tags", get(tags::list).post(tags::create))
         .route("/v0/tags/{name}", put(tags::change).delete(tags::remove))
         .route("/v0/datasources/{name}", get(datasources::show).put(resources::update).delete(resources::remove))
+        .route("/v0/datasources/exchange", post(resources::exchange))
+        .route("/v0/sql_copy", post(resources::copy_sql))
         .route("/v0/datasources/{name}/alter", post(resources::alter))
+        .route(
+            "/v0/datasources/{name}/scheduling/{what}",
+            get(resources::schedule).put(resources::schedule).post(resources::schedule),
+        )
         .route("/v0/datasources/{name}/truncate", post(resources::truncate))
         .route("/v0/datasources/{name}/delete", post(resources::delete_rows))
         .route("/v1/datasources/{name}/quarantine/replay", post(quarantine::replay))
@@ -98,6 +104,8 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/pipes/", get(pipes::list).post(nodes::create))
         .route("/v0/pipes/{name}", get(pipes::show_or_ask).post(pipes::ask).delete(nodes::remove))
         .route("/v0/pipes/{name}/copy", post(nodes::copy))
+        .route("/v0/pipes/{name}/copy/{action}", post(nodes::schedule_copy))
+        .route("/v0/pipes/{name}/sink", post(nodes::run_sink))
         .route("/v0/pipes/{name}/nodes", post(nodes::add))
         .route("/v0/pipes/{name}/nodes/{node}", put(nodes::change).delete(nodes::drop_node))
         .route("/v0/pipes/{name}/nodes/{node}/endpoint", post(nodes::publish).delete(nodes::unpublish))
@@ -108,7 +116,9 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/pipes/{name}/nodes/{node}/sink", delete(nodes::unlink))
         .route("/v0/pipes/{name}/nodes/{node}/stream", delete(nodes::unlink));
     let events = Router::new().route("/v0/events", post(events::send));
-    let files = Router::new().route("/v0/datasources", get(datasources::list).post(datasources::append));
+    let files = Router::new()
+        .route("/v0/datasources", get(datasources::list).post(datasources::append))
+        .route("/v0/analyze", post(helpers::analyse));
     let projects =
         Router::new().route("/v1/deploy", post(deploy::deploy)).route("/v0/datafiles", post(datafiles::push));
 

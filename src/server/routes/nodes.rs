@@ -1,46 +1,36 @@
 //! `/v0/pipes`, the part that changes them: made of nodes, published, analysed, filled, copied, dropped.
 
-use super::{
-    jobs,
-    pipes::made,
-    resources::{fields, named},
-};
+use super::{jobs, pipes::made, resources::named};
 use crate::{
     app::{NewNode, NewPipe, Populate},
-    project::Pipe,
+    project::{Pipe, PipeKind},
     server::{
         error::{ApiError, Fault},
-        extract::{Name, Who},
-        params::{Body, Fields},
+        extract::{Given, Name, Who},
+        params::Fields,
     },
 };
 use axum::{
     Json,
-    body::Bytes,
     extract::Path,
-    http::{HeaderMap, StatusCode, Uri},
+    http::{StatusCode, Uri},
 };
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// A JSON object with `nodes`, or `name` and `sql` as fields: a pipe of one node.
-pub(super) async fn create(who: Who, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Json<Value>, ApiError> {
+pub(super) async fn create(who: Who, given: Given) -> Result<Json<Value>, ApiError> {
     if !who.access.may_create_pipe() {
         return Err(Fault::Forbidden.into());
     }
-    let query = Fields::of_query(uri.query());
-    let (fields, sql) = match Body::read(&headers, &body)? {
-        Body::Empty => (query, None),
-        Body::Fields(more) => (query.and(more), None),
-        Body::Text(sql) => (query, Some(sql)),
-    };
+    let fields = &given.fields;
     let name = fields.required("name")?;
     let mut nodes = Vec::new();
     for node in fields.all("nodes") {
         nodes.push(node_of(node)?);
     }
     if nodes.is_empty() {
-        let sql = sql.or(fields.text("sql")).ok_or(Fault::Missing("nodes"))?;
+        let sql = given.sql().ok_or(Fault::Missing("nodes"))?;
         nodes.push(NewNode { name: format!("{name}_0"), sql, ..NewNode::default() });
     }
     // Whoever makes views and copies writes to data sources.
@@ -57,8 +47,8 @@ pub(super) async fn create(who: Who, uri: Uri, headers: HeaderMap, body: Bytes) 
         reply["created_datasource"] = json!(done.created_target);
     }
     if fields.flag("populate") {
-        let job = who.workspace.populate(pipe.name.as_str(), populate_of(&fields)?).await?;
-        reply["job"] = jobs::wire(&headers, &who, &job);
+        let job = who.workspace.populate(pipe.name.as_str(), populate_of(fields)?).await?;
+        reply["job"] = jobs::wire(&given.headers, &who, &job);
     }
     Ok(Json(reply))
 }
@@ -71,23 +61,12 @@ pub(super) async fn remove(who: Who, Name(name): Name) -> Result<StatusCode, Api
 }
 
 /// A node at the end of the pipe; the body is its SQL.
-pub(super) async fn add(
-    who: Who,
-    Name(name): Name,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn add(who: Who, Name(name): Name, given: Given) -> Result<Json<Value>, ApiError> {
     let pipe = to_change(&who, &name)?;
-    let query = Fields::of_query(uri.query());
-    let (fields, sql) = match Body::read(&headers, &body)? {
-        Body::Empty => (query, None),
-        Body::Fields(more) => (query.and(more), None),
-        Body::Text(sql) => (query, Some(sql)),
-    };
+    let fields = &given.fields;
     let new = NewNode {
         name: fields.text("name").unwrap_or_else(|| format!("{}_{}", pipe.name, pipe.nodes.len())),
-        sql: sql.or(fields.text("sql")).ok_or(Fault::Missing("sql"))?,
+        sql: given.sql().ok_or(Fault::Missing("sql"))?,
         description: fields.text("description").unwrap_or_default(),
         ..NewNode::default()
     };
@@ -99,22 +78,14 @@ pub(super) async fn add(
 pub(super) async fn change(
     who: Who,
     Path((name, node)): Path<(String, String)>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
+    given: Given,
 ) -> Result<Json<Value>, ApiError> {
     let (pipe, node) = (to_change(&who, &name)?, node);
     let node = node_name(&who, &pipe, &node)?;
-    let query = Fields::of_query(uri.query());
-    let (fields, sql) = match Body::read(&headers, &body)? {
-        Body::Empty => (query, None),
-        Body::Fields(more) => (query.and(more), None),
-        Body::Text(sql) => (query, Some(sql)),
-    };
-    let (sql, renamed) = (sql.or(fields.text("sql")), fields.text("name"));
+    let fields = &given.fields;
+    let (sql, renamed) = (given.sql(), fields.text("name"));
     who.workspace.change_node(pipe.name.as_str(), &node, sql, renamed, fields.text("description")).await?;
-    let pipe = found(&who, pipe.name.as_str())?;
-    Ok(Json(made(&who, &pipe)))
+    changed(&who, &pipe)
 }
 
 pub(super) async fn drop_node(who: Who, Path((name, node)): Path<(String, String)>) -> Result<StatusCode, ApiError> {
@@ -126,38 +97,33 @@ pub(super) async fn drop_node(who: Who, Path((name, node)): Path<(String, String
 pub(super) async fn publish(who: Who, Path((name, node)): Path<(String, String)>) -> Result<Json<Value>, ApiError> {
     let pipe = to_change(&who, &name)?;
     who.workspace.publish(pipe.name.as_str(), &node_name(&who, &pipe, &node)?).await?;
-    let pipe = found(&who, pipe.name.as_str())?;
-    Ok(Json(made(&who, &pipe)))
+    changed(&who, &pipe)
 }
 
 pub(super) async fn unpublish(who: Who, Path((name, _)): Path<(String, String)>) -> Result<Json<Value>, ApiError> {
     let pipe = to_change(&who, &name)?;
     who.workspace.unpublish(pipe.name.as_str()).await?;
-    let pipe = found(&who, pipe.name.as_str())?;
-    Ok(Json(made(&who, &pipe)))
+    changed(&who, &pipe)
 }
 
 /// A view, copy or sink becomes a plain node.
 pub(super) async fn unlink(who: Who, Path((name, node)): Path<(String, String)>) -> Result<Json<Value>, ApiError> {
     let pipe = to_change(&who, &name)?;
     who.workspace.unlink(pipe.name.as_str(), &node_name(&who, &pipe, &node)?).await?;
-    let pipe = found(&who, pipe.name.as_str())?;
-    Ok(Json(made(&who, &pipe)))
+    changed(&who, &pipe)
 }
 
 /// A node becomes the pipe's copy, or the copy changes.
 pub(super) async fn set_copy(
     who: Who,
     Path((name, node)): Path<(String, String)>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
+    given: Given,
 ) -> Result<Json<Value>, ApiError> {
     let pipe = to_change(&who, &name)?;
     if !who.access.may_create_datasource() {
         return Err(Fault::Forbidden.into());
     }
-    let fields = fields(&uri, &headers, &body)?;
+    let fields = given.fields()?;
     let text = |name: &str| fields.text(name).filter(|it| !it.is_empty() && it != "None");
     let target = match text("target_datasource") {
         Some(key) => Some(who.datasource(&key).ok_or_else(|| who.missing("data source", &key))?.name.to_string()),
@@ -168,8 +134,7 @@ pub(super) async fn set_copy(
     let schedule = schedule.map(|it| if it == "None" { String::new() } else { it });
     let node = node_name(&who, &pipe, &node)?;
     who.workspace.set_copy(pipe.name.as_str(), &node, target, schedule, text("mode")).await?;
-    let pipe = found(&who, pipe.name.as_str())?;
-    Ok(Json(made(&who, &pipe)))
+    changed(&who, &pipe)
 }
 
 /// What a node would be as a view.
@@ -197,34 +162,25 @@ pub(super) async fn analyse(
 pub(super) async fn populate(
     who: Who,
     Path((name, _)): Path<(String, String)>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
+    given: Given,
 ) -> Result<Json<Value>, ApiError> {
     let pipe = to_change(&who, &name)?;
-    let fields = fields(&uri, &headers, &body)?;
+    let headers = given.headers.clone();
+    let fields = given.fields()?;
     let job = who.workspace.populate(pipe.name.as_str(), populate_of(&fields)?).await?;
-    let wire = jobs::wire(&headers, &who, &job);
-    let mut reply = jobs::flat(&wire);
-    reply["job"] = wire;
-    Ok(Json(reply))
+    Ok(Json(jobs::begun(&headers, &who, &job)))
 }
 
 /// Runs a copy pipe now. What is no word of ours is a parameter of the pipe.
-pub(super) async fn copy(
-    who: Who,
-    Name(name): Name,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn copy(who: Who, Name(name): Name, given: Given) -> Result<Json<Value>, ApiError> {
     let pipe = who.pipe(&name).filter(|it| who.access.enter(&it.name).is_ok());
     let pipe = pipe.ok_or_else(|| who.missing("pipe", &name))?;
     let target = who.workspace.target_of_pipe(&pipe);
     if target.as_ref().is_some_and(|it| !who.access.may_append(it)) {
         return Err(Fault::Forbidden.into());
     }
-    let fields = fields(&uri, &headers, &body)?;
+    let headers = given.headers.clone();
+    let fields = given.fields()?;
     let replace = match fields.text("_mode").or(fields.text("mode")).as_deref() {
         None | Some("" | "None") => None,
         Some(mode) => Some(mode.eq_ignore_ascii_case("replace")),
@@ -234,12 +190,32 @@ pub(super) async fn copy(
         params.swap_remove(ours);
     }
     let job = who.workspace.copy(pipe.name.as_str(), params, replace).await?;
-    let wire = jobs::wire(&headers, &who, &job);
-    let mut reply = jobs::flat(&wire);
-    reply["job"] = wire;
+    let mut reply = jobs::begun(&headers, &who, &job);
     let target = target.map(|it| who.id_of("datasource", it.as_str()));
     reply["tags"] = json!({ "copy_target_datasource": target });
     Ok(Json(reply))
+}
+
+/// Copies have no schedules that run, so there is nothing to pause or to take up again.
+pub(super) async fn schedule_copy(
+    who: Who,
+    Path((name, action)): Path<(String, String)>,
+) -> Result<Json<Value>, ApiError> {
+    if !matches!(action.as_str(), "pause" | "resume" | "cancel") {
+        return Err(Fault::NoRoute.into());
+    }
+    let pipe = to_change(&who, &name)?;
+    let words = match &pipe.kind {
+        PipeKind::Copy { schedule: None, .. } => format!("the copy pipe `{}` has no schedule", pipe.name),
+        PipeKind::Copy { .. } => "schedules are not known yet: run the copy".to_owned(),
+        _ => format!("the pipe `{}` copies nothing", pipe.name),
+    };
+    Err(Fault::Unsupported(words).into())
+}
+
+pub(super) async fn run_sink(who: Who, Name(name): Name) -> Result<Json<Value>, ApiError> {
+    to_change(&who, &name)?;
+    Err(Fault::Unsupported("sinks are not known yet".to_owned()).into())
 }
 
 fn populate_of(fields: &Fields) -> Result<Populate, Fault> {
@@ -258,6 +234,11 @@ fn populate_of(fields: &Fields) -> Result<Populate, Fault> {
 
 fn to_change(who: &Who, name: &str) -> Result<Arc<Pipe>, Fault> {
     who.pipe(name).filter(|_| who.access.may_create_pipe()).ok_or_else(|| who.missing("pipe", name))
+}
+
+/// A pipe as it is after a change.
+fn changed(who: &Who, pipe: &Pipe) -> Result<Json<Value>, ApiError> {
+    Ok(Json(made(who, &*found(who, pipe.name.as_str())?)))
 }
 
 fn found(who: &Who, name: &str) -> Result<Arc<Pipe>, Fault> {

@@ -33,6 +33,9 @@ struct PipeWire {
     endpoint: Option<String>,
     url: Option<String>,
     copy_node: Option<String>,
+    /// The id of the data source that the pipe copies to.
+    copy_target_datasource: Option<String>,
+    copy_target_workspace: Option<String>,
     sink_node: Option<String>,
     schedule: Option<Value>,
     nodes: Vec<NodeWire>,
@@ -187,6 +190,10 @@ fn wire(who: &Who, pipe: &Pipe) -> PipeWire {
     let output = Some(id(pipe.output));
     let of = |is: bool| output.clone().filter(|_| is);
     let changed = super::datasources::changed(who, &pipe.place.path);
+    let copied = match &pipe.kind {
+        PipeKind::Copy { target, .. } => Some(target),
+        _ => None,
+    };
     PipeWire {
         id: who.id_of("pipe", pipe.name.as_str()),
         name: pipe.name.to_string(),
@@ -200,7 +207,9 @@ fn wire(who: &Who, pipe: &Pipe) -> PipeWire {
         },
         endpoint: of(pipe.is_endpoint()),
         url: pipe.is_endpoint().then(|| format!("/v0/pipes/{}.json", pipe.name)),
-        copy_node: of(matches!(pipe.kind, PipeKind::Copy { .. })),
+        copy_node: of(copied.is_some()),
+        copy_target_datasource: copied.map(|it| who.id_of("datasource", it.as_str())),
+        copy_target_workspace: copied.map(|_| who.workspace.id().to_owned()),
         sink_node: of(matches!(pipe.kind, PipeKind::Sink)),
         schedule: None,
         nodes: (0..pipe.nodes.len()).map(|it| node_wire(who, pipe, it, id(it))).collect(),

@@ -6,18 +6,22 @@ use crate::{
     project::Datasource,
     server::{
         error::{ApiError, Fault},
-        extract::{Name, Who},
-        params::{Body, Fields},
+        extract::{Given, Name, Who},
+        params::Fields,
     },
 };
 use axum::{
     Json,
-    body::Bytes,
-    http::{HeaderMap, StatusCode, Uri},
+    extract::Path,
+    http::{StatusCode, Uri},
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
+
+/// What every message of a topic has.
+const KAFKA_SCHEMA: &str = "`__value` String, `__topic` LowCardinality(String), `__partition` Int16, \
+                            `__offset` Int64, `__timestamp` DateTime, `__key` String";
 
 /// `POST /v0/datasources` without a file: the data source that its fields describe.
 pub(super) async fn create(who: Who, fields: Fields) -> Result<Json<Value>, ApiError> {
@@ -26,13 +30,23 @@ pub(super) async fn create(who: Who, fields: Fields) -> Result<Json<Value>, ApiE
     }
     let name = fields.required("name")?;
     let text = |name: &str| fields.text(name).filter(|it| !it.trim().is_empty() && it != "None");
+    let mut settings = settings(&who, &fields).await?;
+    let schema = match text("schema") {
+        Some(schema) => schema,
+        // A topic is taken as it is by whoever says nothing else of it.
+        None if settings.contains_key("kafka_connection_name") => {
+            settings.entry("kafka_store_raw_value".to_owned()).or_insert_with(|| "True".to_owned());
+            KAFKA_SCHEMA.to_owned()
+        }
+        None => return Err(Fault::Missing("schema").into()),
+    };
     let new = NewDatasource {
-        schema: text("schema").ok_or(Fault::Missing("schema"))?,
+        schema,
         description: text("description").unwrap_or_default(),
         engine: named(&fields, |it| it == "engine" || it.starts_with("engine_")),
         indexes: text("indexes"),
         tags: vec![],
-        settings: settings(&who, &fields).await?,
+        settings,
         name: name.clone(),
     };
     let name = who.workspace.create_datasource(new).await?;
@@ -41,15 +55,9 @@ pub(super) async fn create(who: Who, fields: Fields) -> Result<Json<Value>, ApiE
 }
 
 /// More settings of a data source.
-pub(super) async fn update(
-    who: Who,
-    Name(name): Name,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn update(who: Who, Name(name): Name, given: Given) -> Result<Json<Value>, ApiError> {
     let datasource = to_create(&who, &name)?;
-    let fields = fields(&uri, &headers, &body)?;
+    let fields = given.fields()?;
     let altered = Altered { settings: settings(&who, &fields).await?, ..Altered::default() };
     if !altered.settings.is_empty() {
         who.workspace.alter_datasource(datasource.name.as_str(), altered, false).await?;
@@ -58,15 +66,9 @@ pub(super) async fn update(
     Ok(Json(made(&who, &datasource)))
 }
 
-pub(super) async fn alter(
-    who: Who,
-    Name(name): Name,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn alter(who: Who, Name(name): Name, given: Given) -> Result<Json<Value>, ApiError> {
     let datasource = to_create(&who, &name)?;
-    let fields = fields(&uri, &headers, &body)?;
+    let fields = given.fields()?;
     let altered = Altered {
         schema: fields.text("schema").filter(|it| !it.trim().is_empty()),
         description: fields.text("description"),
@@ -88,26 +90,42 @@ pub(super) async fn truncate(who: Who, Name(name): Name) -> Result<Json<Value>, 
 }
 
 /// With `dry_run` only what would go: the number of rows.
-pub(super) async fn delete_rows(
-    who: Who,
-    Name(name): Name,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, ApiError> {
+pub(super) async fn delete_rows(who: Who, Name(name): Name, given: Given) -> Result<Response, ApiError> {
     let datasource = to_empty(&who, &name)?;
-    let fields = fields(&uri, &headers, &body)?;
+    let headers = given.headers.clone();
+    let fields = given.fields()?;
     let condition = fields.required("delete_condition")?;
     if fields.flag("dry_run") {
         let rows = who.workspace.count_rows(datasource.name.as_str(), &condition).await?;
         return Ok(Json(json!({ "rows_to_be_deleted": rows })).into_response());
     }
     let job = who.workspace.delete_rows(datasource.name.as_str(), &condition).await?;
-    let wire = jobs::wire(&headers, &who, &job);
-    let mut reply = jobs::flat(&wire);
+    let mut reply = jobs::begun(&headers, &who, &job);
     reply["delete_id"] = json!(job.id);
-    reply["job"] = wire;
     Ok((StatusCode::CREATED, Json(reply)).into_response())
+}
+
+/// Two data sources of the same shape change their rows.
+pub(super) async fn exchange(who: Who, given: Given) -> Result<Json<Value>, ApiError> {
+    who.admin()?;
+    let fields = given.fields()?;
+    let datasource = |field| {
+        let key = fields.required(field)?;
+        who.datasource(&key).ok_or_else(|| who.missing("data source", &key))
+    };
+    let (one, other) = (datasource("datasource_a")?, datasource("datasource_b")?);
+    who.workspace.exchange_datasources(one.name.as_str(), other.name.as_str()).await?;
+    Ok(Json(json!({ "datasource_a": one.name.as_str(), "datasource_b": other.name.as_str() })))
+}
+
+/// What a query gives becomes rows of a data source, as a job.
+pub(super) async fn copy_sql(who: Who, given: Given) -> Result<Json<Value>, ApiError> {
+    who.admin()?;
+    let key = given.fields.required("copy_to")?;
+    let datasource = who.datasource(&key).ok_or_else(|| who.missing("data source", &key))?;
+    let sql = given.text.clone().or_else(|| given.fields.text("q")).ok_or(Fault::Missing("q"))?;
+    let job = who.workspace.copy_sql(datasource.name.as_str(), &sql).await?;
+    Ok(Json(jobs::begun(&given.headers, &who, &job)))
 }
 
 /// With `dry_run` only what needs it.
@@ -124,6 +142,12 @@ pub(super) async fn remove(who: Who, Name(name): Name, uri: Uri) -> Result<Respo
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// Only what is fetched by schedule could be paused, resumed or run, and nothing is.
+pub(super) async fn schedule(who: Who, Path((name, _)): Path<(String, String)>) -> Result<Json<Value>, ApiError> {
+    let datasource = to_create(&who, &name)?;
+    Err(Fault::Unsupported(format!("the data source `{}` has no schedule", datasource.name)).into())
+}
+
 fn to_create(who: &Who, name: &str) -> Result<Arc<Datasource>, Fault> {
     let found = who.datasource(name).filter(|_| who.access.may_create_datasource());
     found.ok_or_else(|| who.missing("data source", name))
@@ -132,10 +156,6 @@ fn to_create(who: &Who, name: &str) -> Result<Arc<Datasource>, Fault> {
 fn to_empty(who: &Who, name: &str) -> Result<Arc<Datasource>, Fault> {
     let may = |it: &Arc<Datasource>| who.access.may_create_datasource() || who.access.may_drop_datasource(&it.name);
     who.datasource(name).filter(may).ok_or_else(|| who.missing("data source", name))
-}
-
-pub(super) fn fields(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Fields, Fault> {
-    Ok(Fields::of_query(uri.query()).and(Body::read(headers, body)?.fields()?))
 }
 
 /// Fields whose names fit, but for those that say `None`, as some clients do.

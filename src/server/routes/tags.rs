@@ -1,11 +1,11 @@
-//! `/v0/tags`: the TAGS lines of the deployed files, by tag.
+//! `/v0/tags`: the TAGS lines of the deployed files, by tag, and tags that stand on nothing yet.
 
 use crate::server::{
     error::{ApiError, Fault},
-    extract::{Name, Who},
-    params::{Body, Fields},
+    extract::{Given, Name, Who},
+    params::Fields,
 };
-use axum::{Json, body::Bytes, http::HeaderMap};
+use axum::Json;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,53 +32,46 @@ struct Resource {
 
 pub(super) async fn list(who: Who) -> Result<Json<TagList>, ApiError> {
     who.admin()?;
-    Ok(Json(TagList { tags: tags(&who) }))
+    Ok(Json(TagList { tags: tags(&who).await? }))
 }
 
-/// More resources for a tag, which may be new. One on nothing is none: there is no line that could say it.
-pub(super) async fn create(who: Who, headers: HeaderMap, body: Bytes) -> Result<Json<Value>, ApiError> {
+/// More resources for a tag, which may be new.
+pub(super) async fn create(who: Who, given: Given) -> Result<Json<Value>, ApiError> {
     who.admin()?;
-    let fields = Body::read(&headers, &body)?.fields()?;
+    let fields = given.fields()?;
     let name = fields.required("name")?;
-    let wanted = resources(&who, &fields)?;
-    if wanted.is_empty() {
-        let message = "a tag without resources cannot be kept: name some, or push a file with a TAGS line".to_owned();
-        return Err(Fault::Bad { field: "resources", message }.into());
-    }
-    who.workspace.set_tag(&name, wanted, true).await?;
-    Ok(one(&who, &name))
+    set(&who, &name, resources(&who, &fields)?, true).await
 }
 
 /// The resources of a tag, all of them.
-pub(super) async fn change(
-    who: Who,
-    Name(name): Name,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn change(who: Who, Name(name): Name, given: Given) -> Result<Json<Value>, ApiError> {
     who.admin()?;
-    let name = known(&who, &name)?;
-    let wanted = resources(&who, &Body::read(&headers, &body)?.fields()?)?;
-    who.workspace.set_tag(&name, wanted, false).await?;
-    Ok(one(&who, &name))
+    let name = known(&who, &name).await?;
+    set(&who, &name, resources(&who, &given.fields()?)?, false).await
 }
 
 pub(super) async fn remove(who: Who, Name(name): Name) -> Result<Json<Value>, ApiError> {
     who.admin()?;
-    let name = known(&who, &name)?;
-    who.workspace.set_tag(&name, BTreeSet::new(), false).await?;
+    let name = known(&who, &name).await?;
+    who.workspace.drop_tag(&name).await?;
     Ok(Json(Value::Object(Default::default())))
 }
 
-/// A tag that is there, by its name or id.
-fn known(who: &Who, key: &str) -> Result<String, Fault> {
-    let found = tags(who).into_iter().find(|it| it.name == key || it.id == key);
-    found.map(|it| it.name).ok_or_else(|| Fault::NoSuch { what: "tag", name: key.to_owned() })
+async fn set(who: &Who, name: &str, wanted: BTreeSet<String>, more: bool) -> Result<Json<Value>, ApiError> {
+    if wanted.is_empty() {
+        who.workspace.keep_tag(name).await?;
+    }
+    if !(wanted.is_empty() && more) {
+        who.workspace.set_tag(name, wanted, more).await?;
+    }
+    let found = tags(who).await?.into_iter().find(|it| it.name == name.trim());
+    Ok(Json(found.map_or_else(|| Value::Object(Default::default()), |it| serde_json::json!(it))))
 }
 
-fn one(who: &Who, name: &str) -> Json<Value> {
-    let found = tags(who).into_iter().find(|it| it.name == name.trim());
-    Json(found.map_or_else(|| Value::Object(Default::default()), |it| serde_json::json!(it)))
+/// A tag that is there, by its name or id.
+async fn known(who: &Who, key: &str) -> Result<String, ApiError> {
+    let found = tags(who).await?.into_iter().find(|it| it.name == key || it.id == key);
+    Ok(found.map(|it| it.name).ok_or_else(|| Fault::NoSuch { what: "tag", name: key.to_owned() })?)
 }
 
 /// The names of the resources that a request lists, by name or id.
@@ -94,9 +87,10 @@ fn resources(who: &Who, fields: &Fields) -> Result<BTreeSet<String>, Fault> {
     fields.all("resources").map(name).collect()
 }
 
-fn tags(who: &Who) -> Vec<Tag> {
+async fn tags(who: &Who) -> Result<Vec<Tag>, ApiError> {
+    let kept = who.workspace.kept_tags().await?;
     let project = who.workspace.project();
-    let mut res: BTreeMap<&str, Vec<Resource>> = BTreeMap::new();
+    let mut res: BTreeMap<&str, Vec<Resource>> = kept.iter().map(|it| (it.as_str(), vec![])).collect();
     let datasources = project.datasources.values().map(|it| ("datasource", &it.name, &it.tags));
     for (kind, name, tags) in datasources.chain(project.pipes.values().map(|it| ("pipe", &it.name, &it.tags))) {
         for tag in tags {
@@ -105,5 +99,5 @@ fn tags(who: &Who) -> Vec<Tag> {
         }
     }
     let tag = |(name, resources): (&str, _)| Tag { id: who.id_of("tag", name), name: name.to_owned(), resources };
-    res.into_iter().map(tag).collect()
+    Ok(res.into_iter().map(tag).collect())
 }

@@ -134,7 +134,7 @@ async fn tags_are_those_of_the_files() {
     let names: Vec<_> = tags["tags"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["birds", "daily"]);
     assert_eq!(tags["tags"][0]["resources"][0]["name"], "one");
-    assert_eq!(site.form("/v0/tags", ADMIN, &[("name", "x")]).await.status, 400);
+    assert_eq!(site.form("/v0/tags", ADMIN, &[("name", "x,y")]).await.status, 400);
     site.stop().await;
 }
 
