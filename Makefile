@@ -21,6 +21,7 @@ demo-reset: ## forgets everything that the demo has stored
 
 test: setup ## every test, on the real engine and a real broker
 	$(CARGO) test --workspace
+	SCHEMATHESIS_SECONDS=180 $(CARGO) test --quiet --test it schemathesis::
 
 lint: setup-packages ## formatting and Clippy, without a warning
 	$(CARGO) fmt --all --check
@@ -38,6 +39,7 @@ torture: setup ## the tests that stop, kill and restart things, ROUNDS=10 times 
 	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(CARGO) test --quiet --test it kafka || exit 1; \
 		SCAN_SEED=$$round SCAN_ROUNDS=100000 MARKER_ROUNDS=20000 $(CARGO) test --quiet --test it -- \
 			security:: sql::the_engine_sees || exit 1; done
+	SCHEMATHESIS_SECONDS=3600 $(CARGO) test --quiet --test it schemathesis::
 	TORTURE_CASES=$$(($(ROUNDS) * 2000)) $(CARGO) test --release --test it template_safety
 
 setup: setup-packages ## installs what building and testing need, and only what is missing

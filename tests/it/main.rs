@@ -24,6 +24,7 @@ mod oracle;
 mod places;
 mod plan;
 mod rls;
+mod schemathesis;
 mod sdks;
 mod security;
 mod service;
