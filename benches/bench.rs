@@ -320,7 +320,7 @@ async fn endpoints(table: &mut Table, app: &App, raw: Raw, settings: &EngineSett
     for (endpoint, parameters) in ENDPOINTS {
         let given = parameters.iter().map(|(name, value)| ((*name).to_owned(), serde_json::json!(value)));
         let request = Request::pipe(ResourceName::new(endpoint).unwrap(), given.collect());
-        let (rows, compiled) = workspace.query(&access, &request).await.unwrap();
+        let (rows, compiled) = workspace.query(&access, &request, None).await.unwrap();
         drop(rows);
         let query: Vec<_> = parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let target = format!("/v0/pipes/{endpoint}.json?{}", query.join("&"));

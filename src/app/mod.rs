@@ -98,7 +98,7 @@ pub struct App {
 pub struct Caller {
     pub access: Access,
     pub workspace: Arc<Workspace>,
-    /// Tells tokens apart without their values.
+    /// Tells those apart whose calls are counted, without the tokens' values.
     pub key: [u8; 32],
 }
 
@@ -198,9 +198,16 @@ impl App {
         let hash = self.shared.lookup.hash(token);
         let signed = auth::jwt::is_jwt(token);
         self.workspaces.iter().find_map(|workspace| {
-            let access = workspace.access(&hash).or_else(|| if signed { workspace.verify_jwt(token) } else { None })?;
+            let kept = workspace.access(&hash).map(|access| (access, hash));
+            let (access, key) = kept.or_else(|| {
+                let access = signed.then(|| workspace.verify_jwt(token)).flatten()?;
+                // Tokens that carry their scopes are counted by their name, as in the API: a new one of the same
+                // name has no rate of its own.
+                let key = self.shared.lookup.hash(&format!("\0{}\0{}", workspace.id(), access.token_name()));
+                Some((access, key))
+            })?;
             let access = if access.is_admin() { access } else { access.within(&self.shared.settings.limits) };
-            Some(Caller { access, workspace: workspace.clone(), key: hash })
+            Some(Caller { access, workspace: workspace.clone(), key })
         })
     }
 

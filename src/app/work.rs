@@ -246,7 +246,7 @@ impl Drop for Kill {
         let Some(mark) = self.mark.take() else { return };
         let shared = self.shared.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { _ = shared.engine.command(&statement::kill(&mark)).await });
+            runtime.spawn(async move { _ = shared.engine.command(&statement::kill([&*mark])).await });
         }
     }
 }

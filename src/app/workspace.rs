@@ -4,7 +4,7 @@ use super::{AppError, Shared, adopt, consumers::Consumers, deploy, secrets, time
 use crate::{
     auth::Access,
     diagnostic::{Severity, has_errors},
-    engine::{EngineError, ReadLimits, Rows},
+    engine::{EngineError, Held, ReadLimits, Rows},
     ingest::{events::Events, service::Recorder},
     jobs::Jobs,
     name::Namespace,
@@ -143,8 +143,13 @@ impl Workspace {
         *self.project.write().unwrap_or_else(PoisonError::into_inner) = project;
     }
 
-    /// Compiles a read under a token's access and begins to run it.
-    pub async fn query(&self, access: &Access, request: &Request) -> Result<(Rows, CompiledQuery), AppError> {
+    /// Compiles a read under a token's access and begins to run it. `held` is let go of when the engine has ended.
+    pub async fn query(
+        &self,
+        access: &Access,
+        request: &Request,
+        held: Held,
+    ) -> Result<(Rows, CompiledQuery), AppError> {
         self.shared.running()?;
         let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner).clone();
         let with_secrets = (!secrets.is_empty()).then(|| Request { secrets, ..request.clone() });
@@ -155,7 +160,8 @@ impl Workspace {
         {
             recorder.flush().await;
         }
-        let rows = self.shared.engine.query(&compiled, self.read_limits(access, &compiled)).await.map_err(|error| {
+        let limits = self.read_limits(access, &compiled);
+        let rows = self.shared.engine.query(&compiled, limits, held).await.map_err(|error| {
             let message = compiled.names().public(&error.message);
             EngineError { message, ..error }
         })?;

@@ -40,6 +40,11 @@ impl EngineError {
         EngineError::own(EngineErrorKind::Closed, "the engine is closed")
     }
 
+    pub(super) fn too_long(limit: std::time::Duration) -> EngineError {
+        let message = format!("Timeout exceeded: the query worked for longer than {limit:?}. (TIMEOUT_EXCEEDED)");
+        EngineError { kind: EngineErrorKind::Timeout, code: 159, message }
+    }
+
     /// Reads `Code: 62. DB::Exception: Syntax error: .. (SYNTAX_ERROR) (version 26.7.2.1)`.
     pub(super) fn parse(text: &str) -> EngineError {
         let mut code = 0;

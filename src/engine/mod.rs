@@ -21,7 +21,7 @@ use crate::{
     sql::{Sql, statement},
 };
 use bytes::Bytes;
-use std::time::Duration;
+use std::{any::Any, sync::Arc, time::Duration};
 
 /// What runs the SQL.
 #[derive(Debug, Clone)]
@@ -55,6 +55,9 @@ pub struct Statistics {
     pub bytes_read: u64,
     pub result_rows: u64,
 }
+
+/// What a read holds until the engine has let go of it, which may be long after whoever asked has left.
+pub type Held = Option<Arc<dyn Any + Send + Sync>>;
 
 /// How an insert is made safe to repeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,22 +105,22 @@ impl Engine {
 
     /// Runs a read under the reader's role within these limits. `Ok` means that the engine has given a
     /// first part of the answer or its end.
-    pub async fn query(&self, query: &CompiledQuery, limits: ReadLimits) -> Result<Rows, EngineError> {
+    pub async fn query(&self, query: &CompiledQuery, limits: ReadLimits, held: Held) -> Result<Rows, EngineError> {
         let Engine::Chdb(chdb) = self;
-        chdb.read(chdb::Reader::User(limits), query.sql(), query.parameters(), query.format()).await
+        chdb.read(chdb::Reader::User(limits), query.sql(), query.parameters(), query.format(), held).await
     }
 
     /// Runs a read of ours under the admin's role, without limits.
     pub async fn read(&self, sql: &Sql, format: Format) -> Result<Rows, EngineError> {
         let Engine::Chdb(chdb) = self;
-        chdb.read(chdb::Reader::Own, sql, &[], format).await
+        chdb.read(chdb::Reader::Own, sql, &[], format, None).await
     }
 
     /// Runs a statement of ours as if a user had asked: the reader's role, limits and gate. For tests of the
     /// walls, and for whoever wants less than the admin's rights.
     pub async fn read_as_user(&self, sql: &Sql, format: Format) -> Result<Rows, EngineError> {
         let Engine::Chdb(chdb) = self;
-        chdb.read(chdb::Reader::User(chdb.settings().read_limits()), sql, &[], format).await
+        chdb.read(chdb::Reader::User(chdb.settings().read_limits()), sql, &[], format, None).await
     }
 
     /// Runs one statement of ours under the admin's role and gives its whole answer as JSONEachRow bytes

@@ -26,6 +26,7 @@ use futures_util::stream;
 use std::{
     collections::VecDeque,
     io,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
@@ -45,8 +46,8 @@ pub(super) struct Asked {
     /// It asks for what is kept of calls.
     pub(super) about_calls: bool,
     pub(super) started: Instant,
-    /// The token's part of the places, held to the end of the answer.
-    pub(super) _share: Option<Share>,
+    /// The token's part of the places, held to the end of the answer, and by the engine to its own.
+    pub(super) _share: Option<Arc<Share>>,
     /// How long a client may leave a chunk lying.
     pub(super) patience: Duration,
 }

@@ -17,7 +17,7 @@ use crate::{
     template::Params,
 };
 use axum::{http::header, response::Response};
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 #[derive(Debug)]
 pub(super) struct Asking {
@@ -78,7 +78,7 @@ pub(super) async fn begin(
     let started = Instant::now();
     let concurrency = who.access.limits().concurrency;
     let counted = !who.access.is_admin() || concurrency.is_some();
-    let share = counted.then(|| context.shares.take(who.key, concurrency)).transpose()?;
+    let share = counted.then(|| context.shares.take(who.key, concurrency)).transpose()?.map(Arc::new);
     let permit = context.reads.enter().await?;
     let mut asked = Asked {
         sink: who.workspace.sink().clone(),
@@ -87,10 +87,10 @@ pub(super) async fn begin(
         call,
         about_calls: false,
         started,
-        _share: share,
+        _share: share.clone(),
         patience: context.settings.client_patience,
     };
-    match who.workspace.query(&who.access, &request).await {
+    match who.workspace.query(&who.access, &request, share.map(|it| it as _)).await {
         Ok((rows, query)) => {
             asked.about_calls = query.reads_service();
             answer::begin(asked, permit, rows, query, held).await

@@ -83,11 +83,11 @@ pub fn session<'a>(settings: impl IntoIterator<Item = &'a str>) -> Sql {
 /// Over an endpoint: all that it answers.
 pub const WHOLE_PIPE: &str = "SELECT * FROM _";
 
-/// Ends whatever runs on the connection that carries this comment. It does not wait: `SYNC` would wait for
-/// that connection's next statement.
-pub fn kill(log_comment: &str) -> Sql {
-    let mut sql = Sql::new("KILL QUERY WHERE Settings['log_comment'] = ");
-    sql.string(log_comment).push(" ASYNC");
+/// Ends whatever runs on the connections that carry one of these comments. It does not wait: `SYNC` would wait
+/// for those connections' next statements.
+pub fn kill<'a>(log_comments: impl IntoIterator<Item = &'a str>) -> Sql {
+    let mut sql = Sql::new("KILL QUERY WHERE Settings['log_comment'] IN (");
+    sql.join(log_comments, ", ", |sql, it| _ = sql.string(it)).push(") ASYNC");
     sql
 }
 

@@ -66,7 +66,7 @@ impl House {
     pub(crate) async fn read(&self, sql: &str) -> Result<String, AppError> {
         let caller = self.app.authenticate(self.workspace().admin_token().reveal()).unwrap();
         let request = Request { format: Format::Csv, ..Request::sql(sql) };
-        let (mut rows, _) = caller.workspace.query(&caller.access, &request).await?;
+        let (mut rows, _) = caller.workspace.query(&caller.access, &request, None).await?;
         let mut text = Vec::new();
         while let Some(chunk) = rows.next().await {
             text.extend_from_slice(&chunk?);

@@ -177,6 +177,47 @@ async fn threads_are_those_of_the_token_and_the_template() {
     site.stop().await;
 }
 
+/// A run that is told to end before the engine knows of it, or in its first moments, ends too.
+#[tokio::test]
+async fn a_query_ends_whenever_its_caller_leaves() {
+    const CALLERS: u64 = 60;
+    let site = Site::with_shop().await;
+    let asked = (0..CALLERS).map(|at| {
+        let query = format!("SELECT count() FROM numbers(1000000000000) WHERE NOT ignore('left-at-{at}-', number)");
+        let asked = tokio::spawn(site.request(Method::POST, "/v0/sql").bearer_auth(ADMIN).body(query).send());
+        async move {
+            // Each at another moment of its request.
+            tokio::time::sleep(Duration::from_micros(300 * at)).await;
+            asked.abort();
+        }
+    });
+    futures_util::future::join_all(asked).await;
+    let left = Instant::now();
+    while site.sql(ADMIN, "SELECT 1").await.status != 200 || !running("left-at-").await.is_empty() {
+        assert!(left.elapsed() < Duration::from_secs(30), "some work on");
+    }
+    site.stop().await;
+}
+
+/// One value of a single block is not ended by anything. Its caller hears in time that it is too long, and its
+/// token has a place less until the engine is done, so that one token cannot have all that the machine gives.
+#[tokio::test]
+async fn a_single_block_holds_its_tokens_place_and_not_its_caller() {
+    let site = Site::with_shop().await;
+    let token = site.limited("monsters", json!({"concurrency": 1, "max_execution_time": 1})).await;
+    let monster = "SELECT editDistance(repeat('a', 60000), repeat('b', 60000)) AS one_monster";
+    refused(&site.sql(&token, monster).await, 408, "159");
+    assert_eq!(running("one_monster").await.len(), 1, "the caller has waited for its end");
+    assert_eq!(site.sql(&token, "SELECT 1").await.status, 429);
+    assert_eq!(site.sql(ADMIN, "SELECT 1").await.status, 200);
+    let asked = Instant::now();
+    while site.sql(&token, "SELECT 1").await.status != 200 {
+        assert!(asked.elapsed() < Duration::from_secs(120), "the place does not come back");
+    }
+    assert!(running("one_monster").await.is_empty(), "the place came back too early");
+    site.stop().await;
+}
+
 /// The audit log's endpoints over so many rows that each is still running when its caller leaves.
 #[tokio::test]
 async fn a_query_ends_when_its_caller_leaves() {

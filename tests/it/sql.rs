@@ -205,7 +205,7 @@ pub(crate) async fn run(
     let request = Request { format: Format::JsonEachRow, ..request };
     let compiled = query::compile(project, namespace, access, &request).map_err(|error| format!("refused: {error}"))?;
     let public = |error: birdhouse::engine::EngineError| compiled.names().public(&error.message);
-    let mut rows = engine.query(&compiled, engine.settings().read_limits()).await.map_err(public)?;
+    let mut rows = engine.query(&compiled, engine.settings().read_limits(), None).await.map_err(public)?;
     let mut text = Vec::new();
     while let Some(chunk) = rows.next().await {
         text.extend_from_slice(&chunk.map_err(public)?);

@@ -256,14 +256,17 @@ async fn reply_status(site: &Site, path: &str, body: String) -> u16 {
 async fn a_token_asks_as_often_as_it_may() {
     let site = Site::with_shop().await;
     let scopes = json!([{"type": "PIPES:READ", "resource": "all_sales"}]);
-    let token = site.signed(scopes.clone(), json!({"limits": {"rps": 2}})).await;
+    // A token made anew has no rate of its own: those of one name are counted together.
+    let token =
+        async |later: u64| site.signed(scopes.clone(), json!({"limits": {"rps": 2}, "exp": now() + later})).await;
+    let (first, second, third) = (token(100).await, token(200).await, token(300).await);
     let asked = std::time::Instant::now();
     let mut replies = Vec::new();
     while replies.last().is_none_or(|it: &crate::http::Reply| it.status == 200) {
         assert!(asked.elapsed() < Duration::from_secs(30), "never refused");
         // Together, so that they are in one second on a slow machine too.
         let path = "/v0/pipes/all_sales.json";
-        let (a, b, c) = tokio::join!(site.get(path, &token), site.get(path, &token), site.get(path, &token));
+        let (a, b, c) = tokio::join!(site.get(path, &first), site.get(path, &second), site.get(path, &third));
         replies.extend([a, b, c]);
         replies.sort_by_key(|it| it.status);
     }

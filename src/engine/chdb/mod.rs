@@ -11,8 +11,8 @@ mod session;
 mod worker;
 
 use super::{
-    Column, Deduplication, End, EngineError, EngineErrorKind, EngineSettings, Format, ReadLimits, Rows, Sandboxing,
-    Verdict,
+    Column, Deduplication, End, EngineError, EngineErrorKind, EngineSettings, Format, Held, ReadLimits, Rows,
+    Sandboxing, Verdict,
 };
 use crate::{
     observe::{Level, Observation, Sink},
@@ -45,6 +45,9 @@ static OPEN: Mutex<Option<Arc<Pool>>> = Mutex::new(None);
 
 /// Chunks that wait for a reader: the columns, two chunks and the end fit without waiting.
 const WAITING: usize = 4;
+
+/// How often whoever waits for an answer looks whether there is one to come.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 impl Chdb {
     pub(super) fn open(settings: EngineSettings, sink: Sink) -> Result<Chdb, EngineError> {
@@ -89,6 +92,7 @@ impl Chdb {
         sql: &Sql,
         parameters: &[(String, String)],
         format: Format,
+        held: Held,
     ) -> Result<Rows, EngineError> {
         let (events, received) = mpsc::channel(WAITING);
         let sql = sql.as_str().to_owned();
@@ -103,7 +107,7 @@ impl Chdb {
             .submit(purpose, limits, |number, slot| {
                 let (pool, slot) = (Arc::clone(&self.pool), Arc::downgrade(slot));
                 answer = Some(Answer { events: received, pool, slot, number, ended: false });
-                Work::Read { sql, parameters, format, number, events }
+                Work::Read { sql, parameters, format, number, events, held }
             })
             .await?;
         let answer = answer.ok_or_else(EngineError::closed)?;
@@ -130,9 +134,7 @@ impl Chdb {
                 if let Some((slot, number)) = run {
                     self.pool.end(slot, number);
                 }
-                let message =
-                    format!("Timeout exceeded: the query worked for longer than {limit:?}. (TIMEOUT_EXCEEDED)");
-                Err(EngineError { kind: EngineErrorKind::Timeout, code: 159, message })
+                Err(EngineError::too_long(limit))
             }
         }
     }
@@ -214,7 +216,17 @@ pub(super) enum Part {
 
 impl Answer {
     pub(super) async fn next(&mut self) -> Result<Part, EngineError> {
-        let event = self.events.recv().await;
+        let event = loop {
+            if let Ok(event) = tokio::time::timeout(LOOK_EVERY, self.events.recv()).await {
+                break event;
+            }
+            // A block that is one huge value ends when it ends: whoever waits hears that its time is over.
+            if let Some(slot) = self.slot.upgrade()
+                && slot.is_overdue(self.number)
+            {
+                return Err(EngineError::too_long(slot.limits.execution_time));
+            }
+        };
         if let Some(slot) = self.slot.upgrade() {
             slot.wake();
         }

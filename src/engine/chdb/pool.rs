@@ -26,6 +26,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// slow client gives its place to the next.
 const WORKERS_PER_PLACE: usize = 16;
 
+/// How often what works is looked at.
+const WATCH_EVERY: Duration = Duration::from_millis(50);
+
 /// How long a killed query may take to end before its connection counts as stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 
@@ -263,25 +266,32 @@ fn open_keeper(pool: &Pool) -> Result<Connection, EngineError> {
 
 /// The keeper: ends what nobody waits for and what takes too long, and closes the engine.
 fn keep(pool: &Pool, mut connection: Connection, orders: &mpsc::Receiver<Order>) {
-    loop {
-        match orders.recv_timeout(Duration::from_millis(50)) {
-            Ok(Order::End(slot, number)) => {
-                if let Some(slot) = slot.upgrade() {
-                    kill(pool, &mut connection, &slot, Some(number), Why::Left);
-                }
+    let mut watched = Instant::now();
+    'open: loop {
+        let first = match orders.recv_timeout(WATCH_EVERY.saturating_sub(watched.elapsed())) {
+            Ok(order) => Some(order),
+            Err(mpsc::RecvTimeoutError::Timeout) => None,
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+        };
+        // Whatever else has come is done in the same statement: a crowd that leaves at once waits for one.
+        let mut left = Vec::new();
+        for order in first.into_iter().chain(orders.try_iter()) {
+            match order {
+                Order::End(slot, number) => left.extend(slot.upgrade().map(|it| (it, Some(number), Why::Left))),
+                Order::Close => break 'open,
             }
-            Ok(Order::Close) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
-            Err(mpsc::RecvTimeoutError::Timeout) => watch(pool, &mut connection),
+        }
+        kill(pool, &mut connection, left);
+        // However many leave: what works for too long is looked for too.
+        if watched.elapsed() >= WATCH_EVERY {
+            watch(pool, &mut connection);
+            watched = Instant::now();
         }
     }
     let start = Instant::now();
     while pool.state().workers.iter().any(|it| *it > 0) && start.elapsed() < CLOSE_LIMIT {
-        for slot in pool.slots() {
-            let patient = !slot.purpose.is_read() && start.elapsed() < CLOSE_GRACE;
-            if !patient {
-                kill(pool, &mut connection, &slot, None, Why::Closing);
-            }
-        }
+        let ended = pool.slots().into_iter().filter(|it| it.purpose.is_read() || start.elapsed() >= CLOSE_GRACE);
+        kill(pool, &mut connection, ended.map(|it| (it, None, Why::Closing)).collect());
         let state = pool.state();
         if state.workers.iter().any(|it| *it > 0) {
             drop(pool.changed.wait_timeout(state, Duration::from_millis(10)));
@@ -289,40 +299,73 @@ fn keep(pool: &Pool, mut connection: Connection, orders: &mpsc::Receiver<Order>)
     }
 }
 
-/// Ends reads that have worked for too long, and gives up connections that do not end when killed.
+/// Ends reads that have worked for too long, tells the engine again of those that go on, and gives up
+/// connections that do not end when killed.
 fn watch(pool: &Pool, connection: &mut Connection) {
+    let mut ended = Vec::new();
     for slot in pool.slots() {
         let limit = slot.limits.execution_time;
-        let running = slot.running();
-        let too_long = running.is_busy() && slot.purpose.is_read() && running.worked() > limit;
-        let (number, killed) = (running.number, running.killed);
-        drop(running);
-        match killed {
-            None if too_long => kill(pool, connection, &slot, Some(number), Why::TooLong),
-            Some(killed) if killed.at.elapsed() > STUCK_AFTER => {
-                let mut running = slot.running();
-                if running.number == number && running.permit.take().is_some() {
-                    drop(running);
-                    let message = format!("a query does not end after it was killed ({:?})", killed.why);
+        let mut running = slot.running();
+        if !running.is_busy() {
+            continue;
+        }
+        let number = running.number;
+        let worked = running.worked();
+        match &mut running.killed {
+            None if slot.purpose.is_read() && worked > limit => {
+                drop(running);
+                ended.push((slot, Some(number), Why::TooLong));
+            }
+            None => (),
+            Some(killed) => {
+                let (why, since) = (killed.why, killed.at.elapsed());
+                let again = killed.again <= Instant::now();
+                if again {
+                    killed.again = Instant::now() + since;
+                }
+                if since > STUCK_AFTER && running.permit.take().is_some() {
+                    let message = format!("a query does not end after it was killed ({why:?})");
                     pool.sink.observe(Observation::Engine { level: Level::Warning, message });
                 }
+                drop(running);
+                if again {
+                    ended.push((slot, Some(number), why));
+                }
             }
-            _ => (),
         }
     }
+    kill(pool, connection, ended);
 }
 
-/// Kills what runs in the slot, if it is still that run. The slot is locked meanwhile, so that the next
-/// statement of the connection cannot be hit.
-fn kill(pool: &Pool, connection: &mut Connection, slot: &Slot, number: Option<u64>, why: Why) {
-    let mut running = slot.running();
-    if !running.is_busy() || number.is_some_and(|it| it != running.number) {
-        return;
+/// Kills what runs in these slots, where it is still that run, in one statement. They are locked meanwhile, so
+/// that the next statement of a connection cannot be hit. What is not in the engine just now is only marked: it
+/// does not come back there.
+fn kill(pool: &Pool, connection: &mut Connection, runs: Vec<(Arc<Slot>, Option<u64>, Why)>) {
+    let mut inside = Vec::new();
+    for (at, (slot, _, why)) in runs.iter().enumerate() {
+        // One lock for each: a slot can be named twice.
+        if runs[..at].iter().any(|(it, ..)| Arc::ptr_eq(it, slot)) {
+            continue;
+        }
+        let numbers: Vec<_> = runs.iter().filter(|(it, ..)| Arc::ptr_eq(it, slot)).map(|it| it.1).collect();
+        let mut running = slot.running();
+        if !running.is_busy() || !numbers.iter().any(|it| it.is_none_or(|it| it == running.number)) {
+            continue;
+        }
+        let now = Instant::now();
+        running.killed.get_or_insert(Killed { why: *why, at: now, again: now + WATCH_EVERY });
+        if running.is_inside() {
+            inside.push((slot, running));
+        }
     }
-    running.killed.get_or_insert(Killed { why, at: Instant::now() });
-    let killed = session::run(connection, &statement::kill(&slot.tag));
-    drop(running);
-    slot.wake();
+    let killed = match inside.is_empty() {
+        true => Ok(Vec::new()),
+        false => session::run(connection, &statement::kill(inside.iter().map(|(slot, _)| &*slot.tag))),
+    };
+    drop(inside);
+    for (slot, ..) in &runs {
+        slot.wake();
+    }
     if let Err(error) = killed {
         pool.observe_failure(&error);
         if let Ok(fresh) = open_keeper(pool) {

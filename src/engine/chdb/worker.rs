@@ -10,7 +10,7 @@ use super::{
     session,
 };
 use crate::{
-    engine::{Column, End, EngineError, EngineErrorKind, ReadLimits, Verdict, frame},
+    engine::{Column, End, EngineError, EngineErrorKind, Held, ReadLimits, Verdict, frame},
     query::{Chunks, Format},
     sql::{Sql, statement},
 };
@@ -36,6 +36,9 @@ const PIECE: usize = 256 << 10;
 /// How often a reading connection is checked anew.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
+/// How long whoever waits for an answer waits for its end once its time is over.
+const OVERDUE_AFTER: Duration = Duration::from_millis(250);
+
 /// A worker that waits for a job.
 pub(super) struct Worker {
     pub(super) jobs: mpsc::Sender<Job>,
@@ -56,6 +59,8 @@ pub(super) enum Work {
         /// Which run of the slot this is.
         number: u64,
         events: tokio::sync::mpsc::Sender<Event>,
+        /// Let go of when the engine has.
+        held: Held,
     },
     Command {
         sql: Sql,
@@ -108,6 +113,9 @@ pub(super) struct Running {
 pub(super) struct Killed {
     pub(super) why: Why,
     pub(super) at: Instant,
+    /// When the engine is told again, should the run still be in it: what has just begun is not in its list of
+    /// queries yet, and telling it had no effect.
+    pub(super) again: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,15 +157,27 @@ impl Slot {
         running.permit.take()
     }
 
-    /// Notes the time of a call into the engine.
-    fn timed<T>(&self, call: impl FnOnce() -> T) -> T {
+    /// Notes the time of a call into the engine. A run that was ended calls it no more.
+    fn timed<T>(&self, call: impl FnOnce() -> T) -> Result<T, EngineError> {
         let start = Instant::now();
-        self.running().since = Some(start);
+        let mut running = self.running();
+        if running.killed.is_some() {
+            return Err(EngineError::own(EngineErrorKind::Cancelled, "the query was ended"));
+        }
+        running.since = Some(start);
+        drop(running);
         let res = call();
         let mut running = self.running();
         running.since = None;
         running.used += start.elapsed();
-        res
+        Ok(res)
+    }
+
+    /// Whether this run was told to end, for its time is over, and has not after a while.
+    pub(super) fn is_overdue(&self, number: u64) -> bool {
+        let running = self.running();
+        let told = running.killed.filter(|it| it.why == Why::TooLong);
+        running.number == number && told.is_some_and(|it| it.at.elapsed() > OVERDUE_AFTER)
     }
 
     fn used(&self) -> Duration {
@@ -168,6 +188,11 @@ impl Slot {
 impl Running {
     pub(super) fn is_busy(&self) -> bool {
         self.number % 2 == 1
+    }
+
+    /// Whether a call of the job is in the engine.
+    pub(super) fn is_inside(&self) -> bool {
+        self.since.is_some()
     }
 
     /// How long the present job has kept the engine working.
@@ -226,7 +251,8 @@ pub(super) fn run(pool: &Arc<Pool>, slot: &Arc<Slot>, jobs: &mpsc::Receiver<Job>
 
 fn handle(connection: &mut Connection, gate: &mut Gate, slot: &Slot, work: Work) -> After {
     match work {
-        Work::Read { sql, parameters, format, number, events } => {
+        Work::Read { sql, parameters, format, number, events, held } => {
+            let _held = held;
             let read = Read { sql: &sql, parameters: &parameters, format, slot, number, events: &events };
             if slot.purpose.is_read()
                 && let Err(error) = gate.admit(connection, &sql)
@@ -247,14 +273,14 @@ fn handle(connection: &mut Connection, gate: &mut Gate, slot: &Slot, work: Work)
             }
         }
         Work::Command { sql, reply } => {
-            let res = slot.timed(|| session::run(connection, &sql)).map(Bytes::from);
+            let res = slot.timed(|| session::run(connection, &sql)).flatten().map(Bytes::from);
             let after = if res.is_err() { After::Close } else { After::Keep };
             _ = reply.send(res.map_err(|error| explain(error, slot)));
             after
         }
         Work::Insert { head, parts, reply } => {
-            let res =
-                slot.timed(|| connection.insert(head.as_str(), &parts)).map_err(|error| EngineError::parse(&error));
+            let res = slot.timed(|| connection.insert(head.as_str(), &parts));
+            let res = res.and_then(|it| it.map_err(|error| EngineError::parse(&error)));
             let after = if res.is_err() { After::Close } else { After::Keep };
             _ = reply.send(res.map_err(|error| explain(error, slot)));
             after
@@ -291,14 +317,7 @@ fn judge(connection: &mut Connection, text: &str) -> Verdict {
 fn explain(error: EngineError, slot: &Slot) -> EngineError {
     let Some(killed) = slot.running().killed else { return error };
     match killed.why {
-        Why::TooLong => {
-            let limit = slot.limits.execution_time;
-            EngineError {
-                kind: EngineErrorKind::Timeout,
-                code: 159,
-                message: format!("Timeout exceeded: the query worked for longer than {limit:?}. (TIMEOUT_EXCEEDED)"),
-            }
-        }
+        Why::TooLong => EngineError::too_long(slot.limits.execution_time),
         Why::Closing => EngineError::closed(),
         Why::Left => error,
     }
@@ -367,7 +386,7 @@ impl Read<'_> {
         let mut end = End::default();
         let name = self.format.engine_name();
         if !is_whole(self.format, self.sql) {
-            let stream = self.slot.timed(|| connection.stream(self.sql, name, self.parameters));
+            let stream = self.timed(|| connection.stream(self.sql, name, self.parameters))?;
             let mut stream = stream.map_err(|error| {
                 let error = EngineError::parse(&error);
                 // A wrong statement was refused before anything of an answer was made.
@@ -375,17 +394,21 @@ impl Read<'_> {
                 Stop::Failed(error, after)
             })?;
             loop {
-                let answer = self.slot.timed(|| stream.fetch());
+                let answer = self.timed(|| stream.fetch())?;
                 if !self.take(&answer, &mut cut, &mut end)? {
                     break;
                 }
             }
         } else {
-            let answer = self.slot.timed(|| connection.query(self.sql, name, self.parameters));
+            let answer = self.timed(|| connection.query(self.sql, name, self.parameters))?;
             self.take(&answer, &mut cut, &mut end)?;
         }
         end.statistics.elapsed = self.slot.used().as_secs_f64();
         Ok(end)
+    }
+
+    fn timed<T>(&self, call: impl FnOnce() -> T) -> Result<T, Stop> {
+        self.slot.timed(call).map_err(|error| Stop::Failed(error, After::Close))
     }
 
     /// Passes one chunk on; says whether more may come.
