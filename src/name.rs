@@ -109,6 +109,22 @@ impl Namespace {
         Physical { database: self.database.clone(), table: format!("load:{resource}").into() }
     }
 
+    /// Where a file's rows are before they take the place of a data source's. No data source can have such a name.
+    pub fn staging(&self, file: &str) -> Physical {
+        Physical { database: self.database.clone(), table: format!("file:{file}").into() }
+    }
+
+    /// Where a data source's rows are changed before they take its place. No data source can have such a name.
+    pub fn changed(&self, file: &str) -> Physical {
+        Physical { database: self.database.clone(), table: format!("file:{file}:changed").into() }
+    }
+
+    /// Whether a table is a file's, made by [`staging`](Namespace::staging) or [`changed`](Namespace::changed): its
+    /// file.
+    pub fn file_of(table: &str) -> Option<&str> {
+        table.strip_prefix("file:").map(|it| it.strip_suffix(":changed").unwrap_or(it))
+    }
+
     /// Where rows of a quarantine are gathered that will be read once more. No data source can have such a name.
     pub fn gathering(&self, resource: &ResourceName) -> Physical {
         Physical { database: self.database.clone(), table: format!("gathering:{resource}").into() }

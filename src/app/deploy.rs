@@ -197,6 +197,7 @@ impl Workspace {
 
     /// What was set aside goes for good. What is not done here is done at the next start.
     async fn finish_drop(&self, name: &ResourceName) {
+        self.files.give_up(name);
         for name in [name.clone(), name.quarantine()] {
             if let Err(error) = self.shared.engine.command(&ddl::drop_table(&self.namespace.dropped(&name))).await {
                 self.shared.warn(format!("the rows of `{name}` are still on the disk: {error}"));

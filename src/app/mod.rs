@@ -20,6 +20,7 @@ mod connections;
 mod consumers;
 mod deploy;
 mod events;
+mod files;
 mod quarantine;
 mod replay;
 mod rows;
@@ -36,17 +37,21 @@ pub use analysis::Analysis;
 pub use classic::{Altered, Dependents, MadePipe, NewDatasource, NewNode, NewPipe};
 pub use connections::NewConnection;
 pub use deploy::{DeployOptions, DeployReport};
+pub use files::{Appended, Incoming};
 pub use quarantine::Reason;
-pub use rows::{AppendMode, Appended, TableStatistics};
+pub use rows::TableStatistics;
 pub use times::Changed;
 pub use tokens::{ADMIN_TOKEN, NewToken};
 pub use verify::check;
 pub use work::Populate;
 pub use workspace::Workspace;
 
-pub use crate::jobs::{Job, JobKind, JobStatus, Subject};
+pub use crate::jobs::{Job, JobKind, JobStatus, Subject, Taken};
 
-pub use crate::ingest::{files::FileFormat, sample::SampleFormat};
+pub use crate::ingest::{
+    files::{Dialect, FileFormat, Mode as AppendMode, NoSpace, TIGHTEST, Upload, check_space},
+    sample::SampleFormat,
+};
 
 use crate::{
     auth::{self, Access},
@@ -184,6 +189,7 @@ impl App {
             workspaces.push(Workspace::restore(shared.clone(), record).await?);
         }
         for workspace in &workspaces {
+            workspace.resume_files().await?;
             workspace.finish_replays().await;
             workspace.open_service();
             workspace.open_events()?;

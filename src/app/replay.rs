@@ -8,7 +8,6 @@
 use super::{AppError, Workspace, verify, whole};
 use crate::{
     ddl,
-    engine::EngineError,
     ingest::{
         batch::{Cuts, Fleeting, Writer, Written},
         decode::{Schema, SchemaError},
@@ -91,7 +90,7 @@ impl Workspace {
         let engine = &self.shared.engine;
         let target = self.target(datasource);
         let replay = self.namespace.replay(&datasource.name);
-        let state = engine.command(&ddl::replay_state(&replay)).await?;
+        let state = engine.command(&ddl::table_state(&replay)).await?;
         let Some(Gathered { id, rows }) = verify::rows(&state)?.into_iter().next() else {
             return Ok(Written::default());
         };
@@ -124,10 +123,5 @@ impl Workspace {
         }
         engine.command(&ddl::drop_table(&replay)).await?;
         Ok(total)
-    }
-
-    /// The engine's words without the names of its tables.
-    fn told(&self, error: EngineError) -> EngineError {
-        EngineError { message: verify::engine_words(&error.message, &self.namespace), ..error }
     }
 }

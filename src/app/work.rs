@@ -39,7 +39,7 @@ impl Workspace {
     pub fn cancel_job(&self, id: &str) -> Result<Job, AppError> {
         self.jobs.cancel(id).map_err(|error| match error {
             NotCancelled::NoSuchJob(name) => AppError::NotFound { kind: "job", name },
-            NotCancelled::Ended => AppError::Invalid(error.to_string()),
+            NotCancelled::Ended | NotCancelled::TooLate => AppError::Invalid(error.to_string()),
         })
     }
 

@@ -1,6 +1,9 @@
 //! One workspace: a project, its tables, its tokens and connections. How it comes back after a restart.
 
-use super::{AppError, Shared, adopt, consumers::Consumers, deploy, secrets, times::Times, tokens::TokenTable, verify};
+use super::{
+    AppError, Shared, adopt, consumers::Consumers, deploy, files::Files, secrets, times::Times, tokens::TokenTable,
+    verify,
+};
 use crate::{
     auth::Access,
     diagnostic::{Severity, has_errors},
@@ -44,6 +47,7 @@ pub struct Workspace {
     pub(super) replacing: sync::Mutex<()>,
     pub(super) consumers: sync::Mutex<Consumers>,
     pub(super) jobs: Jobs,
+    pub(super) files: Files,
     /// What happens in this workspace, which the app's sink hears too.
     pub(super) sink: Sink,
     /// Set once the workspace is back.
@@ -103,6 +107,7 @@ impl Workspace {
             replacing: sync::Mutex::default(),
             consumers: sync::Mutex::default(),
             jobs,
+            files: Files::default(),
             sink,
             recorder: OnceLock::new(),
         });
@@ -215,6 +220,7 @@ impl Workspace {
     pub(super) async fn quiesce(&self) {
         // Before the deploys: a job may be waiting for one.
         self.jobs.stop().await;
+        self.files.stop().await;
         let _deploying = self.deploying.lock().await;
         self.stop_consumers().await;
         if let Some(events) = self.events.get() {

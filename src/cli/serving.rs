@@ -88,7 +88,9 @@ impl Serving {
             context,
         };
         let app = runtime.block_on(App::open(app_settings, sink.clone()))?;
-        let server_settings = server::Settings { templates: server.templates, ..server::Settings::default() };
+        let defaults = server::Settings::default();
+        let max_file = server.max_file.unwrap_or(defaults.max_file);
+        let server_settings = server::Settings { templates: server.templates, max_file, ..defaults };
         Ok(Serving { runtime, app, sink, listeners, clickhouse, signals, server_settings })
     }
 

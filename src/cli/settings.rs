@@ -93,6 +93,8 @@ pub(super) struct ServerSettings {
     /// What every token is held to.
     pub(super) token_limits: Limits,
     pub(super) require_sandbox: bool,
+    /// The largest file that is taken in, in bytes.
+    pub(super) max_file: Option<u64>,
     pub(super) templates: Budgets,
     pub(super) kafka: Tuning,
     /// Where a test has the server die.
@@ -226,13 +228,7 @@ impl Settings {
             Some(address) => Some(address),
             None => environment.parse("BIRDHOUSE_LISTEN", "an address like 0.0.0.0")?,
         };
-        let memory = match args.memory.as_deref() {
-            Some(size) => Some(bytes(size).map_err(|it| user(format!("--memory: {it}")))?),
-            None => match environment.get("BIRDHOUSE_MEMORY") {
-                Some(size) => Some(bytes(size).map_err(|it| user(format!("BIRDHOUSE_MEMORY: {it}")))?),
-                None => None,
-            },
-        };
+        let memory = self.size(args.memory.as_deref(), "--memory", "BIRDHOUSE_MEMORY")?;
         let threads = match args.threads {
             Some(threads) => Some(threads),
             None => environment.parse("BIRDHOUSE_THREADS", "a number of threads")?,
@@ -259,11 +255,21 @@ impl Settings {
             token_limits,
             require_sandbox: args.require_sandbox
                 || environment.parse("BIRDHOUSE_REQUIRE_SANDBOX", "true or false")?.unwrap_or(false),
+            max_file: self.size(args.max_file.as_deref(), "--max-file", "BIRDHOUSE_MAX_FILE")?,
             templates: self.templates(args)?,
             kafka: self.kafka()?,
             failpoint: environment.get("BIRDHOUSE_FAILPOINT").map(str::to_owned),
             admin_token: environment.get("BIRDHOUSE_ADMIN_TOKEN").map(str::to_owned),
         })
+    }
+
+    /// A size of a flag, else of a variable.
+    fn size(&self, given: Option<&str>, flag: &str, variable: &str) -> anyhow::Result<Option<u64>> {
+        let (text, name) = match given {
+            Some(text) => (Some(text), flag),
+            None => (self.environment.get(variable), variable),
+        };
+        text.map(|it| bytes(it).map_err(|error| user(format!("{name}: {error}")))).transpose()
     }
 
     /// How far the templates of one request may go.

@@ -7,11 +7,11 @@ mod quarantine;
 mod service;
 mod table;
 
-pub use quarantine::{forget_replayed, gather, reasons, refused_rows, refused_values, replay_state};
+pub use quarantine::{forget_replayed, gather, reasons, refused_rows, refused_values, table_state};
 pub use service::pipe_stats_view;
 pub use table::{
-    QUARANTINE_COLUMNS, count_rows, create_quarantine, create_side_table, create_table, databases, delete_rows,
-    drop_database, drop_table, exchange, insert_select, rename, statistics, tables, truncate,
+    QUARANTINE_COLUMNS, attach_all, count_rows, create_quarantine, create_side_table, create_table, databases,
+    delete_rows, drop_database, drop_table, exchange, insert_select, keep_rows, rename, statistics, tables, truncate,
 };
 
 use crate::{

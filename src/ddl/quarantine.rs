@@ -43,11 +43,11 @@ pub fn gather(gathering: &Physical, quarantine: &Physical, condition: Option<&Sq
     sql
 }
 
-/// `id`, `rows` and `latest` (seconds since 1970) of gathered rows; nothing where there is no such table.
-pub fn replay_state(replay: &Physical) -> Sql {
+/// `id` and `rows` of a table; nothing where there is none of this name.
+pub fn table_state(table: &Physical) -> Sql {
     let mut sql =
         Sql::new("SELECT toString(uuid) AS id, ifNull(total_rows, 0) AS rows FROM system.tables WHERE database = ");
-    sql.string(replay.database()).push(" AND name = ").string(replay.table());
+    sql.string(table.database()).push(" AND name = ").string(table.table());
     sql
 }
 

@@ -100,8 +100,22 @@ fn place(sql: &mut Sql, after: Option<&ColumnName>) {
 
 /// An empty table like another one.
 pub fn create_side_table(side: &Physical, like: &Physical) -> Sql {
-    let mut sql = Sql::new("CREATE TABLE ");
+    let mut sql = Sql::new("CREATE TABLE IF NOT EXISTS ");
     sql.table(side).push(" AS ").table(like);
+    sql
+}
+
+/// Every row of one table is in another of the same shape too; nothing is copied.
+pub fn attach_all(table: &Physical, from: &Physical) -> Sql {
+    let mut sql = Sql::new("ALTER TABLE ");
+    sql.table(table).push(" ATTACH PARTITION ALL FROM ").table(from);
+    sql
+}
+
+/// Rows that do not fulfil a condition go; returns when they are gone.
+pub fn keep_rows(table: &Physical, condition: &Sql) -> Sql {
+    let mut sql = Sql::new("ALTER TABLE ");
+    sql.table(table).push(" DELETE WHERE NOT ifNull(").sql(condition).push(", 0) SETTINGS mutations_sync = 2");
     sql
 }
 

@@ -45,6 +45,10 @@ pub trait Rows: Send + Sync {
     fn refuse(&self, index: usize, message: &str) -> Rejected;
     /// The same for the same rows, and for no others.
     fn token(&self) -> String;
+    /// What stands in the quarantine's `c__import_id`.
+    fn import_id(&self) -> Option<&str> {
+        None
+    }
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -156,8 +160,7 @@ impl Writer {
         Ok(Written { rows: decoded.rows as u64, quarantined: decoded.rejected.len() as u64 })
     }
 
-    /// Inserts exactly these rows, however often it takes. `decoded` is what all of them became. A flush that
-    /// a crash cut short is repeated by calling this again with the same rows and what the ledger kept.
+    /// Writes rows and says so.
     pub async fn flush(
         &self,
         rows: &dyn Rows,
@@ -167,6 +170,26 @@ impl Writer {
         stop: &CancellationToken,
     ) -> Result<Written, Aborted> {
         let began = Instant::now();
+        let written = self.write(rows, decoded, ledger, stop).await?;
+        self.sink.observe(Observation::Inserted {
+            datasource: self.target.datasource.name.to_string(),
+            rows: written.rows,
+            quarantined: written.quarantined,
+            elapsed: began.elapsed(),
+            source,
+        });
+        Ok(written)
+    }
+
+    /// Inserts exactly these rows, however often it takes. `decoded` is what all of them became. A flush that
+    /// a crash cut short is repeated by calling this again with the same rows and what the ledger kept.
+    pub async fn write(
+        &self,
+        rows: &dyn Rows,
+        decoded: Decoded,
+        ledger: &mut impl Ledger,
+        stop: &CancellationToken,
+    ) -> Result<Written, Aborted> {
         let token = rows.token();
         let mut total = Written::default();
         let mut rejected = decoded.rejected;
@@ -197,19 +220,12 @@ impl Writer {
         }
         failpoint::reach("after-insert");
         if !rejected.is_empty() {
-            let block = quarantine::block(&self.schema, &rejected, None, ledger.started());
+            let block = quarantine::block(&self.schema, &rejected, rows.import_id(), ledger.started());
             let persisted = self.persist(&self.target.quarantine, &block, &format!("{token}:q"), false, stop).await;
             persisted.map_err(|_| Aborted)?;
             total.quarantined = rejected.len() as u64;
             failpoint::reach("after-quarantine");
         }
-        self.sink.observe(Observation::Inserted {
-            datasource: self.target.datasource.name.to_string(),
-            rows: total.rows,
-            quarantined: total.quarantined,
-            elapsed: began.elapsed(),
-            source,
-        });
         Ok(total)
     }
 

@@ -3,8 +3,8 @@
 //! In: [`Observation`]s of one workspace. Out: inserts. Who observes, and who reads the rows, is not known here.
 
 use super::{
-    Target,
-    files::{self, FileFormat, Origin},
+    Target, batch,
+    decode::{Decoder, Schema},
 };
 use crate::{
     engine::{Engine, EngineErrorKind},
@@ -15,7 +15,6 @@ use crate::{
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    io::Cursor,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -129,11 +128,17 @@ impl Writer {
             table: self.namespace.table(&name),
             quarantine: self.namespace.table(&name.quarantine()),
         };
-        let lines: String = rows.iter().map(|it| format!("{it}\n")).collect();
-        let origin = Origin { name: name.to_string(), import_id: None };
-        let written = files::load(&self.engine, &target, FileFormat::Ndjson, Cursor::new(lines), origin).await;
-        match written {
-            Err(files::LoadError::Engine(error)) if error.kind == EngineErrorKind::Closed => {}
+        let schema = match Schema::compile(&target.datasource) {
+            Ok(schema) => Arc::new(schema),
+            Err(error) => return self.warn(format!("{} rows of {name} are lost: {error}", rows.len())),
+        };
+        let mut decoder = Decoder::new(schema.clone());
+        for row in rows {
+            decoder.json(row.to_string().as_bytes(), || name.to_string());
+        }
+        let writer = batch::Writer::new(&self.engine, &target, &schema, &Sink::default());
+        match writer.append(&decoder.finish(), None).await {
+            Err(error) if error.kind == EngineErrorKind::Closed => {}
             Err(error) => self.warn(format!("{} rows of {name} are lost: {error}", rows.len())),
             Ok(_) => {}
         }

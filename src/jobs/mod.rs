@@ -32,6 +32,20 @@ pub struct Job {
     pub error: Option<String>,
     /// Rows that went; nothing where nobody counts.
     pub rows: Option<u64>,
+    /// What an import has taken in by now.
+    pub taken: Option<Taken>,
+    /// It has come so far that it goes to its end.
+    pub is_firm: bool,
+}
+
+/// What a file has become.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    pub quarantined: u64,
+    /// Of the file, unpacked.
+    pub bytes: u64,
+    /// Blocks that are in, and how many there are.
+    pub blocks: (u64, u64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +84,8 @@ pub enum NotCancelled {
     NoSuchJob(String),
     #[error("the job has ended already")]
     Ended,
+    #[error("the job cannot be cancelled any more: its rows are on their way in")]
+    TooLate,
 }
 
 /// The jobs of one workspace. Cheap to clone.
@@ -134,33 +150,9 @@ impl Jobs {
         subject: Subject,
         work: impl Future<Output = Result<Option<u64>, String>> + Send + 'static,
     ) -> Job {
-        let now = now();
-        let job = Job {
-            id: id.clone(),
-            kind,
-            status: JobStatus::Waiting,
-            subject,
-            created_at: now.clone(),
-            updated_at: now,
-            started_at: None,
-            error: None,
-            rows: None,
-        };
         let cancel = self.inner.stop.child_token();
-        {
-            let mut state = self.inner.state();
-            state.jobs.push(job.clone());
-            let surplus = state.jobs.len().saturating_sub(KEPT);
-            // Those that still go on are never forgotten.
-            let mut gone = 0;
-            state.jobs.retain(|it| {
-                let goes = gone < surplus && it.status.is_end();
-                gone += usize::from(goes);
-                !goes
-            });
-            state.running.insert(id.clone(), cancel.clone());
-        }
-        self.inner.keep(&job);
+        let job = self.add(id.clone(), kind, subject);
+        self.inner.state().running.insert(id.clone(), cancel.clone());
         let inner = self.inner.clone();
         self.inner.tasks.spawn(async move {
             let working = async {
@@ -188,6 +180,58 @@ impl Jobs {
         job
     }
 
+    /// Takes a job in, in the place of one with the same id. Whoever does its work says how far it is, by
+    /// [`update`](Jobs::update).
+    pub fn add(&self, id: String, kind: JobKind, subject: Subject) -> Job {
+        let now = now();
+        let job = Job {
+            id,
+            kind,
+            status: JobStatus::Waiting,
+            subject,
+            created_at: now.clone(),
+            updated_at: now,
+            started_at: None,
+            error: None,
+            rows: None,
+            taken: None,
+            is_firm: false,
+        };
+        {
+            let mut state = self.inner.state();
+            let before = state.jobs.iter().position(|it| it.id == job.id);
+            let created_at = before.map(|at| state.jobs.remove(at).created_at);
+            state.jobs.push(Job { created_at: created_at.unwrap_or_else(|| job.created_at.clone()), ..job.clone() });
+            let surplus = state.jobs.len().saturating_sub(KEPT);
+            // Those that still go on are never forgotten.
+            let mut gone = 0;
+            state.jobs.retain(|it| {
+                let goes = gone < surplus && it.status.is_end();
+                gone += usize::from(goes);
+                !goes
+            });
+        }
+        self.inner.keep(&job);
+        job
+    }
+
+    /// A token that is cancelled when the job is, or when the server stops.
+    pub fn cancellable(&self, id: &str) -> CancellationToken {
+        let cancel = self.inner.stop.child_token();
+        self.inner.state().running.insert(id.to_owned(), cancel.clone());
+        cancel
+    }
+
+    /// Says how far a job is.
+    pub fn update(&self, id: &str, change: impl FnOnce(&mut Job)) {
+        self.inner.change(id, change);
+        let mut state = self.inner.state();
+        let over = state.jobs.iter().any(|it| it.id == id && (it.status.is_end() || it.is_firm));
+        if over {
+            state.running.remove(id);
+        }
+    }
+
     /// Newest first.
     pub fn list(&self) -> Vec<Job> {
         self.inner.state().jobs.iter().rev().cloned().collect()
@@ -204,7 +248,8 @@ impl Jobs {
             let token = state.running.get(id).cloned();
             let job = state.jobs.iter_mut().find(|it| it.id == id);
             let job = job.ok_or_else(|| NotCancelled::NoSuchJob(id.to_owned()))?;
-            let token = token.filter(|_| !job.status.is_end()).ok_or(NotCancelled::Ended)?;
+            let too_late = if job.is_firm { NotCancelled::TooLate } else { NotCancelled::Ended };
+            let token = token.filter(|_| !job.status.is_end()).ok_or(too_late)?;
             job.status = JobStatus::Cancelling;
             token
         };
@@ -237,8 +282,12 @@ impl Inner {
         self.sink.observe(Observation::Job(Box::new(job.state())));
         let (store, workspace, id, record) =
             (self.store.clone(), self.workspace.clone(), job.id.clone(), record::print(job));
+        let write = || _ = store.put_job(&workspace, &id, &record, KEPT as u32);
         // In order: each is written before the next change of the same job.
-        tokio::task::block_in_place(|| _ = store.put_job(&workspace, &id, &record, KEPT as u32));
+        match tokio::runtime::Handle::try_current().map(|it| it.runtime_flavor()) {
+            Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(write),
+            _ => write(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -1,6 +1,6 @@
 //! Jobs as they are kept. One that cannot be read is left out: it is history.
 
-use super::{Job, JobKind, JobStatus, Subject};
+use super::{Job, JobKind, JobStatus, Subject, Taken};
 use serde_json::{Value, json};
 
 pub(super) fn print(job: &Job) -> String {
@@ -17,6 +17,7 @@ pub(super) fn print(job: &Job) -> String {
         "started_at": job.started_at,
         "error": job.error,
         "rows": job.rows,
+        "taken": job.taken.map(|it| json!([it.quarantined, it.bytes, it.blocks.0, it.blocks.1])),
     })
     .to_string()
 }
@@ -39,7 +40,14 @@ pub(super) fn parse(record: &str) -> Option<Job> {
         started_at: text("started_at"),
         error: text("error"),
         rows: record["rows"].as_u64(),
+        taken: taken(&record["taken"]),
+        is_firm: false,
     })
+}
+
+fn taken(record: &Value) -> Option<Taken> {
+    let number = |at: usize| record.get(at)?.as_u64();
+    Some(Taken { quarantined: number(0)?, bytes: number(1)?, blocks: (number(2)?, number(3)?) })
 }
 
 #[cfg(test)]
@@ -58,6 +66,8 @@ mod tests {
             started_at: None,
             error: Some("no".to_owned()),
             rows: Some(3),
+            taken: Some(Taken { quarantined: 1, bytes: 20, blocks: (1, 2) }),
+            is_firm: false,
         };
         assert_eq!(parse(&print(&job)), Some(job));
         assert_eq!(parse("{}"), None);

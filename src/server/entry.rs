@@ -8,6 +8,7 @@ use super::{
     audit::Trail,
     error::{ApiError, Fault, Logged},
     gate::Gate,
+    intake,
     params::Fields,
     upload,
 };
@@ -40,10 +41,19 @@ pub(super) struct Entry {
     pub(super) door: Door,
     /// The largest body of a call that brings something; others bring parameters at most.
     pub(super) max_body: usize,
+    pub(super) bodies: Bodies,
     /// Where large bodies wait for their turn, before they are read.
     pub(super) gate: Option<Gate>,
     /// How long until the answer begins; nothing for work that takes what it takes.
     pub(super) answer_within: Option<Duration>,
+}
+
+/// How bodies come to the handlers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bodies {
+    Whole,
+    /// Those of files as they come: the handler reads them, within limits of its own.
+    Files,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,6 +165,10 @@ async fn handle(entry: &Entry, parts: Parts, body: Body, trail: &mut Trail, next
         },
         _ => None,
     };
+    if entry.bodies == Bodies::Files && intake::is_file(&parts, settings.max_body) {
+        trail.see(&parts, &Bytes::new());
+        return next.run(Request::from_parts(parts, body)).await;
+    }
     let bytes = match read(&parts.headers, body, limit, settings.client_patience).await {
         Ok(bytes) => bytes,
         Err(fault) => return ApiError::from(fault).into_response(),

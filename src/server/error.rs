@@ -4,7 +4,7 @@
 //! [`ApiError`], answered as `application/json` with a non-empty `error`. Who reads the reply is not known here.
 
 use crate::{
-    app::AppError,
+    app::{AppError, NoSpace},
     auth::Denied,
     engine::{EngineError, EngineErrorKind},
     ingest::{events::EventsError, files::LoadError},
@@ -64,6 +64,12 @@ pub(super) enum Fault {
     TooLarge {
         limit: usize,
     },
+    /// A file that is larger than the server takes.
+    FileTooLarge {
+        limit: u64,
+    },
+    /// There is no room for a file.
+    NoSpace(NoSpace),
     /// A body that unpacks to far more than rows can be packed into.
     Bomb {
         packed: usize,
@@ -191,6 +197,14 @@ impl From<Fault> for ApiError {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("the body is too large: this route takes at most {limit} bytes"),
             ),
+            FileTooLarge { limit } => ApiError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!(
+                    "the file is too large: this server takes at most {limit} bytes (`--max-file`); gzip it or cut it \
+                     into pieces"
+                ),
+            ),
+            NoSpace(error) => ApiError::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string()),
             UrlTooLong { limit } => ApiError::new(
                 StatusCode::URI_TOO_LONG,
                 format!("the URL is longer than {limit} bytes: send the parameters as the body of a POST"),
@@ -276,6 +290,15 @@ impl From<AppError> for ApiError {
             AppError::Engine(error) => error.into(),
             AppError::Query(error) => error.into(),
             AppError::Load(LoadError::Engine(error)) => error.into(),
+            AppError::Load(LoadError::NoSpace(error)) => Fault::NoSpace(error).into(),
+            AppError::Load(LoadError::Disk(error)) if error.kind() == std::io::ErrorKind::StorageFull => {
+                ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "the server's disk is full")
+            }
+            AppError::Load(LoadError::Disk(error)) => Fault::Internal(error.to_string()).into(),
+            // Clients do not send again what this says: the rows are kept.
+            AppError::Load(error @ LoadError::Waiting { .. }) => {
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+            }
             AppError::Load(error) => ApiError::new(StatusCode::BAD_REQUEST, error.to_string()),
             AppError::Events(error) => error.into(),
             AppError::Connection(error) => ApiError::new(StatusCode::BAD_REQUEST, error.to_string()),

@@ -17,6 +17,7 @@ mod error;
 mod extract;
 mod frame;
 mod gate;
+mod intake;
 mod params;
 mod rates;
 mod read;
@@ -38,8 +39,10 @@ pub struct Settings {
     pub max_project: usize,
     /// The largest body of events, unpacked.
     pub max_events: usize,
-    /// The largest file that can be appended in one call.
-    pub max_file: usize,
+    /// The largest file that can be appended in one call, as it is sent.
+    pub max_file: u64,
+    /// The largest body of an insert over ClickHouse's protocol, and of a file that is only looked at.
+    pub max_insert: usize,
     /// The longest URL, and the most that headers may take, in bytes.
     pub max_head: usize,
     /// Reads whose answers have not begun, at the same time.
@@ -68,7 +71,8 @@ impl Default for Settings {
             max_body: 1 << 20,
             max_project: 32 << 20,
             max_events: 10 << 20,
-            max_file: 128 << 20,
+            max_file: 10 << 30,
+            max_insert: 128 << 20,
             max_head: 32 << 10,
             max_running: cores * 4,
             max_waiting: cores * 32,

@@ -3,6 +3,7 @@
 //! In: headers and bytes. Out: plain bytes, [`Part`]s. What is in the files is not known here.
 
 use super::error::Fault;
+use crate::app::TIGHTEST;
 use axum::{
     body::{Body, Bytes},
     extract::{DefaultBodyLimit, FromRequest, Multipart, Request},
@@ -19,8 +20,7 @@ pub(super) struct Part {
     pub(super) bytes: Bytes,
 }
 
-/// No honest rows are packed tighter than this; less than [`UNSUSPICIOUS`] may be, as a line that repeats itself.
-const TIGHTEST: usize = 400;
+/// What is smaller may be packed tighter than [`TIGHTEST`], as a line that repeats itself.
 const UNSUSPICIOUS: usize = 1 << 20;
 
 /// The exponent of the memory that a zstd frame may ask for: 16 MiB.

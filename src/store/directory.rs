@@ -6,6 +6,8 @@
 //! key            what secrets are encrypted under, for the owner's eyes only
 //! store.sqlite   the store
 //! engine/        the engine's
+//! files/         files that are being taken in, a folder each
+//! events/        the log of events
 //! ```
 
 use super::{Store, StoreError, key::Key};

@@ -6,6 +6,7 @@
 //! clock.
 
 mod directory;
+mod files;
 mod key;
 mod scopes;
 mod secrets;
@@ -170,6 +171,7 @@ impl Store {
         connection.execute_batch(SCHEMA)?;
         connection.execute_batch(times::SCHEMA)?;
         connection.execute_batch(tags::SCHEMA)?;
+        connection.execute_batch(files::SCHEMA)?;
         add_limits(&connection)?;
         let check: Option<Vec<u8>> =
             connection.query_row("SELECT value FROM meta WHERE name = ?1", [KEY_CHECK], |row| row.get(0)).optional()?;

@@ -9,7 +9,7 @@ use birdhouse::{
         Target,
         batch::{Fleeting, Rows, Writer, Written},
         decode::{Decoded, Decoder, Problem, Rejected, Schema},
-        files::{self, FileFormat, LoadReport, Origin},
+        files::{self, Dialect, FileFormat, Intent, Loading, Mode, Spooled, Upload},
     },
     name::{ColumnName, Namespace, ResourceName},
     observe::Sink,
@@ -17,10 +17,11 @@ use birdhouse::{
         Column, ColumnDefault, Datasource, EngineFamily, JsonPath, KafkaMeta, KafkaSource, OffsetReset, TableEngine,
     },
     sql::{ColumnType, Sql, UserSql},
+    store::DataDirectory,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
-use std::{fmt::Write as _, io::Cursor, sync::Arc};
+use std::{fmt::Write as _, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 /// A data source from lines of `name Type [$.path] [:= default]`. With a topic it is fed from Kafka.
@@ -107,9 +108,23 @@ pub(crate) async fn select(
     bytes.split(|it| *it == b'\n').filter(|it| !it.is_empty()).map(|it| serde_json::from_slice(it).unwrap()).collect()
 }
 
-async fn load(engine: &Engine, target: &Target, format: FileFormat, text: &str) -> LoadReport {
-    let origin = Origin { name: "file".to_owned(), import_id: Some("i1".to_owned()) };
-    files::load(engine, target, format, Cursor::new(text.to_owned()), origin).await.unwrap()
+async fn load(engine: &Engine, target: &Target, format: FileFormat, text: &str) -> Spooled {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Arc::new(DataDirectory::open(directory.path()).unwrap().store().unwrap());
+    let folder = directory.path().join("file");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(files::upload_path(&folder), text).unwrap();
+    let upload = Upload { name: "file".to_owned(), format, dialect: Dialect::default() };
+    let schema = Arc::new(Schema::compile(&target.datasource).unwrap());
+    let stop = CancellationToken::new();
+    let spooled = files::spool(&folder, &upload, &schema, &stop).unwrap();
+    let intent = Intent::new("i1".to_owned(), "file".to_owned(), Mode::Append, upload, &spooled);
+    let mut loading = Loading::begin(store, "w".to_owned(), folder, intent).await.unwrap();
+    let writer = Writer::new(engine, target, &schema, &Sink::default());
+    while loading.insert(&writer, &schema, &stop, &|_| ()).await.unwrap() {}
+    let written = loading.intent().written();
+    loading.end().await.unwrap();
+    Spooled { rows: written.rows, quarantined: written.quarantined, ..spooled }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod deploy;
 mod door;
 mod engine;
 mod events;
+mod files;
 mod forms;
 mod http;
 mod ingest;

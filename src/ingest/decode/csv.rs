@@ -17,7 +17,7 @@ pub struct CsvLayout {
 impl CsvLayout {
     /// A first record of which every field names a column, none twice, is a header; without one, fields are in the
     /// order of the data source's columns.
-    pub fn from_first_record<'a>(schema: &Schema, first: impl Iterator<Item = &'a str> + Clone) -> CsvLayout {
+    pub fn from_first_record<'a>(schema: &Schema, first: impl ExactSizeIterator<Item = &'a str> + Clone) -> CsvLayout {
         let mut fields = vec![None; schema.columns.len()];
         let mut header = true;
         for (at, name) in first.clone().enumerate() {
@@ -28,7 +28,7 @@ impl CsvLayout {
             }
         }
         if header {
-            return CsvLayout { fields, width: first.count(), header };
+            return CsvLayout { fields, width: first.len(), header };
         }
         fields.fill(None);
         for (at, column) in schema.positions.iter().enumerate() {
@@ -49,9 +49,8 @@ impl CsvLayout {
         self.width
     }
 
-    /// A record's fields, by column.
-    pub fn arrange<'a>(&self, record: &[&'a str], fields: &mut Vec<Option<&'a str>>) {
-        fields.clear();
-        fields.extend(self.fields.iter().map(|at| at.and_then(|it| record.get(it).copied())));
+    /// A record's fields, by column. `field` gives them by their place in the record.
+    pub fn arrange<'a>(&self, field: impl Fn(usize) -> Option<&'a str>, fields: &mut Vec<Option<&'a str>>) {
+        fields.extend(self.fields.iter().map(|at| at.and_then(&field)));
     }
 }

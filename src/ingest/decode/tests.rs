@@ -389,10 +389,11 @@ fn csv_fields_go_by_header_or_by_place() {
     assert!(!place.has_header());
     let mut decoder = Decoder::new(Arc::new(schema));
     let mut fields = Vec::new();
-    header.arrange(&["x", "1"], &mut fields);
+    header.arrange(|at| ["x", "1"].get(at).copied(), &mut fields);
     decoder.fields(&fields, || b"x,1".to_vec(), String::new);
     for record in [["2", "y", "z", "3"], ["3", "", "", ""], ["", "y", "\\N", "1"]] {
-        place.arrange(&record, &mut fields);
+        fields.clear();
+        place.arrange(|at| record.get(at).copied(), &mut fields);
         decoder.fields(&fields, Vec::new, String::new);
     }
     let decoded = decoder.finish();

@@ -149,6 +149,6 @@ async fn taken(context: &Context, headers: &HeaderMap, body: Body) -> Result<axu
     let none = declared.is_none() && !headers.contains_key(header::TRANSFER_ENCODING);
     let large = !none && declared.is_none_or(|it| it > settings.max_body);
     let _permit = if large { Some(context.uploads.enter().await?) } else { None };
-    let bytes = entry::read(headers, body, settings.max_file, settings.client_patience).await?;
-    Ok(upload::decoded(headers, bytes, settings.max_file).await?)
+    let bytes = entry::read(headers, body, settings.max_insert, settings.client_patience).await?;
+    Ok(upload::decoded(headers, bytes, settings.max_insert).await?)
 }

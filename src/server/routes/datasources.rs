@@ -1,17 +1,15 @@
-//! `/v0/datasources`: what there is, and rows from files.
+//! `/v0/datasources`: what there is.
 
-use super::{
-    pipes::{datafile, restricted},
-    resources,
-};
+use super::pipes::{datafile, restricted};
 use crate::{
-    app::{AppendMode, Changed, FileFormat, TableStatistics},
+    app::{Changed, TableStatistics},
     name::ResourceName,
     project::{Column, ColumnDefault, Datasource, EngineFamily, PipeKind},
     server::{
         error::{ApiError, Fault},
         extract::{Name, Who},
-        params::{Body, Fields},
+        intake,
+        params::Fields,
         upload,
     },
     sql::UserSql,
@@ -102,34 +100,6 @@ struct UsedBy {
     name: String,
 }
 
-#[derive(Serialize)]
-pub(super) struct AppendWire {
-    datasource: UsedBy,
-    import_id: String,
-    quarantine_rows: u64,
-    invalid_lines: u64,
-    /// Clients look for something true here.
-    error: Option<()>,
-    errors: Vec<String>,
-    blocks: [Block; 1],
-}
-
-#[derive(Serialize)]
-struct Block {
-    block_id: String,
-    process_return: [ProcessReturn; 1],
-}
-
-#[derive(Serialize)]
-struct ProcessReturn {
-    lines: u64,
-    parser: &'static str,
-    quarantine: u64,
-    empty_lines: u64,
-    bytes: usize,
-    invalid_lines: u64,
-}
-
 /// What entries of lists always have, whatever `attrs` asks for.
 const ALWAYS: &[&str] = &["id", "name", "engine", "columns", "indexes", "new_columns_detected", "quarantine_rows"];
 
@@ -162,83 +132,19 @@ pub(super) async fn show(who: Who, Name(name): Name, uri: Uri) -> Result<Respons
     Ok(Json(restricted(wire, fields.text("attrs").as_deref(), ALWAYS)).into_response())
 }
 
-/// `mode=append|replace` with the file as the first part of a multipart body, whatever that part is called,
-/// or as the body itself.
-pub(super) async fn append(who: Who, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
-    let mut fields = Fields::of_query(uri.query());
-    if is_form(&headers) {
-        fields = fields.and(Body::read(&headers, &body)?.fields()?);
-    }
-    let mode = match fields.text("mode").as_deref() {
-        Some("append") => AppendMode::Append,
-        Some("replace") => AppendMode::Replace,
-        None | Some("" | "create") => {
-            return Ok(resources::create(who, fields).await?.into_response());
-        }
-        Some(other) => {
-            let message = format!("`{other}` is not known: append and replace are");
-            return Err(Fault::Bad { field: "mode", message }.into());
-        }
-    };
-    let name = fields.required("name")?;
-    let datasource = who.datasource(&name).filter(|it| match mode {
-        AppendMode::Append => who.access.may_append(&it.name),
-        AppendMode::Replace => who.access.may_create_datasource() || who.access.may_drop_datasource(&it.name),
-    });
-    let datasource = datasource.ok_or_else(|| who.missing("data source", &name))?;
-    if fields.text("url").is_some() {
-        return Err(Fault::Unsupported("imports from a `url` are not known yet: send the file".to_owned()).into());
-    }
-    let file = file(&headers, body).await?;
-    let format = file_format(fields.text("format").as_deref())?;
-    let bytes = file.len();
-    let appended = who.workspace.append(&datasource.name, format, file, mode).await?;
-    let process_return = ProcessReturn {
-        lines: appended.rows,
-        parser: "birdhouse",
-        quarantine: appended.quarantined,
-        empty_lines: 0,
-        bytes,
-        invalid_lines: 0,
-    };
-    let reply = Json(AppendWire {
-        datasource: UsedBy { id: who.id_of("datasource", datasource.name.as_str()), name: datasource.name.to_string() },
-        quarantine_rows: appended.quarantined,
-        invalid_lines: 0,
-        error: None,
-        errors: appended.errors,
-        blocks: [Block { block_id: appended.import_id.clone(), process_return: [process_return] }],
-        import_id: appended.import_id,
-    });
-    Ok(reply.into_response())
-}
-
 /// A data source as its changes answer it: rows are not counted.
 pub(super) fn made(who: &Who, datasource: &Datasource) -> Value {
     json!(wire(who, datasource, &BTreeMap::new()))
 }
 
-fn is_form(headers: &HeaderMap) -> bool {
-    let kind = headers.get(axum::http::header::CONTENT_TYPE).and_then(|it| it.to_str().ok());
-    kind.is_some_and(|it| it.contains("x-www-form-urlencoded"))
-}
-
 /// The first part that is a file, else the first part of all.
 pub(super) async fn file(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Fault> {
     if !upload::is_multipart(headers) {
-        return if is_form(headers) { Err(Fault::Missing("file")) } else { Ok(body) };
+        return if intake::is_form(headers) { Err(Fault::Missing("file")) } else { Ok(body) };
     }
     let parts = upload::parts(headers, body).await?;
     let file = parts.iter().find(|it| it.file_name.is_some()).or(parts.first());
     file.map(|it| it.bytes.clone()).ok_or_else(|| Fault::BadBody("it holds no file".to_owned()))
-}
-
-fn file_format(name: Option<&str>) -> Result<FileFormat, Fault> {
-    match name.unwrap_or("csv").to_ascii_lowercase().as_str() {
-        "csv" | "" => Ok(FileFormat::Csv),
-        "ndjson" | "json" => Ok(FileFormat::Ndjson),
-        other => Err(Fault::Bad { field: "format", message: format!("`{other}` is not known: csv and ndjson are") }),
-    }
 }
 
 /// When the resource of a file was made and changed.

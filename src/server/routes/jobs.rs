@@ -1,7 +1,7 @@
 //! `/v0/jobs`: work that goes on after the call that asked for it.
 
 use crate::{
-    app::{Job, JobKind},
+    app::{Job, JobKind, JobStatus},
     server::{
         error::ApiError,
         extract::{Name, Who},
@@ -27,8 +27,7 @@ pub(super) async fn list(who: Who, uri: Uri, headers: HeaderMap) -> Result<Json<
 }
 
 pub(super) async fn show(who: Who, Name(id): Name, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
-    who.admin()?;
-    let job = who.workspace.job(&id).ok_or_else(|| who.missing("job", &id))?;
+    let job = who.workspace.job(&id).filter(|it| may_see(&who, it)).ok_or_else(|| who.missing("job", &id))?;
     Ok(Json(wire(&headers, &who, &job)))
 }
 
@@ -36,6 +35,13 @@ pub(super) async fn cancel(who: Who, Name(id): Name, headers: HeaderMap) -> Resu
     who.admin()?;
     let job = who.workspace.cancel_job(&id)?;
     Ok(Json(wire(&headers, &who, &job)))
+}
+
+/// Whoever may bring rows into a data source sees what becomes of its files.
+fn may_see(who: &Who, job: &Job) -> bool {
+    let name = job.subject.datasource.as_deref().and_then(|it| who.datasource(it)).map(|it| it.name.clone());
+    let brings = |it| who.access.may_append(&it) || who.access.may_create_datasource();
+    who.access.is_admin() || (job.kind == JobKind::Import && name.is_some_and(brings))
 }
 
 pub(super) fn wire(headers: &HeaderMap, who: &Who, job: &Job) -> Value {
@@ -49,12 +55,27 @@ pub(super) fn wire(headers: &HeaderMap, who: &Who, job: &Job) -> Value {
         "created_at": job.created_at,
         "updated_at": job.updated_at,
         "started_at": job.started_at,
-        "is_cancellable": !job.status.is_end(),
+        "is_cancellable": !(job.status.is_end() || job.is_firm),
         "statistics": { "rows_read": job.rows, "bytes_read": null },
         "errors": job.error.iter().collect::<Vec<_>>(),
-        "quarantine_rows": 0,
+        "quarantine_rows": job.taken.map_or(0, |it| it.quarantined),
         "invalid_lines": 0,
     });
+    if job.kind == JobKind::Import {
+        let taken = job.taken.unwrap_or_default();
+        let status = if job.status == JobStatus::Done { "done" } else { "idle" };
+        wire["import_id"] = json!(job.id);
+        wire["block_log"] = json!([{ "block_id": job.id, "status": status }]);
+        wire["blocks"] = json!([{
+            "block_id": job.id,
+            "process_return": [{
+                "lines": job.rows.unwrap_or_default(), "quarantine": taken.quarantined, "bytes": taken.bytes,
+                "parser": "birdhouse", "empty_lines": 0, "invalid_lines": 0,
+            }],
+        }]);
+        let (done, all) = taken.blocks;
+        wire["progress_percentage"] = json!((done * 100).checked_div(all).unwrap_or_default());
+    }
     // Clients look whether it is there.
     if let Some(error) = &job.error {
         wire["error"] = json!(error);

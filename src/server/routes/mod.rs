@@ -8,6 +8,7 @@ mod datafiles;
 mod datasources;
 mod deploy;
 mod events;
+mod files;
 mod health;
 mod helpers;
 mod identity;
@@ -26,7 +27,7 @@ mod workspace;
 
 use super::{
     Context,
-    entry::{self, Door, Entry, Outermost},
+    entry::{self, Bodies, Door, Entry, Outermost},
     error::{ApiError, Fault},
 };
 use axum::{
@@ -40,8 +41,14 @@ use std::sync::Arc;
 
 pub(super) fn router(context: &Context) -> Router {
     let settings = &context.settings;
-    let entry =
-        |door, max_body, answer_within| Entry { context: context.clone(), door, max_body, answer_within, gate: None };
+    let entry = |door, max_body, answer_within| Entry {
+        context: context.clone(),
+        door,
+        max_body,
+        bodies: Bodies::Whole,
+        answer_within,
+        gate: None,
+    };
     let quick = Some(settings.answer_within);
     // A file or a project takes what it takes; the client sees it through or goes away.
     let large = |max_body| Entry { gate: Some(context.uploads.clone()), ..entry(Door::Token, max_body, None) };
@@ -119,8 +126,11 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/pipes/{name}/nodes/{node}/stream", delete(nodes::unlink));
     let events = Router::new().route("/v0/events", post(events::send));
     let files = Router::new()
-        .route("/v0/datasources", get(datasources::list).post(datasources::append))
-        .route("/v0/analyze", post(helpers::analyse));
+        .route("/v0/datasources", get(datasources::list).post(files::load))
+        .route("/v0/datasources/", get(datasources::list).post(files::load))
+        .route("/v1/datasources/{name}/append", post(files::append))
+        .route("/v1/datasources/{name}/replace", post(files::replace));
+    let samples = Router::new().route("/v0/analyze", post(helpers::analyse));
     let projects =
         Router::new().route("/v1/deploy", post(deploy::deploy)).route("/v0/datafiles", post(datafiles::push));
 
@@ -134,7 +144,8 @@ pub(super) fn router(context: &Context) -> Router {
         .merge(enter(calls, entry(Door::Token, settings.max_body, quick)))
         .merge(enter(changes, entry(Door::Token, settings.max_body, None)))
         .merge(enter(events, entry(Door::Token, settings.max_events, quick)))
-        .merge(enter(files, large(settings.max_file)))
+        .merge(enter(files, Entry { bodies: Bodies::Files, ..large(settings.max_body) }))
+        .merge(enter(samples, large(settings.max_insert)))
         .merge(enter(projects, large(settings.max_project)))
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(outermost, entry::observe))

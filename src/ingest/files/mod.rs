@@ -1,0 +1,76 @@
+//! A file's rows go into a table: all of them, each once, whatever happens on the way.
+//!
+//! In: a file on the disk, a data source. Out: rows in the table and its quarantine.
+//!
+//! A file is read to its end first (`read`, `unpack`), and what its rows become is put on the disk beside it, typed
+//! and in blocks (`spool`): whatever is wrong with the file as a whole is found before a row is in. Then an
+//! [`Intent`] is kept, and from there on the blocks go in, one after the other, under tokens of their own (`insert`).
+//! After a crash they go on where they were. Who sent the file, and which table of a data source it fills, is not
+//! known here.
+
+mod insert;
+mod intent;
+mod read;
+mod space;
+mod spool;
+mod unpack;
+
+pub use insert::{Loading, Stopped};
+pub use intent::{Intent, Mode};
+pub use read::Dialect;
+pub use space::{NoSpace, check as check_space};
+pub use spool::{Spooled, spool};
+pub use unpack::TIGHTEST;
+
+use super::decode::SchemaError;
+use crate::engine::EngineError;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileFormat {
+    Csv,
+    Ndjson,
+}
+
+/// A file as it came, and how to read it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Upload {
+    /// Refused rows say `<name>:<line>`.
+    pub name: String,
+    pub format: FileFormat,
+    #[serde(default)]
+    pub dialect: Dialect,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// What was sent is not what it is said to be.
+    #[error("the file cannot be read: {0}")]
+    Unreadable(String),
+    #[error(transparent)]
+    NoSpace(#[from] NoSpace),
+    /// A file of ours cannot be written or read.
+    #[error("the file cannot be kept: {0}")]
+    Disk(#[from] std::io::Error),
+    /// Its rows are safe and cannot go in now.
+    #[error("the file's rows are safe and go in as soon as they can (job {id}): {message}")]
+    Waiting { id: String, message: String },
+}
+
+/// The file as it came, in the folder of its load.
+pub fn upload_path(folder: &Path) -> PathBuf {
+    folder.join("upload")
+}
+
+/// What its rows became.
+fn spool_path(folder: &Path) -> PathBuf {
+    folder.join("rows")
+}
+
+/// Reasons for refused rows that are shown to who sent the file.
+pub const ERRORS_SHOWN: usize = 10;
