@@ -91,10 +91,28 @@ pub enum Observation {
         level: Level,
         message: String,
     },
+    /// Messages of one partition are in.
+    KafkaRead(Box<KafkaRead>),
     Engine {
         level: Level,
         message: String,
     },
+}
+
+/// A batch of messages that came in.
+#[derive(Debug, Clone)]
+pub struct KafkaRead {
+    pub datasource: String,
+    pub topic: String,
+    pub partition: i32,
+    pub messages: u64,
+    pub bytes: u64,
+    /// Messages of the partition that are still to come.
+    pub lag: i64,
+    /// From its first message to its last, to make rows of them, to insert those.
+    pub reading: Duration,
+    pub decoding: Duration,
+    pub inserting: Duration,
 }
 
 /// How somebody asked an endpoint or `/v0/sql`. Nothing in it is a token.
@@ -223,6 +241,10 @@ fn log(observation: &Observation) {
             Level::Warning => tracing::warn!(%datasource, %topic, partition, "{message}"),
             Level::Error => tracing::error!(%datasource, %topic, partition, "{message}"),
         },
+        Observation::KafkaRead(it) => {
+            let KafkaRead { datasource, topic, partition, messages, lag, .. } = &**it;
+            tracing::debug!(%datasource, %topic, partition, messages, lag, "messages");
+        }
         Observation::Engine { level, message } => match level {
             Level::Info => tracing::info!("{message}"),
             Level::Warning => tracing::warn!("{message}"),

@@ -2,11 +2,14 @@
 
 use super::{AppError, Workspace, whole, words};
 use crate::{
-    ingest::kafka,
+    ingest::{
+        kafka,
+        suggest::{self, Suggested},
+    },
     project::Project,
     store::{KafkaConnection, Secret},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 #[derive(Debug, Clone)]
 pub struct NewConnection {
@@ -18,6 +21,16 @@ pub struct NewConnection {
     pub secret: Option<Secret>,
     pub ssl_ca_pem: Option<String>,
 }
+
+/// A look at a topic.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preview {
+    pub messages: Vec<kafka::Seen>,
+    pub columns: Vec<Suggested>,
+}
+
+/// How long brokers may take to show something: clients wait little longer.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 impl Workspace {
     pub async fn connections(&self) -> Result<Vec<KafkaConnection>, AppError> {
@@ -79,6 +92,36 @@ impl Workspace {
         .await
     }
 
+    /// The topics that a connection's brokers have.
+    pub async fn topics(&self, key: &str) -> Result<Vec<String>, AppError> {
+        let settings = self.settings_of(key).await?;
+        blocking(move || kafka::topics(&settings, PATIENCE)).await
+    }
+
+    /// The last messages of a topic, and columns that would take them.
+    pub async fn preview(
+        &self,
+        key: &str,
+        topic: String,
+        group_id: Option<String>,
+        most: usize,
+    ) -> Result<Preview, AppError> {
+        let settings = self.settings_of(key).await?;
+        let messages = blocking(move || kafka::last_messages(&settings, &topic, group_id.as_deref(), most, PATIENCE));
+        let messages = messages.await?;
+        let columns = suggest::columns(messages.iter().filter_map(|it| it.value.as_deref()));
+        Ok(Preview { messages, columns })
+    }
+
+    /// Of a connection by id or name, also one of the project's own files.
+    async fn settings_of(&self, key: &str) -> Result<kafka::Settings, AppError> {
+        if let Some(connection) = self.connection(key).await? {
+            return Ok(settings(&connection)?);
+        }
+        let settings = self.connection_settings(&self.project()).await?.remove(key);
+        Ok(settings.ok_or_else(|| AppError::NotFound { kind: "connection", name: key.to_owned() })??)
+    }
+
     /// What consumers of a project connect with, by the connection's name: those that were created, then those
     /// of the project's own files.
     pub(super) async fn connection_settings(
@@ -91,6 +134,14 @@ impl Workspace {
         res.extend(self.connections().await?.iter().map(|it| (it.name.clone(), settings(it))));
         Ok(res)
     }
+}
+
+/// Asks brokers, which takes its time.
+async fn blocking<T: Send + 'static>(
+    ask: impl FnOnce() -> Result<T, kafka::BrokerError> + Send + 'static,
+) -> Result<T, AppError> {
+    let asked = tokio::task::spawn_blocking(ask).await.map_err(|_| AppError::Stopping)?;
+    asked.map_err(|error| AppError::Invalid(error.to_string()))
 }
 
 fn settings(it: &KafkaConnection) -> Result<kafka::Settings, kafka::BadSettings> {

@@ -1,6 +1,6 @@
 //! The Kafka consumers of a workspace: which ones should run, which ones do, and when they wait for fixtures.
 
-use super::{AppError, Workspace};
+use super::{AppError, Workspace, whole};
 use crate::{
     ingest::{
         Target,
@@ -32,6 +32,13 @@ pub(super) struct Consumers {
 struct Running {
     feed: Feed,
     consumer: Consumer,
+}
+
+/// What somebody wants of a data source with a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feeding {
+    Running,
+    Paused,
 }
 
 /// What a consumer depends on: when it changes, the consumer starts anew.
@@ -142,7 +149,7 @@ impl Workspace {
                 },
                 connection: feed.connection.clone(),
             };
-            match kafka::start(&self.kafka_context(), source) {
+            match kafka::start(&self.kafka_context(), source).await {
                 Ok(consumer) => _ = consumers.running.insert(name, Running { feed, consumer }),
                 // The others must not wait for it; it is tried again with the next deploy or start.
                 Err(error) => self.sink.observe(Observation::Kafka {
@@ -167,6 +174,38 @@ impl Workspace {
         Ok(())
     }
 
+    /// Whether a data source is to read its topic.
+    pub async fn feeding(&self, name: &ResourceName) -> Result<Feeding, AppError> {
+        let id = self.record.id.clone();
+        let paused = self.shared.store(move |store| store.paused(&id)).await?;
+        Ok(if paused.contains(name.as_str()) { Feeding::Paused } else { Feeding::Running })
+    }
+
+    /// Lets a data source read its topic or not, over restarts. What is begun is finished before this returns;
+    /// reading goes on where it stopped.
+    pub async fn set_feeding(self: &Arc<Self>, name: &ResourceName, feeding: Feeding) -> Result<(), AppError> {
+        let (workspace, name) = (self.clone(), name.clone());
+        whole(async move {
+            // A deploy under way must not start what is to stop.
+            let _deploying = workspace.deploying.lock().await;
+            let (id, datasource) = (workspace.record.id.clone(), name.to_string());
+            let paused = feeding == Feeding::Paused;
+            workspace.shared.store(move |store| store.set_paused(&id, &datasource, paused)).await?;
+            let topic =
+                workspace.project().datasource(name.as_str()).and_then(|it| Some(it.kafka.as_ref()?.topic.clone()));
+            let message = if paused { "paused: nothing is read until it is resumed" } else { "resumed" };
+            workspace.sink.observe(Observation::Kafka {
+                datasource: name.to_string(),
+                topic: topic.unwrap_or_default(),
+                partition: None,
+                level: Level::Info,
+                message: message.to_owned(),
+            });
+            workspace.start_consumers().await
+        })
+        .await
+    }
+
     pub(super) async fn stop_consumers(&self) {
         let running = std::mem::take(&mut self.consumers.lock().await.running);
         all(running.into_values().map(|it| it.consumer.leave())).await;
@@ -174,8 +213,10 @@ impl Workspace {
 
     async fn feeds(&self, project: &Project) -> Result<BTreeMap<ResourceName, Feed>, AppError> {
         let connections = self.connection_settings(project).await?;
+        let id = self.record.id.clone();
+        let paused = self.shared.store(move |store| store.paused(&id)).await?;
         let feed = |datasource: &Arc<Datasource>| {
-            let kafka = datasource.kafka.as_ref()?;
+            let kafka = datasource.kafka.as_ref().filter(|_| !paused.contains(datasource.name.as_str()))?;
             let connection = connections.get(kafka.connection.as_str())?.as_ref().ok()?;
             Some((datasource.name.clone(), Feed::new(connection.clone(), kafka, &datasource.columns)))
         };

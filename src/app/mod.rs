@@ -35,7 +35,8 @@ mod workspace;
 
 pub use analysis::Analysis;
 pub use classic::{Altered, Dependents, MadePipe, NewDatasource, NewNode, NewPipe};
-pub use connections::NewConnection;
+pub use connections::{NewConnection, Preview};
+pub use consumers::Feeding;
 pub use deploy::{DeployOptions, DeployReport};
 pub use files::{Appended, Incoming};
 pub use quarantine::Reason;

@@ -26,6 +26,9 @@ pub(super) async fn make_tables(shared: &Shared, namespace: &Namespace) -> Resul
         shared.engine.command(&ddl::create_table(datasource, &namespace.table(name))).await?;
     }
     shared.engine.command(&ddl::pipe_stats_view(namespace)).await?;
+    if there.contains("tinybird.kafka_ops_log") {
+        shared.engine.command(&ddl::kafka_times(namespace)).await?;
+    }
     Ok(())
 }
 
@@ -78,10 +81,6 @@ impl Workspace {
 impl Facts for Workspace {
     fn id_of(&self, kind: &str, name: &str) -> String {
         Workspace::id_of(self, kind, name)
-    }
-
-    fn topic(&self, datasource: &str) -> Option<String> {
-        Some(self.project().datasource(datasource)?.kafka.as_ref()?.topic.clone())
     }
 
     fn workspace(&self) -> &str {

@@ -101,6 +101,10 @@ impl Client {
         json(self.send(self.request(Method::POST, path).json(body)).await?).await
     }
 
+    pub(super) async fn put_json(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        json(self.send(self.request(Method::PUT, path).json(body)).await?).await
+    }
+
     pub(super) async fn post_files(&self, path: &str, files: multipart::Form) -> anyhow::Result<Value> {
         json(self.send(self.request(Method::POST, path).multipart(files)).await?).await
     }

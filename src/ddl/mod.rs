@@ -8,7 +8,7 @@ mod service;
 mod table;
 
 pub use quarantine::{forget_replayed, gather, reasons, refused_rows, refused_values, table_state};
-pub use service::pipe_stats_view;
+pub use service::{kafka_times, pipe_stats_view};
 pub use table::{
     QUARANTINE_COLUMNS, attach_all, count_rows, create_quarantine, create_side_table, create_table, databases,
     delete_rows, drop_database, drop_table, exchange, insert_select, keep_rows, rename, statistics, tables, truncate,

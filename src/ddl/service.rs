@@ -5,6 +5,17 @@ use crate::{
     sql::Sql,
 };
 
+/// Columns that came after the first tables of Kafka's log.
+pub fn kafka_times(namespace: &Namespace) -> Sql {
+    let mut sql = Sql::new("ALTER TABLE ");
+    sql.table(&namespace.table(&ResourceName::service("kafka_ops_log")));
+    sql.push(
+        " ADD COLUMN IF NOT EXISTS time_read Float32, ADD COLUMN IF NOT EXISTS time_process Float32, \
+         ADD COLUMN IF NOT EXISTS time_write Float32",
+    );
+    sql
+}
+
 /// Each call counts in its day.
 pub fn pipe_stats_view(namespace: &Namespace) -> Sql {
     let [days, calls] = ["pipe_stats", "pipe_stats_rt"].map(ResourceName::service);

@@ -13,6 +13,7 @@ pub mod quarantine;
 pub mod replay;
 pub mod sample;
 pub mod service;
+pub mod suggest;
 
 use crate::{name::Physical, project::Datasource};
 use std::sync::Arc;

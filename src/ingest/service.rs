@@ -153,8 +153,6 @@ impl Writer {
 pub trait Facts {
     /// The id of a `datasource` or `pipe`.
     fn id_of(&self, kind: &str, name: &str) -> String;
-    /// The Kafka topic of a data source.
-    fn topic(&self, datasource: &str) -> Option<String>;
     fn workspace(&self) -> &str;
 }
 
@@ -221,7 +219,7 @@ pub fn rows(observation: &Observation, facts: &impl Facts, now: jiff::Timestamp)
                 "rows": rows, "rows_quarantine": quarantined, "written_rows": rows,
                 "written_rows_quarantine": quarantined, "blocks_ids": [block],
             });
-            let mut res = vec![
+            vec![
                 operation(kind, datasource, *elapsed, counts),
                 Row {
                     datasource: "block_log",
@@ -231,19 +229,7 @@ pub fn rows(observation: &Observation, facts: &impl Facts, now: jiff::Timestamp)
                         "datasource_name": datasource, "rows": rows, "processing_time": elapsed.as_secs_f64(),
                     }),
                 },
-            ];
-            if *source == "kafka" {
-                res.push(Row {
-                    datasource: "kafka_ops_log",
-                    values: json!({
-                        "timestamp": second(now), "datasource_id": facts.id_of("datasource", datasource),
-                        "topic": facts.topic(datasource).unwrap_or_default(), "partition": -1, "msg_type": "info",
-                        "lag": 0, "processed_messages": rows + quarantined, "processed_bytes": 0,
-                        "committed_messages": rows + quarantined, "msg": "",
-                    }),
-                });
-            }
-            res
+            ]
         }
         Observation::InsertFailed { datasource, message, .. } => {
             let more = json!({ "result": "error", "error": message });
@@ -278,21 +264,43 @@ pub fn rows(observation: &Observation, facts: &impl Facts, now: jiff::Timestamp)
             }
             res
         }
-        Observation::Kafka { datasource, topic, partition, level, message } => vec![Row {
-            datasource: "kafka_ops_log",
-            values: json!({
-                "timestamp": second(now), "datasource_id": facts.id_of("datasource", datasource), "topic": topic,
-                "partition": partition.unwrap_or(-1), "lag": 0, "processed_messages": 0, "processed_bytes": 0,
-                "committed_messages": 0, "msg": message,
+        Observation::Kafka { datasource, topic, partition, level, message } => vec![kafka_row(
+            facts,
+            now,
+            (datasource, topic, partition.unwrap_or(-1)),
+            json!({
+                "msg": message,
                 "msg_type": match level {
                     Level::Info => "info",
                     Level::Warning => "warning",
                     Level::Error => "error",
                 },
             }),
-        }],
+        )],
+        Observation::KafkaRead(it) => vec![kafka_row(
+            facts,
+            now,
+            (&it.datasource, &it.topic, it.partition),
+            json!({
+                "lag": it.lag, "processed_messages": it.messages, "committed_messages": it.messages,
+                "processed_bytes": it.bytes.min(i32::MAX as u64), "time_read": it.reading.as_secs_f64(),
+                "time_process": it.decoding.as_secs_f64(), "time_write": it.inserting.as_secs_f64(),
+            }),
+        )],
         _ => vec![],
     }
+}
+
+/// What a consumer says of a data source, a topic and a partition.
+fn kafka_row(facts: &impl Facts, now: jiff::Timestamp, of: (&str, &str, i32), more: Value) -> Row {
+    let (datasource, topic, partition) = of;
+    let mut values = json!({
+        "timestamp": second(now), "datasource_id": facts.id_of("datasource", datasource), "topic": topic,
+        "partition": partition, "msg_type": "info", "lag": 0, "processed_messages": 0, "processed_bytes": 0,
+        "committed_messages": 0, "time_read": 0, "time_process": 0, "time_write": 0, "msg": "",
+    });
+    merge(&mut values, more);
+    Row { datasource: "kafka_ops_log", values }
 }
 
 fn merge(values: &mut Value, more: Value) {

@@ -8,6 +8,7 @@
 mod directory;
 mod files;
 mod key;
+mod paused;
 mod scopes;
 mod secrets;
 mod tags;
@@ -172,6 +173,7 @@ impl Store {
         connection.execute_batch(times::SCHEMA)?;
         connection.execute_batch(tags::SCHEMA)?;
         connection.execute_batch(files::SCHEMA)?;
+        connection.execute_batch(paused::SCHEMA)?;
         add_limits(&connection)?;
         let check: Option<Vec<u8>> =
             connection.query_row("SELECT value FROM meta WHERE name = ?1", [KEY_CHECK], |row| row.get(0)).optional()?;
@@ -395,6 +397,7 @@ impl Store {
 
     /// A data source is gone: one that is made under its name begins its topics anew.
     pub fn forget_kafka_positions(&self, workspace: &str, datasource: &str) -> Result<(), StoreError> {
+        self.set_paused(workspace, datasource, false)?;
         let delete = "DELETE FROM kafka_positions WHERE workspace = ?1 AND datasource = ?2";
         self.connection().execute(delete, [workspace, datasource])?;
         Ok(())

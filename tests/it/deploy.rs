@@ -597,13 +597,21 @@ async fn a_broker_that_does_not_answer_delays_neither_stop_nor_start() {
     house.deployed(&audit_log()).await;
     assert_eq!(house.workspace().kafka_status().await.len(), 1);
 
-    let begun = std::time::Instant::now();
-    house.app.leave().await;
-    let stopped = begun.elapsed();
-    let app = start(house.directory.path()).await;
-    let started = begun.elapsed() - stopped;
-    assert_eq!(app.workspace().kafka_status().await.len(), 1);
-    assert!(stopped < Duration::from_secs(1), "{stopped:?}");
-    assert!(started < Duration::from_secs(1), "{started:?}");
+    // Whoever waits for the broker does so each time; a busy machine is not slow each time.
+    let House { directory, mut app } = house;
+    let (mut stopped, mut started) = (Vec::new(), Vec::new());
+    let quick = |times: &[Duration]| times.iter().any(|it| *it < Duration::from_secs(1));
+    while stopped.len() < 10 && !(quick(&stopped) && quick(&started)) {
+        let begun = std::time::Instant::now();
+        app.leave().await;
+        stopped.push(begun.elapsed());
+        drop(app);
+        let begun = std::time::Instant::now();
+        app = start(directory.path()).await;
+        started.push(begun.elapsed());
+        assert_eq!(app.workspace().kafka_status().await.len(), 1);
+    }
+    assert!(quick(&stopped), "{stopped:?}");
+    assert!(quick(&started), "{started:?}");
     app.leave().await;
 }

@@ -1,5 +1,10 @@
 //! Kafka to rows, with a real broker: what is sent arrives once, through stops, outages and bad messages.
 
+mod cases;
+mod front;
+mod secure;
+mod served;
+
 use crate::{
     engine::database,
     ingest::{create, datasource, select},
@@ -181,6 +186,10 @@ const COLUMNS: &[&str] = &[
 
 impl Feed {
     async fn new(broker: &Broker, topic: &str) -> Feed {
+        Feed::at(broker.settings(), topic).await
+    }
+
+    async fn at(settings: Settings, topic: &str) -> Feed {
         let (engine, namespace) = database().await;
         let target = create(engine, &namespace, datasource(topic, COLUMNS, Some(topic))).await;
         Feed {
@@ -188,12 +197,12 @@ impl Feed {
             target,
             offsets: Arc::default(),
             heard: Arc::default(),
-            settings: broker.settings(),
+            settings,
             tuning: Tuning { batch_age: Duration::from_millis(50), ..Tuning::default() },
         }
     }
 
-    fn start(&self) -> Consumer {
+    async fn start(&self) -> Consumer {
         let sink = Sink::default();
         let heard = self.heard.clone();
         sink.attach(move |observation| {
@@ -204,7 +213,7 @@ impl Feed {
         let context =
             Context { engine: self.engine.clone(), offsets: self.offsets.clone(), sink, tuning: self.tuning.clone() };
         let source = Source { id: "events".to_owned(), target: self.target.clone(), connection: self.settings.clone() };
-        kafka::start(&context, source).unwrap()
+        kafka::start(&context, source).await.unwrap()
     }
 
     /// Rows, different ids, the sum of the ids.
@@ -233,7 +242,11 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut condition: i
 }
 
 async fn until_messages(consumer: &Consumer, wanted: u64) -> Status {
-    until("all messages are in", async || consumer.status().messages >= wanted).await;
+    let end = Instant::now() + Duration::from_secs(60);
+    while consumer.status().messages < wanted {
+        assert!(Instant::now() < end, "not all of {wanted} messages are in: {:?}", consumer.status());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     consumer.status()
 }
 
@@ -252,7 +265,7 @@ async fn ten_thousand_events_arrive_once_each_with_all_that_a_message_has() {
     broker.topic("t", 4).await;
     broker.send("t", 4, (0..10_000).map(event));
     let feed = Feed::new(&broker, "t").await;
-    let consumer = feed.start();
+    let consumer = feed.start().await;
     let status = until_messages(&consumer, 10_000).await;
     assert_eq!((status.rows, status.quarantined, status.state), (10_000, 0, State::Running));
     assert_eq!(feed.table().await, once(10_000));
@@ -284,7 +297,7 @@ async fn bad_messages_are_kept_with_their_reason_and_in_nobodys_way() {
     let all = (0..1000).map(event).chain(bad.map(str::to_owned)).chain((1000..2000).map(event));
     broker.send("t", 2, all);
     let feed = Feed::new(&broker, "t").await;
-    let consumer = feed.start();
+    let consumer = feed.start().await;
     let status = until_messages(&consumer, 2006).await;
     consumer.stop().await;
     assert_eq!((status.rows, status.quarantined), (2000, 6));
@@ -307,7 +320,7 @@ async fn stops_in_the_middle_lose_and_double_nothing() {
     let mut done = 0;
     let mut stops = 0;
     while done < 20_000 {
-        let consumer = feed.start();
+        let consumer = feed.start().await;
         let wanted = (done + 3_000).min(20_000);
         until("some messages are in", async || done + consumer.status().messages >= wanted).await;
         consumer.stop().await;
@@ -322,7 +335,7 @@ async fn stops_in_the_middle_lose_and_double_nothing() {
 async fn a_topic_that_does_not_exist_is_said_and_waited_for() {
     let broker = Broker::start().await;
     let feed = Feed::new(&broker, "later").await;
-    let consumer = feed.start();
+    let consumer = feed.start().await;
     until("it says so", async || feed.heard("`later` does not exist") > 0).await;
     assert_eq!(consumer.status().state, State::Waiting);
     let admin: AdminClient<DefaultClientContext> = broker.client().create().unwrap();
@@ -342,7 +355,7 @@ async fn a_broker_may_go_and_come_back() {
     broker.topic("away", 2).await;
     broker.send("away", 2, (0..1000).map(event));
     let feed = Feed::new(&broker, "away").await;
-    let consumer = feed.start();
+    let consumer = feed.start().await;
     until_messages(&consumer, 1000).await;
     broker.down();
     until("it is noticed", async || !feed.heard.lock().unwrap().is_empty()).await;
@@ -368,7 +381,7 @@ async fn a_start_without_a_broker_waits_for_it() {
     broker.send("t", 1, (0..10).map(event));
     broker.down();
     let feed = Feed::new(&broker, "t").await;
-    let consumer = feed.start();
+    let consumer = feed.start().await;
     until("it says so", async || feed.heard("no broker answers") > 0).await;
     assert_eq!(consumer.status().state, State::Waiting);
     broker.up().await;
@@ -383,13 +396,13 @@ async fn a_topic_made_anew_is_read_from_its_begin() {
     broker.topic("t", 1).await;
     broker.send("t", 1, (0..100).map(event));
     let feed = Feed::new(&broker, "t").await;
-    let consumer = feed.start();
+    let consumer = feed.start().await;
     until_messages(&consumer, 100).await;
     consumer.stop().await;
     broker.delete_topic("t").await;
     broker.topic("t", 1).await;
     broker.send("t", 1, (100..150).map(event));
-    let consumer = feed.start();
+    let consumer = feed.start().await;
     until_messages(&consumer, 50).await;
     consumer.stop().await;
     assert_eq!(feed.table().await, once(150));
@@ -406,12 +419,12 @@ async fn latest_means_what_comes_after_the_first_start() {
     let mut latest = (*feed.target.datasource).clone();
     latest.kafka.as_mut().unwrap().offset_reset = OffsetReset::Latest;
     feed.target.datasource = Arc::new(latest);
-    let consumer = feed.start();
+    let consumer = feed.start().await;
     until("the first offset is kept", async || !feed.offsets.0.lock().unwrap().is_empty()).await;
     consumer.stop().await;
     // What comes while nobody reads is after the first start all the same.
     broker.send("t", 1, (0..10).map(event));
-    let consumer = feed.start();
+    let consumer = feed.start().await;
     until_messages(&consumer, 10).await;
     consumer.stop().await;
     assert_eq!(feed.table().await, once(10));
@@ -425,7 +438,7 @@ async fn a_slow_table_holds_the_reading_back() {
     let mut feed = Feed::new(&broker, "t").await;
     feed.tuning.held_bytes = 256 << 10;
     feed.tuning.batch_bytes = 64 << 10;
-    let consumer = feed.start();
+    let consumer = feed.start().await;
     until_messages(&consumer, 20_000).await;
     consumer.stop().await;
     assert_eq!(feed.table().await, once(20_000));

@@ -1,5 +1,6 @@
 //! `birdhouse datasource`: data sources from files.
 
+use super::feed::{self, FeedCommand};
 use crate::{
     cli::{fault::user, printer::Printer, serving, settings::Settings},
     datafile::{Dialect, Kind, Layout},
@@ -26,6 +27,8 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Generate(GenerateArgs),
+    #[command(flatten)]
+    Feed(FeedCommand),
 }
 
 /// Write a .datasource file for the rows of a CSV, NDJSON or Parquet file
@@ -50,7 +53,10 @@ struct GenerateArgs {
 }
 
 pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
-    let Command::Generate(args) = args.command;
+    let args = match args.command {
+        Command::Generate(args) => args,
+        Command::Feed(command) => return feed::run(command, settings, printer),
+    };
     let file = settings.folder.join(&args.file);
     let stem = args.file.file_stem().map(|it| it.to_string_lossy().into_owned()).unwrap_or_default();
     let name = args.name.clone().unwrap_or_else(|| plain_name(&stem));

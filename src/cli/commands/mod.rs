@@ -9,6 +9,7 @@ pub(super) mod dependencies;
 pub(super) mod dev;
 pub(super) mod engine;
 pub(super) mod explain;
+mod feed;
 pub(super) mod fmt;
 pub(super) mod init;
 pub(super) mod parse;

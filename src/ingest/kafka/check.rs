@@ -2,7 +2,10 @@
 //!
 //! In: [`Settings`]. Out: yes, or why not, in words for the user who made the connection. No secret is in them.
 
-use super::settings::{BadSettings, Settings};
+use super::{
+    settings::{BadSettings, Settings},
+    words::{explain, meaning, words},
+};
 use rdkafka::{
     ClientContext,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
@@ -25,6 +28,9 @@ pub enum BrokerError {
     #[error("the broker at {address} does not answer: {reason}")]
     Refused { address: String, reason: String },
 }
+
+/// How long is listened for the reason when there was no answer.
+const LISTEN: Duration = Duration::from_millis(500);
 
 /// Connects to each address until one takes it, then asks for metadata. Blocks, for `timeout` in all.
 pub fn check_broker(settings: &Settings, timeout: Duration) -> Result<(), BrokerError> {
@@ -53,28 +59,45 @@ pub fn check_broker(settings: &Settings, timeout: Duration) -> Result<(), Broker
     let heard = Heard::default();
     let refused = |reason: String| BrokerError::Refused { address: address.to_owned(), reason };
     let client = BaseConsumer::from_config_and_context(&settings.client_config(), heard.clone());
-    let client: BaseConsumer<Heard> = client.map_err(|error| refused(super::reader::words(&error)))?;
+    let client: BaseConsumer<Heard> = client.map_err(|error| refused(words(&error)))?;
     // A broker answers metadata; what it says about topics is another question.
     match client.fetch_metadata(None, left()) {
         Ok(_) => Ok(()),
         Err(error) => {
-            // Errors of the protocol come as events, with better words than the time-out.
-            while client.poll(Duration::ZERO).is_some() {}
-            let reason = heard.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-            Err(refused(reason.unwrap_or_else(|| super::reader::words(&error))))
+            // What was wrong with the connection comes as events, with better words than the time-out.
+            let until = Instant::now() + LISTEN;
+            while !heard.knows() && Instant::now() < until {
+                _ = client.poll(Duration::from_millis(20));
+            }
+            Err(refused(heard.best().unwrap_or_else(|| words(&error))))
         }
     }
 }
 
-/// Keeps the first thing that the client complains of.
+/// What the client complains of.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Option<String>>>);
+struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl Heard {
+    /// Something that can be acted on, else the first that says more than that all is lost.
+    fn best(&self) -> Option<String> {
+        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = heard.iter().find(|it| meaning(it).is_some());
+        let found =
+            found.or_else(|| heard.iter().find(|it| !it.contains("brokers are down"))).or_else(|| heard.first());
+        found.map(|it| explain(it))
+    }
+
+    fn knows(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|it| meaning(it).is_some())
+    }
+}
 
 impl ClientContext for Heard {
     fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
 
     fn error(&self, _: KafkaError, reason: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| reason.to_owned());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(reason.to_owned());
     }
 }
 

@@ -7,19 +7,22 @@
 mod check;
 mod intent;
 mod pending;
+mod preview;
 mod reader;
 mod settings;
 mod shared;
+mod words;
 mod writer;
 
 pub use check::{BrokerError, check_broker};
+pub use preview::{Seen, last_messages, topics};
 pub use settings::{BadSettings, SaslMechanism, SecurityProtocol, Settings};
 
 use super::{Target, batch::Writer, decode::Schema};
 use crate::{engine::Engine, observe::Sink};
 use pending::Stream;
 use rdkafka::{config::FromClientConfigAndContext, consumer::BaseConsumer};
-use reader::{Reader, Saved};
+use reader::{Reader, Rests, Saved};
 use shared::{Shared, Voice};
 use std::{
     collections::BTreeMap,
@@ -86,6 +89,8 @@ pub struct Status {
     pub quarantined: u64,
     /// Messages not read yet, over all partitions; what is not known counts nothing.
     pub lag: i64,
+    /// Bytes of messages that are read and not inserted yet.
+    pub held: usize,
     pub last_error: Option<String>,
 }
 
@@ -134,14 +139,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Failed inserts in a row after which a consumer is said to fail.
 const FAILING: u32 = 3;
 
-/// Starts reading. Returns at once: a broker or topic that is not there is observed and tried again.
-/// Must be called inside a tokio runtime. May block for a moment, to read the offsets.
-pub fn start(context: &Context, source: Source) -> Result<Consumer, StartError> {
+/// Starts reading. Does not wait for the broker: one that is not there, or a topic, is observed and tried again.
+pub async fn start(context: &Context, source: Source) -> Result<Consumer, StartError> {
     let datasource = source.target.datasource.clone();
     let name = datasource.name.as_str();
     let kafka = datasource.kafka.as_ref().ok_or_else(|| StartError::NotKafka(name.to_owned()))?;
     let schema = Arc::new(Schema::compile(&datasource)?);
-    let saved = context.offsets.load(&source.id, &kafka.topic).map_err(StartError::Offsets)?;
+    let (offsets, id, topic) = (context.offsets.clone(), source.id.clone(), kafka.topic.clone());
+    let loaded = tokio::task::spawn_blocking(move || offsets.load(&id, &topic)).await;
+    let saved = loaded.unwrap_or_else(|error| Err(error.to_string())).map_err(StartError::Offsets)?;
     let saved = saved.into_iter().map(Saved::read).collect::<Result<Vec<_>, _>>().map_err(StartError::Offsets)?;
     let shared = Shared::new(name, &kafka.topic, &context.sink);
     let client = client(&source.connection, name, &kafka.group_id, Voice(shared.clone()))?;
@@ -168,6 +174,7 @@ pub fn start(context: &Context, source: Source) -> Result<Consumer, StartError> 
         look_now: false,
         partitions: BTreeMap::new(),
         heard: Instant::now(),
+        rests: Rests::default(),
     };
     let reading = thread::Builder::new().name(format!("kafka {name}")).spawn(|| reader.run());
     let reading = reading.map_err(|error| StartError::Client(format!("no thread for `{name}`: {error}")))?;
@@ -197,7 +204,7 @@ fn client(
         // Without a subscription nobody waits for our polls.
         .set("max.poll.interval.ms", "86400000")
         .set("statistics.interval.ms", "5000");
-    BaseConsumer::from_config_and_context(&config, voice).map_err(|error| StartError::Client(reader::words(&error)))
+    BaseConsumer::from_config_and_context(&config, voice).map_err(|error| StartError::Client(words::words(&error)))
 }
 
 impl Consumer {

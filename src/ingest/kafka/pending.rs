@@ -8,7 +8,11 @@ use crate::ingest::{
     decode::{Decoded, Decoder, Message, Rejected, Schema, refuse},
 };
 use rdkafka::message::{BorrowedMessage, Headers, Message as _};
-use std::{ops::Range, sync::Arc, time::Instant};
+use std::{
+    ops::Range,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// What the batches of one consumer have in common.
 #[derive(Debug)]
@@ -27,6 +31,9 @@ pub(super) struct Batch {
     pub(super) opened: Instant,
     /// What it was before a crash: it must become exactly that again.
     pub(super) again: Option<Intent>,
+    /// How long it took to fill, and to make rows of it.
+    pub(super) reading: Duration,
+    pub(super) decoding: Duration,
     bytes: Vec<u8>,
     messages: Vec<Stored>,
 }
@@ -42,8 +49,17 @@ struct Stored {
 
 impl Batch {
     pub(super) fn new(stream: &Arc<Stream>, partition: i32, epoch: u32) -> Batch {
-        let stream = stream.clone();
-        Batch { stream, partition, epoch, opened: Instant::now(), again: None, bytes: Vec::new(), messages: Vec::new() }
+        Batch {
+            stream: stream.clone(),
+            partition,
+            epoch,
+            opened: Instant::now(),
+            again: None,
+            reading: Duration::ZERO,
+            decoding: Duration::ZERO,
+            bytes: Vec::new(),
+            messages: Vec::new(),
+        }
     }
 
     /// Gives the bytes taken.
@@ -66,6 +82,11 @@ impl Batch {
         let timestamp = message.timestamp().to_millis().unwrap_or_default();
         self.messages.push(Stored { offset: message.offset(), timestamp, key, value, headers });
         self.bytes.len() - before + size_of::<Stored>()
+    }
+
+    /// Of keys and values.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// The memory it holds, as [`push`](Batch::push) counted it.

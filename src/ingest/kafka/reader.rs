@@ -9,6 +9,7 @@ use super::{
     intent::Intent,
     pending::{Batch, Stream},
     shared::{Shared, Voice},
+    words::words,
     writer::Command,
 };
 use crate::{
@@ -45,6 +46,16 @@ pub(super) struct Reader {
     pub(super) partitions: BTreeMap<i32, Partition>,
     /// When the last message came.
     pub(super) heard: Instant,
+    pub(super) rests: Rests,
+}
+
+/// How a consumer waits for a broker that never does.
+#[derive(Debug)]
+pub(super) struct Rests {
+    /// How long it listens between two rests.
+    glance: Duration,
+    /// Where the partitions ended, all together, when that began.
+    ends: i64,
 }
 
 /// A position with its intent in the form that is worked with.
@@ -73,6 +84,7 @@ struct NotNow(String);
 const ANSWER: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(100);
 const GLANCE: Duration = Duration::from_millis(20);
+const LONGEST_GLANCE: Duration = Duration::from_secs(2);
 /// After so long without a message a consumer is idle; then it rests so long at a time.
 const IDLE: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_millis(200);
@@ -172,6 +184,7 @@ impl Reader {
         let not_now = |error| NotNow(format!("partition {partition} does not answer: {}", words(&error)));
         let (low, high) = self.client.fetch_watermarks(topic, partition, ANSWER).map_err(not_now)?;
         let known = low..=high;
+        self.shared.ends(partition, high);
         let position = match saved {
             Some(it) if it.needs() > high => {
                 let end = it.needs();
@@ -257,8 +270,11 @@ impl Reader {
         let age = self.tuning.batch_age;
         let oldest = self.partitions.values().filter(|it| it.again.is_none()).filter_map(|it| it.open.as_ref());
         let oldest = oldest.map(|it| it.opened).min();
-        let poll =
-            if self.heard.elapsed() > IDLE && self.shared.hurried.load(Ordering::Acquire) { GLANCE } else { POLL };
+        let poll = if self.heard.elapsed() > IDLE && self.shared.hurried.load(Ordering::Acquire) {
+            self.rests.glance
+        } else {
+            POLL
+        };
         let patience = oldest.map_or(poll, |it| (it + age).saturating_duration_since(Instant::now()).min(poll));
         let mut out_of_range = false;
         // The clock is looked at now and then only; a full batch is seen at once.
@@ -289,9 +305,19 @@ impl Reader {
 
     /// Where nothing comes from a broker that says so again and again, it is not asked for a while: the client
     /// would keep a part of a core busy with its answers.
-    fn rest(&self) {
+    fn rest(&mut self) {
         if !self.shared.hurried.load(Ordering::Acquire) || self.heard.elapsed() < IDLE {
+            self.rests = Rests::default();
             return;
+        }
+        // After a rest the client asks anew for all that follows the last message. Where there is more and none of
+        // it came, because the way is long or what comes first is not to be seen, it gets longer and longer, until
+        // it is clear that what is there is nothing.
+        let (lag, ends) = self.shared.lag();
+        if ends != self.rests.ends {
+            self.rests = Rests { ends, ..Rests::default() };
+        } else if lag > 0 {
+            self.rests.glance = if self.rests.glance < LONGEST_GLANCE { self.rests.glance * 2 } else { GLANCE };
         }
         let Ok(assigned) = self.client.assignment() else { return };
         if self.client.pause(&assigned).is_ok() {
@@ -312,8 +338,11 @@ impl Reader {
         Ok(())
     }
 
-    fn insert(&self, batch: Batch) -> Result<(), Ended> {
+    fn insert(&self, mut batch: Batch) -> Result<(), Ended> {
+        batch.reading = batch.opened.elapsed();
+        let began = Instant::now();
         let decoded = batch.decode(&batch.all());
+        batch.decoding = began.elapsed();
         self.send(Command::Insert(Box::new((batch, decoded))))
     }
 
@@ -391,6 +420,12 @@ impl Reader {
     }
 }
 
+impl Default for Rests {
+    fn default() -> Rests {
+        Rests { glance: GLANCE, ends: 0 }
+    }
+}
+
 impl Saved {
     pub(super) fn read(position: Position) -> Result<Saved, String> {
         let intent = position.intent.as_deref().map(Intent::read).transpose()?;
@@ -449,12 +484,4 @@ fn take(
     shared.held.fetch_add(size, Ordering::AcqRel);
     let full = batch.len() >= tuning.batch_rows || batch.size() >= tuning.batch_bytes;
     if full { partition.open.take() } else { None }
-}
-
-/// An error of the client in words, without the library's names for it.
-pub(super) fn words(error: &KafkaError) -> String {
-    match error.rdkafka_error_code() {
-        Some(code) => code.to_string(),
-        None => error.to_string(),
-    }
 }

@@ -3,8 +3,11 @@
 //!
 //! In: what happens in the client, the reader and the writer. Out: [`Status`] and observations.
 
-use super::{State, Status};
-use crate::observe::{Level, Observation, Sink};
+use super::{State, Status, pending::Batch, words};
+use crate::{
+    ingest::batch::Rows,
+    observe::{KafkaRead, Level, Observation, Sink},
+};
 use rdkafka::{
     ClientContext, Statistics, TopicPartitionList,
     config::RDKafkaLogLevel,
@@ -52,6 +55,16 @@ struct Known {
     complaints: HashMap<String, Instant>,
 }
 
+impl Known {
+    fn lag(&self) -> i64 {
+        let lag = self.end.iter().map(|(partition, end)| {
+            let next = self.next.get(partition).copied().unwrap_or(*end);
+            (end - next).max(0)
+        });
+        lag.sum()
+    }
+}
+
 impl Shared {
     pub(super) fn new(datasource: &str, topic: &str, sink: &Sink) -> Arc<Shared> {
         Arc::new(Shared {
@@ -71,15 +84,22 @@ impl Shared {
 
     pub(super) fn status(&self) -> Status {
         let known = self.known();
-        let lag = known.end.iter().map(|(partition, end)| {
-            let next = known.next.get(partition).copied().unwrap_or(*end);
-            (end - next).max(0)
-        });
-        Status { lag: lag.sum(), ..known.status.clone() }
+        Status { lag: known.lag(), held: self.held.load(Ordering::Acquire), ..known.status.clone() }
+    }
+
+    /// Messages to come, and the sum of where the partitions end.
+    pub(super) fn lag(&self) -> (i64, i64) {
+        let known = self.known();
+        (known.lag(), known.end.values().sum())
     }
 
     pub(super) fn set_state(&self, state: State) {
         self.known().status.state = state;
+    }
+
+    /// A partition's messages end here, for now.
+    pub(super) fn ends(&self, partition: i32, end: i64) {
+        self.known().end.insert(partition, end);
     }
 
     /// A partition is read from here on.
@@ -125,6 +145,25 @@ impl Shared {
         }
     }
 
+    /// A batch is in, which took so long to insert.
+    pub(super) fn read(&self, batch: &Batch, inserting: Duration) {
+        let known = self.known();
+        let partition = batch.partition;
+        let lag = known.end.get(&partition).map_or(0, |end| end - known.next.get(&partition).unwrap_or(end));
+        drop(known);
+        self.sink.observe(Observation::KafkaRead(Box::new(KafkaRead {
+            datasource: self.datasource.clone(),
+            topic: self.topic.clone(),
+            partition,
+            messages: batch.len() as u64,
+            bytes: batch.bytes() as u64,
+            lag: lag.max(0),
+            reading: batch.reading,
+            decoding: batch.decoding,
+            inserting,
+        })));
+    }
+
     pub(super) fn say(&self, level: Level, partition: Option<i32>, message: String) {
         let (datasource, topic) = (self.datasource.clone(), self.topic.clone());
         self.sink.observe(Observation::Kafka { datasource, topic, partition, level, message });
@@ -141,7 +180,7 @@ impl ClientContext for Voice {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().map_or_else(String::new, |it| format!("{it:?}"));
-        self.0.complain(Level::Warning, None, &code, format!("the client reports: {reason}"));
+        self.0.complain(Level::Warning, None, &code, words::explain(reason));
     }
 
     fn stats(&self, statistics: Statistics) {

@@ -17,7 +17,7 @@ use crate::{
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -139,6 +139,7 @@ impl Task {
     ) -> Result<(), Aborted> {
         let Batch { partition, epoch, .. } = batch;
         let next_offset = intent.to;
+        let began = Instant::now();
         let position = Position { partition, next_offset: intent.from, epoch, intent: None };
         let mut noted = Noted { task: self, position, intent };
         let written = self.writer.flush(&batch, decoded, &mut noted, "kafka", &self.stop).await?;
@@ -152,6 +153,7 @@ impl Task {
             status.quarantined += written.quarantined;
             status.state = State::Running;
         });
+        self.shared.read(&batch, began.elapsed());
         Ok(())
     }
 

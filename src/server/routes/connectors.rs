@@ -1,7 +1,8 @@
 //! `/v0/connectors`: Kafka connections. A secret goes in and never comes out.
 
 use crate::{
-    app::NewConnection,
+    app::{NewConnection, Preview},
+    ingest::suggest,
     server::{
         error::{ApiError, Fault},
         extract::{Name, Who},
@@ -15,6 +16,10 @@ use axum::{
     http::{HeaderMap, StatusCode, Uri},
 };
 use serde::Serialize;
+use serde_json::{Value, json};
+
+/// How many messages are shown, unless told otherwise.
+const MOST_RECORDS: usize = 12;
 
 #[derive(Serialize)]
 pub(super) struct ConnectorList {
@@ -126,6 +131,49 @@ pub(super) async fn show(who: Who, Name(name): Name) -> Result<Json<Connector>, 
     let connection = who.workspace.connection(&name).await?;
     let connection = connection.ok_or(Fault::NoSuch { what: "connection", name })?;
     Ok(Json(Connector::of(&who, &connection)))
+}
+
+/// The topics that there are or, of one topic, the last messages and columns that would take them.
+pub(super) async fn preview(who: Who, Name(name): Name, uri: Uri) -> Result<Json<Value>, ApiError> {
+    who.admin()?;
+    let fields = Fields::of_query(uri.query());
+    let text = |name: &str| fields.text(name).filter(|it| !it.trim().is_empty());
+    let Some(topic) = text("kafka_topic") else {
+        let topics = who.workspace.topics(&name).await?;
+        let topics: Vec<_> = topics.iter().map(|it| json!({ "topic": it })).collect();
+        return Ok(Json(json!({ "preview": topics })));
+    };
+    let most = text("max_records").and_then(|it| it.parse().ok()).unwrap_or(MOST_RECORDS);
+    let Preview { messages, columns } =
+        who.workspace.preview(&name, topic.clone(), text("kafka_group_id"), most.clamp(1, 10 * MOST_RECORDS)).await?;
+    let analysis = columns.iter().map(
+        |it| json!({ "path": it.path, "name": it.name, "recommended_type": it.column_type, "present_pct": it.present }),
+    );
+    let text = |it: &Option<Vec<u8>>| it.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+    let data = messages.iter().map(|it| {
+        json!({
+            "__value": text(&it.value), "__topic": topic, "__partition": it.partition, "__offset": it.offset,
+            "__timestamp": it.timestamp / 1000, "__key": text(&it.key),
+        })
+    });
+    let meta = [
+        ("__value", "String"),
+        ("__topic", "LowCardinality(String)"),
+        ("__partition", "Int16"),
+        ("__offset", "Int64"),
+        ("__timestamp", "DateTime"),
+        ("__key", "String"),
+    ];
+    Ok(Json(json!({
+        "preview": [{
+            "analysis": { "columns": analysis.collect::<Vec<_>>(), "schema": suggest::schema(&columns) },
+            "deserialized": {
+                "data": data.collect::<Vec<_>>(),
+                "meta": meta.map(|(name, kind)| json!({ "name": name, "type": kind })),
+            },
+        }],
+        "earliest": messages.first().map(|it| json!({ "timestamp": it.timestamp / 1000 })).into_iter().collect::<Vec<_>>(),
+    })))
 }
 
 pub(super) async fn remove(who: Who, Name(name): Name) -> Result<StatusCode, ApiError> {

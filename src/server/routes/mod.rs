@@ -18,6 +18,7 @@ mod openapi;
 mod pipes;
 mod quarantine;
 mod resources;
+mod scheduling;
 mod scopes;
 mod sql;
 mod tags;
@@ -64,6 +65,7 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/connectors/", get(connectors::list).post(connectors::create))
         .route("/v0/connectors", get(connectors::list).post(connectors::create))
         .route("/v0/connectors/{name}", get(connectors::show).delete(connectors::remove))
+        .route("/v0/connectors/{name}/preview", get(connectors::preview))
         .route("/v0/pipes/openapi.json", get(openapi::show))
         .route("/v1/pipes/{name}", get(pipes::show_or_ask))
         .route("/v0/sql", get(sql::ask).post(sql::ask))
@@ -101,11 +103,11 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/datasources/{name}", get(datasources::show).put(resources::update).delete(resources::remove))
         .route("/v0/datasources/exchange", post(resources::exchange))
         .route("/v0/sql_copy", post(resources::copy_sql))
+        .route("/v0/datasources/{name}/scheduling/state", get(scheduling::show).put(scheduling::change))
+        .route("/v0/datasources/{name}/scheduling/runs", post(scheduling::run))
+        .route("/v0/datasources/{name}/start", post(scheduling::start))
+        .route("/v0/datasources/{name}/stop", post(scheduling::stop))
         .route("/v0/datasources/{name}/alter", post(resources::alter))
-        .route(
-            "/v0/datasources/{name}/scheduling/{what}",
-            get(resources::schedule).put(resources::schedule).post(resources::schedule),
-        )
         .route("/v0/datasources/{name}/truncate", post(resources::truncate))
         .route("/v0/datasources/{name}/delete", post(resources::delete_rows))
         .route("/v1/datasources/{name}/quarantine/replay", post(quarantine::replay))

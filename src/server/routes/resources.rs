@@ -12,7 +12,6 @@ use crate::{
 };
 use axum::{
     Json,
-    extract::Path,
     http::{StatusCode, Uri},
     response::{IntoResponse, Response},
 };
@@ -142,13 +141,7 @@ pub(super) async fn remove(who: Who, Name(name): Name, uri: Uri) -> Result<Respo
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// Only what is fetched by schedule could be paused, resumed or run, and nothing is.
-pub(super) async fn schedule(who: Who, Path((name, _)): Path<(String, String)>) -> Result<Json<Value>, ApiError> {
-    let datasource = to_create(&who, &name)?;
-    Err(Fault::Unsupported(format!("the data source `{}` has no schedule", datasource.name)).into())
-}
-
-fn to_create(who: &Who, name: &str) -> Result<Arc<Datasource>, Fault> {
+pub(super) fn to_create(who: &Who, name: &str) -> Result<Arc<Datasource>, Fault> {
     let found = who.datasource(name).filter(|_| who.access.may_create_datasource());
     found.ok_or_else(|| who.missing("data source", name))
 }
