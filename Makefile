@@ -30,6 +30,7 @@ lint: setup-packages ## formatting and Clippy, without a warning
 bench: setup ## measures against the raw engine; writes target/bench.json
 	@scripts/setup bench
 	$(CARGO) bench --bench bench
+	$(CARGO) bench --bench load
 
 ROUNDS ?= 10
 FUZZ_CASES ?= 300000

@@ -47,7 +47,8 @@ pub struct Settings {
     pub max_head: usize,
     /// Reads whose answers have not begun, at the same time.
     pub max_running: usize,
-    /// Reads that wait for one of those places; the next one is sent away with `Retry-After`.
+    /// Reads that wait for one of those places; the next one is sent away with `Retry-After`. When they have stood
+    /// for a second, no more may wait than may run.
     pub max_waiting: usize,
     /// Files and projects that are taken in at the same time.
     pub max_uploads: usize,
@@ -86,6 +87,9 @@ impl Default for Settings {
         }
     }
 }
+
+/// A queue of reads that stands for longer than this is kept as short as keeps their latency within twice the work's.
+const BURST: Duration = Duration::from_secs(1);
 
 /// Where the server listens.
 #[derive(Debug, Default)]
@@ -127,7 +131,7 @@ pub async fn serve(
     let context = Context {
         app,
         sink,
-        reads: Gate::new(settings.max_running, settings.max_waiting, settings.queue_patience),
+        reads: Gate::new(settings.max_running, settings.max_waiting, settings.queue_patience).bursts(BURST),
         uploads: Gate::new(settings.max_uploads, settings.max_uploads * 8, settings.queue_patience),
         rates: Rates::default(),
         // Half of the queue is always left for the other tokens.
