@@ -9,32 +9,47 @@ use std::{
 
 const PAIRS: usize = 500;
 
-/// Milliseconds of ours and of the other tool, each the best of some runs, start of the process included.
+/// Each is run as often as this, in turn, so that both meet the same machine.
+const ROUNDS: usize = 5;
+
+/// Milliseconds of ours and of the other tool, the median of some runs, each from the start of the process to its end.
 pub(super) fn measure() -> (f64, Option<f64>) {
     let folder = tempfile::tempdir().unwrap();
     write_project(folder.path());
-    let birdhouse = Path::new(env!("CARGO_BIN_EXE_birdhouse"));
-    let ours = best(5, Command::new(birdhouse).args(["check", "--no-engine"]).current_dir(&folder));
-    let theirs = tb().map(|tb| best(1, Command::new(tb).args(["--no-version-warning", "check"]).current_dir(&folder)));
-    (ours, theirs)
+    let mut ours = Command::new(Path::new(env!("CARGO_BIN_EXE_birdhouse")));
+    ours.args(["check", "--no-engine"]).current_dir(&folder);
+    let mut theirs = tb().map(Command::new);
+    if let Some(theirs) = &mut theirs {
+        theirs.args(["--no-version-warning", "check"]).current_dir(&folder);
+    }
+    // Once before it counts, so that nothing is cold.
+    run(&mut ours);
+    theirs.as_mut().map(run);
+    let (mut our_times, mut their_times) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        our_times.push(run(&mut ours));
+        their_times.extend(theirs.as_mut().map(run));
+    }
+    (median(our_times).unwrap(), median(their_times))
 }
 
-/// The other tool: `pip install tinybird-cli==6.5.5` into `.venv`, or named by BENCH_TB.
+/// The other tool, `tinybird-cli==6.5.5`: the one that `scripts/setup clients` installs, or the one named by BENCH_TB.
 fn tb() -> Option<PathBuf> {
     let named = env::var_os("BENCH_TB").map(PathBuf::from);
-    let tb = named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/tb"));
+    let tb = named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv-clients/bin/tb"));
     tb.exists().then_some(tb)
 }
 
-fn best(rounds: usize, command: &mut Command) -> f64 {
+fn run(command: &mut Command) -> f64 {
     command.stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null());
-    let mut best = f64::INFINITY;
-    for _ in 0..rounds {
-        let begun = Instant::now();
-        assert!(command.status().unwrap().success(), "{command:?} finds fault with good files");
-        best = best.min(begun.elapsed().as_secs_f64() * 1000.0);
-    }
-    best
+    let begun = Instant::now();
+    assert!(command.status().unwrap().success(), "{command:?} finds fault with good files");
+    begun.elapsed().as_secs_f64() * 1000.0
+}
+
+fn median(mut times: Vec<f64>) -> Option<f64> {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied()
 }
 
 /// As many data sources as pipes, with nodes, templates, jsonpaths and keys.

@@ -93,7 +93,7 @@ impl Served {
         let Caller { access, workspace, .. } = self.app.authenticate(&self.token).unwrap();
         let given = [("id".to_owned(), serde_json::json!("654321"))];
         let request = Request::pipe(ResourceName::new("point").unwrap(), given.into_iter().collect());
-        let (rows, compiled) = workspace.query(&access, &request).await.unwrap();
+        let (rows, compiled) = workspace.query(&access, &request, None).await.unwrap();
         drop(rows);
         compiled.sql().as_str().to_owned()
     }

@@ -52,6 +52,16 @@ impl ResourceName {
         Ok(ResourceName(text.into()))
     }
 
+    /// What is most like a text that is no name: `Personal.tweets` becomes `Personal_tweets`.
+    pub fn near(text: &str) -> Option<ResourceName> {
+        let plain = |it: char| if it.is_ascii_alphanumeric() { it } else { '_' };
+        let mut near: String = text.chars().map(plain).collect();
+        if near.starts_with(|it: char| it.is_ascii_digit()) {
+            near.insert(0, '_');
+        }
+        near.contains(|it: char| it.is_ascii_alphanumeric()).then(|| ResourceName::new(&near).ok())?
+    }
+
     /// The name of a data source of the service. No project can have such a name.
     pub fn service(name: &str) -> ResourceName {
         ResourceName(format!("tinybird.{name}").into())

@@ -22,6 +22,7 @@ use crate::{
     sql::{ColumnType, Sql, UserSql, scan, statement},
     template::Params,
 };
+use futures_util::{StreamExt, stream};
 use places::find_words;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,7 +38,7 @@ pub(super) async fn verify(
     if plan.is_empty() {
         return Ok(vec![]);
     }
-    let (diagnostics, leftover) = try_out(&shared.engine, plan, current, wanted).await?;
+    let (diagnostics, leftover) = try_out(&shared.engine, plan, current, wanted, Purpose::Deploy).await?;
     if let Some(error) = leftover {
         shared.warn(format!("a database that a check used could not be dropped: {error}"));
     }
@@ -49,7 +50,8 @@ pub(super) async fn verify(
 pub async fn check(engine: &Engine, project: &Project) -> Result<Vec<Diagnostic>, AppError> {
     let nothing = Project::default();
     let project = &whole_part(project);
-    let (mut diagnostics, _) = try_out(engine, &plan::diff(&nothing, project), &nothing, project).await?;
+    let (mut diagnostics, _) =
+        try_out(engine, &plan::diff(&nothing, project), &nothing, project, Purpose::Check).await?;
     diagnostics.dedup();
     Ok(diagnostics)
 }
@@ -88,6 +90,7 @@ async fn try_out(
     plan: &Plan,
     current: &Project,
     wanted: &Project,
+    purpose: Purpose,
 ) -> Result<(Vec<Diagnostic>, Option<EngineError>), AppError> {
     let scratch = Namespace::new(&format!("{SCRATCH}{}", words::random_letters(20)));
     let (checks, mut diagnostics) = checks(current, wanted, &scratch);
@@ -95,7 +98,7 @@ async fn try_out(
     if tables.is_empty() && checks.is_empty() {
         return Ok((diagnostics, None));
     }
-    let verifier = Verifier { engine, wanted, scratch };
+    let verifier = Verifier { engine, wanted, scratch, purpose };
     engine.command(&statement::create_database(verifier.scratch.database())).await?;
     let verified = verifier.run(checks, tables).await;
     let leftover = engine.command(&ddl::drop_database(&verifier.scratch)).await.err();
@@ -216,35 +219,53 @@ fn read_tables(select: &Sql, scratch: &Namespace) -> BTreeSet<String> {
     select.as_str().split(&prefix).skip(1).filter_map(|it| it.split('`').next()).map(str::to_owned).collect()
 }
 
+/// What the engine says about a node.
+enum Tried<'a> {
+    /// It can be run; what is wrong with it all the same.
+    Good(Vec<Diagnostic>),
+    Failed(&'a Check<'a>, EngineError),
+}
+
+/// Nodes that the engine looks at at the same time. It has a place more for statements, which others may want.
+const AT_ONCE: usize = 3;
+
+/// What the engine is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// What is tried out will be served, to tokens that may not see all rows.
+    Deploy,
+    /// Somebody wants to know what is wrong; there are no rows to hide, and looking twice takes twice the time.
+    Check,
+}
+
 struct Verifier<'a> {
     engine: &'a Engine,
     wanted: &'a Project,
     scratch: Namespace,
+    purpose: Purpose,
 }
 
 impl Verifier<'_> {
     async fn run(&self, checks: Vec<Check<'_>>, tables: BTreeSet<String>) -> Result<Vec<Diagnostic>, AppError> {
         let mut diagnostics = Vec::new();
         let mut broken_tables = BTreeSet::new();
-        for name in tables {
-            if let Err((datasource, error)) = self.create(&name).await {
+        let created: Vec<_> = tables.iter().map(|it| self.create(it)).collect();
+        let mut created = stream::iter(created).buffered(AT_ONCE).zip(stream::iter(&tables));
+        while let Some((created, name)) = created.next().await {
+            if let Err((datasource, error)) = created {
                 diagnostics.push(self.bad_table(datasource, theirs(error)?).await);
-                broken_tables.insert(name);
+                broken_tables.insert(name.clone());
             }
         }
         let mut failed = BTreeMap::new();
-        for check in &checks {
-            if !check.tables.is_disjoint(&broken_tables) {
-                continue;
-            }
-            match self.engine.command_within(&query::describe(&check.select), AT_MOST).await {
-                Ok(described) => {
-                    diagnostics.extend(self.bad_target(check, &described)?);
-                    diagnostics.extend(self.bad_tables(check).await?);
-                }
-                Err(error) => {
-                    failed.insert((&check.pipe.name, &check.node.name), (check, theirs(error)?));
-                }
+        let whole = checks.iter().filter(|it| it.tables.is_disjoint(&broken_tables));
+        // Each node is a question of its own; the answers come in the order of the nodes.
+        let asked: Vec<_> = whole.map(|it| self.try_node(it)).collect();
+        let mut answers = stream::iter(asked).buffered(AT_ONCE);
+        while let Some(answer) = answers.next().await {
+            match answer? {
+                Tried::Good(found) => diagnostics.extend(found),
+                Tried::Failed(check, error) => _ = failed.insert((&check.pipe.name, &check.node.name), (check, error)),
             }
         }
         for (check, error) in failed.values() {
@@ -262,6 +283,19 @@ impl Verifier<'_> {
             }
         }
         Ok(diagnostics)
+    }
+
+    async fn try_node<'a>(&self, check: &'a Check<'a>) -> Result<Tried<'a>, AppError> {
+        match self.engine.command_within(&query::describe(&check.select), AT_MOST).await {
+            Ok(described) => {
+                let mut found = self.bad_target(check, &described)?;
+                if self.purpose == Purpose::Deploy {
+                    found.extend(self.bad_tables(check).await?);
+                }
+                Ok(Tried::Good(found))
+            }
+            Err(error) => Ok(Tried::Failed(check, theirs(error)?)),
+        }
     }
 
     /// Whether a node that is no template itself is right for a request with an example of each parameter. With stand-ins

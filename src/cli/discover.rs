@@ -5,12 +5,16 @@
 
 use crate::{
     datafile::{Kind, is_test_file},
-    diagnostic::{Diagnostic, Source, line_column},
+    diagnostic::{Diagnostic, Place, Source, Span, line_column},
+    threads::each,
 };
 use ignore::{DirEntry, WalkBuilder};
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    ffi::OsStr,
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -26,6 +30,8 @@ pub(super) struct ProjectFiles {
     pub(super) vendored: BTreeSet<String>,
     /// The first fixture of each data source.
     pub(super) fixtures: Vec<Fixture>,
+    /// The files in the folders of fixtures, by path relative to `root`.
+    pub(super) fixture_files: Vec<String>,
     /// The pairs of `.env`, and of `.env.local` over them.
     pub(super) environment: BTreeMap<String, String>,
     /// What could not be read.
@@ -82,9 +88,11 @@ pub(super) fn project(root: &Path) -> io::Result<ProjectFiles> {
     let conventional = is_conventional(root);
     let mut walk = WalkBuilder::new(root);
     walk.follow_links(true).max_depth(Some(if conventional { FRAGMENT_DEPTH } else { DEPTH })).require_git(false);
-    walk.sort_by_file_path(Path::cmp);
+    walk.sort_by_file_name(OsStr::cmp);
     let base = root.to_owned();
     walk.filter_entry(move |entry| is_wanted(entry, &base, conventional));
+    let mut found: Vec<(PathBuf, String, bool)> = Vec::new();
+    let mut tests: Vec<(PathBuf, String, bool)> = Vec::new();
     for entry in walk.build() {
         let entry = match entry {
             Ok(entry) => entry,
@@ -95,40 +103,46 @@ pub(super) fn project(root: &Path) -> io::Result<ProjectFiles> {
         };
         let relative = relative(entry.path(), root);
         let depth = entry.depth();
-        if is_test_file(&relative) && depth == 2 {
-            match read(entry.path(), &relative) {
-                Ok(source) => files.tests.push(source),
-                Err(diagnostic) => files.diagnostics.push(*diagnostic),
-            }
+        let is_file = entry.file_type().is_some_and(|it| it.is_file());
+        if is_test_file(&relative) && (depth == 2 || !conventional) {
+            tests.push((entry.into_path(), relative, is_file));
             continue;
         }
         let Some(kind) = Kind::of(&relative) else { continue };
         let beyond = conventional && depth > 2;
-        if (beyond && kind != Kind::Include) || entry.depth() == 0 {
+        if (beyond && kind != Kind::Include) || depth == 0 {
             continue;
         }
         if entry.file_type().is_some_and(|it| it.is_dir()) {
             let message = format!("`{relative}` is called like a datafile, but is a folder");
-            files.diagnostics.push(Diagnostic::error("folder_as_datafile", message));
+            files.diagnostics.push(Diagnostic::error("folder_as_datafile", message).at(whole(&relative)));
             continue;
         }
-        match read(entry.path(), &relative) {
+        found.push((entry.into_path(), relative, is_file));
+    }
+    // A folder of tests that no datafiles stand beside is somebody else's.
+    tests.retain(|(_, test, _)| {
+        let beside = test.split_once("tests/").map_or("", |(folder, _)| folder);
+        found.iter().any(|(_, it, _)| it.starts_with(beside)) || conventional
+    });
+    found.extend(tests);
+    let read_one = |(path, relative, is_file): &(PathBuf, String, bool)| match is_file {
+        true => read_file(path, relative),
+        false => read(path, relative),
+    };
+    for read in each(&found, read_one) {
+        match read {
+            Ok(source) if is_test_file(&source.path) => files.tests.push(source),
             Ok(source) => files.sources.push(source),
             Err(diagnostic) => files.diagnostics.push(*diagnostic),
         }
     }
-    let datasources: BTreeSet<String> = files
-        .sources
+    files.fixtures = fixtures(root, &files.sources);
+    files.fixture_files = ["fixtures", "datasources/fixtures"]
         .iter()
-        .filter(|it| Kind::of(&it.path) == Some(Kind::Datasource))
-        .map(|it| Kind::Datasource.resource_name(&it.path))
+        .flat_map(|folder| names(&root.join(folder)).into_iter().map(move |name| format!("{folder}/{name}")))
         .collect();
-    for datasource in datasources {
-        let candidates = FIXTURES.iter().map(|(folder, kind)| root.join(folder).join(format!("{datasource}.{kind}")));
-        if let Some(path) = candidates.into_iter().find(|it| it.is_file()) {
-            files.fixtures.push(Fixture { datasource, path });
-        }
-    }
+    files.fixture_files.sort_unstable();
     files.vendored = vendored(root);
     for name in [".env", ".env.local"] {
         environment(&root.join(name), name, &mut files);
@@ -136,16 +150,35 @@ pub(super) fn project(root: &Path) -> io::Result<ProjectFiles> {
     Ok(files)
 }
 
+/// The first fixture of each data source.
+fn fixtures(root: &Path, sources: &[Source]) -> Vec<Fixture> {
+    let there: Vec<BTreeSet<String>> =
+        FIXTURES.iter().map(|(folder, _)| names(&root.join(folder)).into_iter().collect()).collect();
+    let datasources = sources.iter().filter(|it| Kind::of(&it.path) == Some(Kind::Datasource));
+    let datasources: BTreeSet<String> = datasources.map(|it| Kind::Datasource.resource_name(&it.path)).collect();
+    let first = |datasource: String| {
+        let mut candidates = FIXTURES.iter().zip(&there).filter_map(|((folder, kind), there)| {
+            let name = format!("{datasource}.{kind}");
+            there.contains(&name).then(|| root.join(folder).join(name))
+        });
+        let path = candidates.find(|it| it.is_file())?;
+        Some(Fixture { datasource, path })
+    };
+    datasources.into_iter().filter_map(first).collect()
+}
+
+/// The names of what is in a folder; none where it cannot be read.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|it| it.file_name().to_string_lossy().into_owned()).collect()
+}
+
 /// What other workspaces share: their files only say that it is there.
 fn vendored(root: &Path) -> BTreeSet<String> {
-    let names = |folder: PathBuf| {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.map(|it| it.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
-    };
     let mut found = BTreeSet::new();
-    for workspace in names(root.join("vendor")) {
+    for workspace in names(&root.join("vendor")) {
         for (folder, kind) in [("datasources", Kind::Datasource), ("pipes", Kind::Pipe), ("endpoints", Kind::Pipe)] {
-            let files = names(root.join("vendor").join(&workspace).join(folder));
+            let files = names(&root.join("vendor").join(&workspace).join(folder));
             let files = files.into_iter().filter(|it| Kind::of(it) == Some(kind));
             found.extend(files.map(|it| format!("{workspace}.{}", kind.resource_name(&it))));
         }
@@ -163,31 +196,59 @@ pub(super) fn root_of(file: &Path) -> PathBuf {
 
 /// Reads one datafile; `shown` is its path for whoever reads messages.
 pub(super) fn read(path: &Path, shown: &str) -> Result<Source, Box<Diagnostic>> {
-    let unreadable = |why: &dyn std::fmt::Display| {
-        Box::new(Diagnostic::error("file_unreadable", format!("`{shown}` cannot be read: {why}")))
-    };
-    let size = fs::metadata(path).map_err(|error| unreadable(&error))?;
-    if !size.is_file() {
-        return Err(unreadable(&"it is no file"));
+    let about = fs::metadata(path).map_err(|error| unreadable(shown, &error))?;
+    if !about.is_file() {
+        return Err(unreadable(shown, &"it is no file"));
     }
-    if size.len() > MAX_BYTES {
-        return Err(unreadable(&format!("it is larger than {} MB", MAX_BYTES >> 20)));
+    read_file(path, shown)
+}
+
+/// The same for what is known to be a file.
+fn read_file(path: &Path, shown: &str) -> Result<Source, Box<Diagnostic>> {
+    thread_local! {
+        /// Most datafiles are shorter: one is read in one go, without asking for its length before.
+        static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; 64 << 10]);
     }
-    decode(fs::read(path).map_err(|error| unreadable(&error))?, shown)
+    let failed = |error: io::Error| unreadable(shown, &error);
+    let mut file = fs::File::open(path).map_err(failed)?;
+    BUFFER.with_borrow_mut(|buffer| {
+        let mut length = 0;
+        while length < buffer.len() {
+            match file.read(&mut buffer[length..]).map_err(failed)? {
+                0 => return decode(&buffer[..length], shown),
+                more => length += more,
+            }
+        }
+        let mut bytes = buffer.clone();
+        let size = file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+        if size as u64 == MAX_BYTES {
+            return Err(unreadable(shown, &format!("it is larger than {} MB", MAX_BYTES >> 20)));
+        }
+        decode(&bytes, shown)
+    })
+}
+
+fn unreadable(shown: &str, why: &dyn std::fmt::Display) -> Box<Diagnostic> {
+    Box::new(Diagnostic::error("file_unreadable", format!("`{shown}` cannot be read: {why}")).at(whole(shown)))
+}
+
+/// A file as such.
+fn whole(path: &str) -> Place {
+    Place { path: path.into(), span: Span::default() }
 }
 
 /// The text of a file that was read; a byte that is none is told with its place.
-pub(super) fn decode(bytes: Vec<u8>, shown: &str) -> Result<Source, Box<Diagnostic>> {
-    String::from_utf8(bytes).map(|text| Source::new(shown, text)).map_err(|error| {
-        let good = error.utf8_error().valid_up_to();
-        let bytes = error.as_bytes();
+pub(super) fn decode(bytes: &[u8], shown: &str) -> Result<Source, Box<Diagnostic>> {
+    str::from_utf8(bytes).map(|text| Source::new(shown, text)).map_err(|error| {
+        let good = error.valid_up_to();
         let place = line_column(&String::from_utf8_lossy(&bytes[..good]), good);
         let byte = bytes.get(good).copied().unwrap_or_default();
         let message = format!(
             "`{shown}` is not UTF-8: the byte 0x{byte:02X} at line {}, column {} (offset {good}) begins no character",
             place.line, place.column
         );
-        Box::new(Diagnostic::error("not_utf8", message).hint("save the file as UTF-8"))
+        let place = Place { path: shown.into(), span: Span::at(good) };
+        Box::new(Diagnostic::error("not_utf8", message).hint("save the file as UTF-8").at(place))
     })
 }
 
@@ -225,11 +286,14 @@ fn walk_error(error: &ignore::Error, root: &Path) -> Diagnostic {
     match error {
         ignore::Error::WithDepth { err, .. } => walk_error(err, root),
         ignore::Error::Loop { child, .. } => {
-            let message = format!("`{}` is a link to a folder that it is in", relative(child, root));
-            Diagnostic::error("symlink_loop", message).hint("remove the link")
+            let child = relative(child, root);
+            let message = format!("`{child}` is a link to a folder that it is in");
+            Diagnostic::error("symlink_loop", message).hint("remove the link").at(whole(&child))
         }
         ignore::Error::WithPath { path, err } => {
-            Diagnostic::error("file_unreadable", format!("`{}` cannot be read: {err}", relative(path, root)))
+            // The walker's words name the whole path once more.
+            let why = fs::metadata(path).err().map_or_else(|| err.to_string(), |it| it.to_string());
+            *unreadable(&relative(path, root), &why)
         }
         error => Diagnostic::error("file_unreadable", error.to_string()),
     }
@@ -309,6 +373,7 @@ mod tests {
             paths(&files),
             ["datasources/a.datasource", "h.pipe", "pipes/b.pipe", "pipes/parts/c.incl", "tests/top.pipe"]
         );
+        assert_eq!(files.fixture_files, ["datasources/fixtures/a.csv", "datasources/fixtures/a.ndjson"]);
         let path = root.path().join("datasources/fixtures/a.csv");
         assert_eq!(files.fixtures, [Fixture { datasource: "a".to_owned(), path }]);
         assert_eq!(codes(&files), [""; 0]);
@@ -316,8 +381,17 @@ mod tests {
 
     #[test]
     fn other_projects_are_searched_to_a_depth() {
-        let root = tree(&[("a.pipe", ""), ("x/y/b.pipe", ""), ("x/y/z/c.pipe", ""), ("node_modules/d.pipe", "")]);
-        assert_eq!(paths(&project(root.path()).unwrap()), ["a.pipe", "x/y/b.pipe"]);
+        let root = tree(&[
+            ("x/y/b.pipe", ""),
+            ("x/y/z/c.pipe", ""),
+            ("x/tests/b.yaml", ""),
+            ("x/tests/notes.txt", ""),
+            ("other/tests/jobs.yaml", "{}"),
+            ("node_modules/d.pipe", ""),
+        ]);
+        let files = project(root.path()).unwrap();
+        assert_eq!(paths(&files), ["x/y/b.pipe"]);
+        assert_eq!(files.tests.iter().map(|it| &*it.path).collect::<Vec<_>>(), ["x/tests/b.yaml"]);
     }
 
     #[test]

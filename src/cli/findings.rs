@@ -4,7 +4,7 @@
 //! JUnit. What was checked, and how, is not known here.
 
 use super::printer::{PrintError, Printer};
-use crate::diagnostic::{Diagnostic, Place, Severity, Source};
+use crate::diagnostic::{Diagnostic, Place, Severity, Source, Sources};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -37,26 +37,13 @@ impl Findings {
     pub(super) fn print(&self, format: FindingsFormat, printer: &Printer) -> Result<(), PrintError> {
         match format {
             FindingsFormat::Human => {
-                let known = self.by_path();
-                for diagnostic in &self.diagnostics {
-                    // Only the files that it is about: looking through all of them costs more than the check.
-                    let places = diagnostic.place.iter().chain(diagnostic.related.iter().map(|(it, _)| it));
-                    let mut about: Vec<Source> = Vec::new();
-                    for source in places.filter_map(|it| known.get(&*it.path)) {
-                        if !about.contains(source) {
-                            about.push((*source).clone());
-                        }
-                    }
-                    printer.finding(diagnostic, &about)?;
-                }
-                Ok(())
+                let known = self.known();
+                self.diagnostics.iter().try_for_each(|it| printer.finding(it, &known))
             }
             FindingsFormat::Json => printer.line(self.json()),
             FindingsFormat::Github => {
-                for diagnostic in &self.diagnostics {
-                    printer.line(self.annotation(diagnostic))?;
-                }
-                Ok(())
+                let known = self.known();
+                self.diagnostics.iter().try_for_each(|it| printer.line(annotation(it, &known)))
             }
             FindingsFormat::Sarif => printer.line(format!("{:#}", self.sarif())),
             FindingsFormat::Junit => printer.line(self.junit()),
@@ -68,12 +55,12 @@ impl Findings {
         summary(self.count(Severity::Error), self.count(Severity::Warning), self.files)
     }
 
-    fn by_path(&self) -> BTreeMap<&str, &Source> {
-        self.sources.iter().map(|it| (&*it.path, it)).collect()
+    fn known(&self) -> Sources<'_> {
+        Sources::of(&self.sources)
     }
 
     fn json(&self) -> Value {
-        let known = self.by_path();
+        let known = self.known();
         let errors = self.count(Severity::Error);
         json!({
             "ok": errors == 0,
@@ -85,40 +72,11 @@ impl Findings {
         })
     }
 
-    /// A command that a workflow of GitHub shows at its line.
-    fn annotation(&self, diagnostic: &Diagnostic) -> String {
-        let value = |text: &str| {
-            let text = text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
-            text.replace(':', "%3A").replace(',', "%2C")
-        };
-        let message = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
-        let mut properties = Vec::new();
-        if let Some(place) = &diagnostic.place {
-            properties.push(format!("file={}", value(&place.path)));
-            if let Some((from, to)) = self.lines(place) {
-                properties.push(format!("line={},endLine={}", from.line, to.line));
-                if from.line == to.line {
-                    properties.push(format!("col={},endColumn={}", from.column, to.column));
-                }
-            }
-        }
-        properties.push(format!("title={}", value(diagnostic.code)));
-        let mut text = diagnostic.message.clone();
-        if let Some(hint) = &diagnostic.hint {
-            text.push_str(&format!("\n{hint}"));
-        }
-        format!("::{} {}::{}", word(diagnostic.severity), properties.join(","), message(&text))
-    }
-
-    fn lines(&self, place: &Place) -> Option<(crate::diagnostic::LineColumn, crate::diagnostic::LineColumn)> {
-        let source = self.sources.iter().find(|it| it.path == place.path)?;
-        Some((source.line_column(place.span.start), source.line_column(place.span.end)))
-    }
-
     fn sarif(&self) -> Value {
+        let known = self.known();
         let location = |place: &Place| {
             let mut physical = json!({"artifactLocation": {"uri": uri(&place.path)}});
-            if let Some((from, to)) = self.lines(place) {
+            if let Some((from, to)) = known.range(place) {
                 physical["region"] = json!({
                     "startLine": from.line, "startColumn": from.column, "endLine": to.line, "endColumn": to.column,
                 });
@@ -152,6 +110,7 @@ impl Findings {
             "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
             "version": "2.1.0",
             "runs": [{
+                "columnKind": "unicodeCodePoints",
                 "tool": {"driver": {
                     "name": "birdhouse",
                     "version": env!("CARGO_PKG_VERSION"),
@@ -164,6 +123,7 @@ impl Findings {
 
     /// A test for each file: it fails by its errors.
     fn junit(&self) -> String {
+        let known = self.known();
         let mut by_file: BTreeMap<&str, Vec<&Diagnostic>> =
             self.sources.iter().map(|it| (&*it.path, Vec::new())).collect();
         for diagnostic in &self.diagnostics {
@@ -173,19 +133,21 @@ impl Findings {
         let failures = by_file.values().filter(|it| failing(it)).count();
         let mut out = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"birdhouse check\" \
-             tests=\"{}\" failures=\"{failures}\">\n",
+             tests=\"{}\" failures=\"{failures}\" errors=\"0\" skipped=\"0\" time=\"0\">\n",
             by_file.len()
         );
         for (file, found) in &by_file {
             let name = escaped(file);
+            // Readers of such files want a time, and a check of one file has none of its own.
+            let case = format!("    <testcase classname=\"birdhouse\" name=\"{name}\" file=\"{name}\" time=\"0\"");
             if found.is_empty() {
-                out.push_str(&format!("    <testcase classname=\"birdhouse\" name=\"{name}\"/>\n"));
+                out.push_str(&format!("{case}/>\n"));
                 continue;
             }
-            out.push_str(&format!("    <testcase classname=\"birdhouse\" name=\"{name}\">\n"));
+            out.push_str(&format!("{case}>\n"));
             let mut lines = Vec::new();
             for it in found {
-                let at = it.place.as_ref().and_then(|it| self.lines(it));
+                let at = it.place.as_ref().and_then(|it| known.range(it));
                 let at = at.map_or(String::new(), |(from, _)| format!("{}:{}: ", from.line, from.column));
                 let hint = it.hint.as_ref().map_or(String::new(), |it| format!(" ({it})"));
                 lines.push(format!("{at}{} [{}] {}{hint}", word(it.severity), it.code, it.message));
@@ -194,7 +156,8 @@ impl Findings {
             if failing(found) {
                 let first = found.iter().find(|it| it.severity == Severity::Error);
                 let message = escaped(first.map_or("", |it| it.message.as_str()));
-                out.push_str(&format!("      <failure message=\"{message}\">{text}</failure>\n"));
+                let code = first.map_or("", |it| it.code);
+                out.push_str(&format!("      <failure type=\"{code}\" message=\"{message}\">{text}</failure>\n"));
             } else {
                 out.push_str(&format!("      <system-out>{text}</system-out>\n"));
             }
@@ -205,12 +168,36 @@ impl Findings {
     }
 }
 
+/// A command that a workflow of GitHub shows at its line.
+fn annotation(diagnostic: &Diagnostic, known: &Sources<'_>) -> String {
+    let value = |text: &str| {
+        let text = text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+        text.replace(':', "%3A").replace(',', "%2C")
+    };
+    let message = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let mut properties = Vec::new();
+    if let Some(place) = &diagnostic.place {
+        properties.push(format!("file={}", value(&place.path)));
+        if let Some((from, to)) = known.range(place) {
+            properties.push(format!("line={},endLine={}", from.line, to.line));
+            if from.line == to.line {
+                properties.push(format!("col={},endColumn={}", from.column, to.column));
+            }
+        }
+    }
+    properties.push(format!("title={}", value(diagnostic.code)));
+    let mut text = diagnostic.message.clone();
+    if let Some(hint) = &diagnostic.hint {
+        text.push_str(&format!("\n{hint}"));
+    }
+    format!("::{} {}::{}", word(diagnostic.severity), properties.join(","), message(&text))
+}
+
 /// One diagnostic as `check --format json` and `parse` print it.
-pub(super) fn object(diagnostic: &Diagnostic, sources: &BTreeMap<&str, &Source>) -> Value {
+pub(super) fn object(diagnostic: &Diagnostic, sources: &Sources<'_>) -> Value {
     let place = |place: &Place| {
         let mut value = json!({"file": &*place.path});
-        if let Some(source) = sources.get(&*place.path) {
-            let (start, end) = (source.line_column(place.span.start), source.line_column(place.span.end));
+        if let Some((start, end)) = sources.range(place) {
             value["line"] = start.line.into();
             value["column"] = start.column.into();
             value["end_line"] = end.line.into();
@@ -300,7 +287,7 @@ mod tests {
     fn what_would_end_an_annotation_is_escaped() {
         let findings = findings();
         assert_eq!(
-            findings.annotation(&findings.diagnostics[0]),
+            annotation(&findings.diagnostics[0], &findings.known()),
             "::error file=pipes/a%2Cb.pipe,line=3,endLine=3,col=3,endColumn=9,title=sql_syntax::100%25 & \
              \"wrong\"%0Ahere%0Amend it"
         );

@@ -4,6 +4,7 @@
 //! commands that serve know the server; all others are clients of a running one.
 
 mod args;
+mod asked;
 mod client;
 mod commands;
 pub mod discover;

@@ -4,7 +4,7 @@
 //! reader of standard output has gone, every method says [`PrintError::ClosedPipe`], and the command ends quietly.
 
 use super::settings::Environment;
-use crate::diagnostic::{Diagnostic, Source, Style, render};
+use crate::diagnostic::{Diagnostic, Sources, Style, render};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     cell::Cell,
@@ -127,14 +127,14 @@ impl Printer {
     }
 
     /// A diagnostic with the lines it is about, on the error stream.
-    pub(super) fn diagnostic(&self, diagnostic: &Diagnostic, sources: &[Source]) {
+    pub(super) fn diagnostic(&self, diagnostic: &Diagnostic, sources: &Sources<'_>) {
         let style = if self.colour_error { Style::Colour } else { Style::Plain };
         self.to_error_stream(&render(diagnostic, sources, style));
         self.to_error_stream("");
     }
 
     /// A diagnostic that is the answer: what `check` found.
-    pub(super) fn finding(&self, diagnostic: &Diagnostic, sources: &[Source]) -> Result<(), PrintError> {
+    pub(super) fn finding(&self, diagnostic: &Diagnostic, sources: &Sources<'_>) -> Result<(), PrintError> {
         let style = if self.colour_out { Style::Colour } else { Style::Plain };
         self.line(format!("{}\n", render(diagnostic, sources, style)))
     }

@@ -11,7 +11,7 @@ use super::{
     tinyb::Tinyb,
 };
 use crate::{
-    diagnostic::{Diagnostic, Place, Severity, Source, Span},
+    diagnostic::{Diagnostic, Place, Severity, Source, Sources, Span},
     query,
 };
 use anyhow::Context;
@@ -97,8 +97,9 @@ impl Reply {
 
     /// Prints every diagnostic with the lines of our own files.
     pub(super) fn print_diagnostics(&self, sources: &[Source], printer: &Printer) {
+        let known = Sources::of(sources);
         for diagnostic in &self.diagnostics {
-            printer.diagnostic(&diagnostic.local(sources), sources);
+            printer.diagnostic(&diagnostic.local(sources), &known);
         }
     }
 
@@ -296,7 +297,8 @@ pub(super) async fn without_rows(client: &Client, fixtures: Vec<Fixture>) -> any
     Ok(fixtures.into_iter().filter(|it| !has_rows(it)).collect())
 }
 
-/// Loads fixtures, each in place of the rows that are there.
+/// Loads fixtures, each in place of the rows that are there. Where there are none it is appended: then the views see its
+/// rows, which they do not when rows take the place of others.
 pub(super) async fn load(
     client: &Client,
     fixtures: &[Fixture],
@@ -306,12 +308,14 @@ pub(super) async fn load(
 ) -> anyhow::Result<()> {
     let progress =
         (fixtures.len() > 3).then(|| printer.progress("loading fixtures", fixtures.len() as u64, Unit::Items));
+    let empty = if fixtures.is_empty() { Vec::new() } else { without_rows(client, fixtures.to_vec()).await? };
     for fixture in fixtures {
+        let mode = if empty.contains(fixture) { "append" } else { "replace" };
         let shown = fixture.path.strip_prefix(root).unwrap_or(&fixture.path).display().to_string();
         let format = format_of(&fixture.path).ok_or_else(|| user(format!("{shown} is neither CSV nor NDJSON")))?;
         let bytes = fs::read(&fixture.path).map_err(|error| user(format!("{shown} cannot be read: {error}")))?;
         let name = escape(&fixture.datasource);
-        let path = format!("/v0/datasources?mode=replace&name={name}&format={format}");
+        let path = format!("/v0/datasources?mode={mode}&name={name}&format={format}");
         let form = Form::new().percent_encode_noop().part(format, Part::bytes(bytes).file_name(shown.clone()));
         let reply = client.post_files(&path, form).await.with_context(|| format!("fixture {shown} was not loaded"))?;
         remember_rows(client, &fixture.datasource, tinyb).await?;
@@ -348,9 +352,8 @@ fn format_of(path: &Path) -> Option<&'static str> {
 
 /// Says what could not be read of a project; `Err` if that is in the way.
 pub(super) fn readable(files: &ProjectFiles, printer: &Printer) -> anyhow::Result<()> {
-    for diagnostic in &files.diagnostics {
-        printer.diagnostic(diagnostic, &files.sources);
-    }
+    let known = Sources::of(&files.sources);
+    files.diagnostics.iter().for_each(|it| printer.diagnostic(it, &known));
     if crate::diagnostic::has_errors(&files.diagnostics) {
         return Err(user("the project cannot be read"));
     }

@@ -198,9 +198,20 @@ impl Settings {
         self.folder.join(".tinyb")
     }
 
+    /// The `.tinyb` that counts: that of this folder, or of the nearest one above it up to the user's own. Outside of that
+    /// nobody else's file is looked at.
+    fn nearest_tinyb(&self) -> PathBuf {
+        let own = self.tinyb_path();
+        let Some(home) = self.environment.get("HOME").map(Path::new).filter(|it| self.folder.starts_with(it)) else {
+            return own;
+        };
+        let within = self.folder.ancestors().take_while(|it| it.starts_with(home));
+        within.map(|it| it.join(".tinyb")).find(|it| it.exists()).unwrap_or(own)
+    }
+
     /// The server that a client command talks to. A token is sent to no host but the one that it was given for.
     pub(super) fn target(&self, args: &TargetArgs) -> anyhow::Result<Target> {
-        let tinyb = Tinyb::read(&self.tinyb_path())?;
+        let tinyb = Tinyb::read(&self.nearest_tinyb())?;
         let given = args.host.as_deref().or_else(|| self.environment.get("TB_HOST"));
         let host = match given {
             Some(host) => Some(Host::new(host).map_err(user)?),
@@ -409,6 +420,24 @@ mod tests {
         assert_eq!(target(TargetArgs::default(), &variables, &dotenv), ("http://env:1".into(), Some("of env".into())));
         assert_eq!(target(TargetArgs::default(), &[], &dotenv), ("http://tinyb:1".into(), Some("of dotenv".into())));
         assert_eq!(target(TargetArgs::default(), &[], &[]), ("http://tinyb:1".into(), Some("of tinyb".into())));
+    }
+
+    #[test]
+    fn tinyb_is_looked_for_up_to_the_users_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let (home, project) = (folder.path().join("home"), folder.path().join("home/work/project"));
+        std::fs::create_dir_all(&project).unwrap();
+        let host = |home: &Path| {
+            let home = home.to_str().unwrap();
+            settings(&project, &[("HOME", home)], &[]).target(&TargetArgs::default()).unwrap().host.to_string()
+        };
+        std::fs::write(folder.path().join(".tinyb"), r#"{"host": "http://others:1"}"#).unwrap();
+        assert_eq!(host(&home), "http://localhost:7181");
+        std::fs::write(home.join("work/.tinyb"), r#"{"host": "http://above:1"}"#).unwrap();
+        assert_eq!(host(&home), "http://above:1");
+        assert_eq!(host(&folder.path().join("elsewhere")), "http://localhost:7181");
+        std::fs::write(project.join(".tinyb"), r#"{"host": "http://own:1"}"#).unwrap();
+        assert_eq!(host(&home), "http://own:1");
     }
 
     #[test]

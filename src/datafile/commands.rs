@@ -134,27 +134,30 @@ const COMMANDS: &[Command] = &[
 
 /// Whether `name`, in lower case, is a command of a file of this kind.
 pub(super) fn is_command(name: &str, kind: Kind, dialect: Dialect) -> bool {
-    names(kind, dialect).any(|it| it == name)
+    COMMANDS.iter().find(|it| it.name == name).is_some_and(|it| it.is_known(kind, dialect))
 }
 
 /// The commands of a file of this kind.
 pub(super) fn names(kind: Kind, dialect: Dialect) -> impl Iterator<Item = &'static str> {
-    let letter = match kind {
-        Kind::Datasource => 'd',
-        Kind::Pipe | Kind::Include => 'p',
-        Kind::Connection => 'c',
-        Kind::Token => 't',
-    };
-    COMMANDS
-        .iter()
-        .filter(move |it| match (dialect, kind) {
+    COMMANDS.iter().filter(move |it| it.is_known(kind, dialect)).map(|it| it.name)
+}
+
+impl Command {
+    fn is_known(&self, kind: Kind, dialect: Dialect) -> bool {
+        let letter = match kind {
+            Kind::Datasource => 'd',
+            Kind::Pipe | Kind::Include => 'p',
+            Kind::Connection => 'c',
+            Kind::Token => 't',
+        };
+        match (dialect, kind) {
             // Classic has no connection files, Forward no token files: those are read as the other does.
-            (Dialect::Classic, Kind::Connection) => it.forward.contains(letter),
-            (Dialect::Classic, _) => it.classic,
-            (Dialect::Forward, Kind::Token) | (Dialect::Auto, _) => it.auto.contains(letter),
-            (Dialect::Forward, _) => it.forward.contains(letter),
-        })
-        .map(|it| it.name)
+            (Dialect::Classic, Kind::Connection) => self.forward.contains(letter),
+            (Dialect::Classic, _) => self.classic,
+            (Dialect::Forward, Kind::Token) | (Dialect::Auto, _) => self.auto.contains(letter),
+            (Dialect::Forward, _) => self.forward.contains(letter),
+        }
+    }
 }
 
 /// Where a command of some other kind of file belongs: for a hint.

@@ -57,7 +57,7 @@ pub struct NodeDraft {
 /// The columns of a schema that stands in one line, a text each.
 pub fn split_columns(schema: &str) -> Vec<String> {
     let text = Mapped::whole(schema, 0);
-    let columns = schema::parse(&text, Dialect::Auto).columns;
+    let columns = schema::parse(text, Dialect::Auto).columns;
     if columns.is_empty() {
         // What cannot be read is reported when the file is parsed.
         return vec![schema.trim().to_owned()];

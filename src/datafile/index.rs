@@ -37,7 +37,7 @@ fn index(text: &Mapped, span: Span, dialect: Dialect) -> Result<IndexLine, (Span
         let inner = &body[start..end];
         let start = start + (inner.len() - inner.trim_start().len());
         let span = Span::new(span.start + start, span.start + (start + inner.trim().len()));
-        Text { value: trim(&text.slice(span)), span: text.span(span) }
+        Text { value: trim(text.slice(span)), span: text.span(span) }
     };
     // The original strips any of these letters from the left, also those of the name itself.
     let head = match dialect {

@@ -79,6 +79,7 @@ pub(super) fn lex(kind: Kind, source: &Source, context: &Context, includes: Incl
     };
     let mut lexer =
         Lexer { kind, context, includes, frames: Vec::new(), out, open: None, after_unknown: false, skip_block: false };
+    lexer.out.text.reserve(source.text.len() + 1);
     // A mark of the byte order at the beginning is no part of the first command.
     let position = if source.text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     lexer.frames.push(Frame { text: source.text.clone(), base: 0, position, variables: None });
@@ -110,16 +111,21 @@ impl Lexer<'_> {
             let ending = if rest[length..].starts_with("\r\n") { 2 } else { 1 };
             frame.position = from + length + ending;
             let (text, base) = (frame.text.clone(), frame.base);
-            let line = Mapped::whole(&text[from..from + length], base + from);
-            let line = match &frame.variables {
-                Some(variables) => substitute(&line, |name| {
-                    variables.iter().find(|(it, _)| it == name).map(|(_, value)| value.as_str())
-                }),
-                None => line,
-            };
-            let line = self.reveal(line);
+            let line = &text[from..from + length];
             let start = self.out.text.text().len();
-            self.out.text.push_from(&line, Span::new(0, line.text().len()));
+            if frame.variables.is_none() && !line.contains("{{") {
+                self.out.text.push(line, base + from);
+            } else {
+                let line = Mapped::whole(line, base + from);
+                let line = match &frame.variables {
+                    Some(variables) => substitute(line, |name| {
+                        variables.iter().find(|(it, _)| it == name).map(|(_, value)| value.as_str())
+                    }),
+                    None => line,
+                };
+                let line = self.reveal(line);
+                self.out.text.push_from(&line, Span::new(0, line.text().len()));
+            }
             let end = self.out.text.text().len();
             self.out.text.push("\n", base + from + length);
             return Some(Span::new(start, end));
@@ -147,19 +153,19 @@ impl Lexer<'_> {
     fn line(&mut self, line: Span) {
         let words = split(self.out.get(line));
         let indented = self.out.get(line).starts_with([' ', '\t']);
-        match &words {
+        match words {
             Words::Split(words, _) if words.is_empty() => (),
             Words::Split(words, cut) => {
-                let spans: Vec<Span> = words.iter().map(|it| it.shift(line.start)).collect();
+                let words: Vec<Span> = words.into_iter().map(|it| it.shift(line.start)).collect();
                 let cut = cut.map(|it| it + line.start);
                 if self.open.is_some() {
-                    if self.closes(spans[0], indented) {
+                    if self.closes(words[0], indented) {
                         self.close();
                     } else {
-                        return self.text(line, &spans, indented);
+                        return self.text(line, &words, indented);
                     }
                 }
-                self.statement(line, spans, cut, indented);
+                self.statement(line, words, cut, indented);
             }
             Words::Unclosed(at) => {
                 if self.open.is_some() {
@@ -179,8 +185,11 @@ impl Lexer<'_> {
 
     /// Whether a line with this first word ends the open block.
     fn closes(&self, first: Span, indented: bool) -> bool {
+        if indented {
+            return false;
+        }
         let name = self.out.get(first).to_lowercase();
-        !indented && name != "from" && is_command(&name, self.kind, self.context.dialect)
+        name != "from" && is_command(&name, self.kind, self.context.dialect)
     }
 
     fn close(&mut self) {
@@ -262,7 +271,7 @@ impl Lexer<'_> {
     fn statement(&mut self, line: Span, words: Vec<Span>, cut: Option<usize>, indented: bool) {
         let name = self.out.get(words[0]).to_lowercase();
         let known = is_command(&name, self.kind, self.context.dialect);
-        if let Some(&mark) = words.get(1).filter(|it| self.out.get(**it) == ">") {
+        if words.get(1).is_some_and(|it| self.out.get(*it) == ">") {
             if !known {
                 self.unknown(words[0], "unknown_block_command");
             }
@@ -274,7 +283,6 @@ impl Lexer<'_> {
                     lost,
                 );
             }
-            let _ = mark;
             self.after_unknown = false;
             self.open = Some(Statement { name, words, block: Some(Vec::new()) });
             return;
@@ -334,8 +342,8 @@ impl Lexer<'_> {
 
     fn include(&mut self, words: &[Span]) {
         let whole = |lexer: &Self, span: Span| {
-            let value = unquote(&lexer.out.text.slice(span));
-            substitute(&value, |name| lexer.context.environment.get(name).map(String::as_str)).text().to_owned()
+            let value = unquote(lexer.out.text.slice(span));
+            substitute(value, |name| lexer.context.environment.get(name).map(String::as_str)).text().to_owned()
         };
         let Some(&path_span) = words.get(1) else {
             self.report(Diagnostic::error("missing_argument", "INCLUDE needs the path of a file"), words[0]);

@@ -6,6 +6,7 @@
 
 mod ast;
 mod commands;
+mod connectors;
 mod draft;
 mod index;
 mod lexer;

@@ -6,7 +6,7 @@ use super::{
     index,
     lexer::{Lexed, Statement, lex},
     rules, schema,
-    values::{substitute, trim, unquote},
+    values::{substitute, unquote},
 };
 use crate::diagnostic::{Diagnostic, Mapped, Severity, Source, Span};
 
@@ -165,13 +165,13 @@ impl Parser<'_> {
             Some(lines) => self.lexed.block(lines),
             None => self.lexed.joined(statement, separator),
         };
-        if trim(&text.value).is_empty() {
+        if text.as_str().trim().is_empty() {
             let command = self.place_of(statement.words[0]);
             let name = statement.name.to_uppercase();
             self.error(command, "missing_argument", format!("{name} has no value"));
             return None;
         }
-        Some(Text { value: unquote(&text.value), span: text.span })
+        Some(Text { value: unquote(text.value), span: text.span })
     }
 
     /// The value of a command, variables in their places.
@@ -193,10 +193,10 @@ impl Parser<'_> {
             let verdict = verdict(Some(Severity::Warning), Some(Severity::Warning), Some(Severity::Warning));
             self.report(verdict, span, diagnostic);
         }
-        Some(Text { value: self.substituted(&text.value), span: text.span })
+        Some(Text { value: self.substituted(text.value), span: text.span })
     }
 
-    fn substituted(&self, value: &Mapped) -> Mapped {
+    fn substituted(&self, value: Mapped) -> Mapped {
         substitute(value, |name| self.context.environment.get(name).map(String::as_str))
     }
 
@@ -289,7 +289,7 @@ impl Parser<'_> {
             self.file.schema.get_or_insert_default();
             return;
         };
-        let schema = schema::parse(&text.value, self.context.dialect);
+        let schema = schema::parse(text.value, self.context.dialect);
         self.file.schema = Some(schema.columns);
         self.take(schema.diagnostics);
     }
@@ -302,6 +302,13 @@ impl Parser<'_> {
             None => statement.words[1..].to_vec(),
         };
         for line in lines {
+            if let Some(comma) = self.lexed.get(line).find(',') {
+                let comma = self.place_of(Span::new(line.start + comma, line.start + comma + 1));
+                let message =
+                    "Classic takes this comma for a part of the name; Forward, and this check, for a separator";
+                let diagnostic = Diagnostic::warning("shared_with_comma", message).hint("write one name on each line");
+                self.report(AUTO_WARNS, comma, diagnostic);
+            }
             let text = self.lexed.get(line);
             let mut at = line.start;
             let separator = |c: char| commas && c == ',';
@@ -346,7 +353,7 @@ impl Parser<'_> {
             return;
         };
         let word = self.lexed.word(word);
-        let name = Text { value: self.substituted(&word.value), span: word.span };
+        let name = Text { value: self.substituted(word.value), span: word.span };
         self.file.nodes.push(NodeLines::new(name, span));
     }
 
@@ -365,7 +372,7 @@ impl Parser<'_> {
             }
         };
         let sql = match self.context.dialect {
-            Dialect::Classic => self.substituted(&sql),
+            Dialect::Classic => self.substituted(sql),
             _ => sql,
         };
         if sql.is_empty() {

@@ -298,7 +298,7 @@ fn columns(lines: &[&str]) -> Option<Vec<String>> {
     if commented || quoted || text.trim().is_empty() {
         return None;
     }
-    let schema = schema::parse(&Mapped::whole(text, 0), Dialect::Auto);
+    let schema = schema::parse(Mapped::whole(text, 0), Dialect::Auto);
     if !schema.diagnostics.is_empty() {
         return None;
     }

@@ -1,14 +1,16 @@
 //! What must hold between the commands of one file.
 
 use super::{
-    Dialect, Kind,
+    Kind,
     ast::{NodeLines, Settings, Text},
+    connectors,
     parser::{AUTO_WARNS, EVERYWHERE, FORWARD, FORWARD_ONLY, FORWARD_WARNS, Parser, Verdict},
 };
 use crate::{
     diagnostic::{Diagnostic, Span, nearest},
     sql::ColumnType,
 };
+use std::collections::HashSet;
 
 const NODE_TYPES: &[&str] = &["endpoint", "materialized", "copy", "sink", "standard", "stream"];
 
@@ -16,7 +18,8 @@ pub(super) fn check(parser: &mut Parser<'_>) {
     match parser.kind {
         Kind::Datasource => datasource(parser),
         Kind::Pipe => pipe(parser),
-        Kind::Connection | Kind::Token | Kind::Include => (),
+        Kind::Connection => connectors::connection(parser),
+        Kind::Token | Kind::Include => (),
     }
 }
 
@@ -27,15 +30,16 @@ fn datasource(parser: &mut Parser<'_>) {
         parser.report(FORWARD, Span::default(), diagnostic);
     }
     sorting_key(parser);
-    let settings = parser.file.settings.clone();
+    let settings = std::mem::take(&mut parser.file.settings);
     kafka(parser, &settings);
-    imports(parser, &settings);
+    connectors::imports(parser, &settings);
     let pg = ["pg_connection_name", "pg_table"];
     together(parser, EVERYWHERE, &settings, "postgres_missing_params", &pg, &pg);
+    parser.file.settings = settings;
 }
 
 /// Reports which of the `wanted` settings are missing, where one of `given` is there.
-fn together(
+pub(super) fn together(
     parser: &mut Parser<'_>,
     verdict: Verdict,
     settings: &Settings,
@@ -71,39 +75,12 @@ fn kafka(parser: &mut Parser<'_>, settings: &Settings) {
     }
 }
 
-fn imports(parser: &mut Parser<'_>, settings: &Settings) {
-    let dynamo = ["import_table_arn", "import_export_bucket"];
-    if dynamo.iter().any(|it| settings.has(it)) {
-        let wanted = ["import_connection_name", "import_table_arn", "import_export_bucket"];
-        together(parser, FORWARD_WARNS, settings, "dynamodb_missing_params", &dynamo, &wanted);
-        return;
-    }
-    // Connectors that Classic once had, with keys of their own.
-    let is_gone = |service: &str| ["bigquery", "snowflake"].iter().any(|it| service.eq_ignore_ascii_case(it));
-    let gone = settings.get("import_service").filter(|it| is_gone(it.as_str()));
-    if let Some(service) = gone.filter(|_| parser.context.dialect != Dialect::Forward) {
-        let diagnostic = Diagnostic::error("import_service_gone", format!("nothing imports from `{service}` any more"))
-            .hint("load its rows from files, or through /v0/events");
-        parser.report(AUTO_WARNS, service.span, diagnostic);
-        return;
-    }
-    let blob = ["import_connection_name", "import_bucket_uri", "import_schedule"];
-    let missing = together(parser, FORWARD_WARNS, settings, "blob_missing_params", &blob, &blob);
-    if let Some(schedule) = settings.get("import_schedule").filter(|_| !missing)
-        && !["@auto", "@on-demand", "@once"].contains(&schedule.as_str())
-    {
-        let message = format!("`{schedule}` is no schedule of an import");
-        let diagnostic = Diagnostic::error("import_schedule_invalid", message).hint("@auto, @on-demand or @once");
-        parser.report(FORWARD_WARNS, schedule.span, diagnostic);
-    }
-}
-
 /// A sorting key that the engine would refuse, or that would make the engine do nothing.
 fn sorting_key(parser: &mut Parser<'_>) {
     const AGGREGATES: &[&str] = &["sum", "count", "avg", "min", "max", "any", "groupArray", "groupUniqArray", "uniq"];
     let Some(key) = parser.file.engine.option("sorting_key").cloned() else { return };
-    let Some(columns) = parser.file.schema.clone() else { return };
-    let words: Vec<&str> = words(key.as_str()).collect();
+    let Some(columns) = parser.file.schema.take() else { return };
+    let words: HashSet<&str> = words(key.as_str()).collect();
     for column in &columns {
         if !words.contains(&column.name.as_str()) {
             continue;
@@ -125,8 +102,9 @@ fn sorting_key(parser: &mut Parser<'_>) {
             parser.report(FORWARD, key.span, diagnostic);
         }
     }
+    parser.file.schema = Some(columns);
     let text = key.as_str();
-    for function in AGGREGATES {
+    for function in AGGREGATES.iter().filter(|_| text.contains('(')) {
         let merge = format!("{function}Merge");
         let called = |name: &str| {
             text.match_indices(name).any(|(at, _)| {
@@ -166,12 +144,17 @@ fn pipe(parser: &mut Parser<'_>) {
             .hint("write NODE name, and SQL > with a query below it");
         parser.report(FORWARD, Span::default(), diagnostic);
     }
-    let nodes = parser.file.nodes.clone();
+    let nodes = std::mem::take(&mut parser.file.nodes);
+    nodes_of(parser, &nodes);
+    parser.file.nodes = nodes;
+}
+
+fn nodes_of(parser: &mut Parser<'_>, nodes: &[NodeLines]) {
     let mut special: Option<&NodeLines> = None;
     let faults = sql_faults(parser);
     let mut starts: Vec<usize> = nodes.iter().map(|it| it.span.start).collect();
     starts.sort_unstable();
-    for node in &nodes {
+    for node in nodes {
         let start = node.span.start;
         let next = starts.get(starts.partition_point(|it| *it <= start)).copied().unwrap_or(usize::MAX);
         let has_fault = faults.get(faults.partition_point(|it| *it < start)).is_some_and(|it| *it < next);
@@ -206,12 +189,13 @@ fn pipe(parser: &mut Parser<'_>) {
             }
         }
         attributes(parser, node, &kind);
+        engine_without_target(parser, node);
         match kind.as_str() {
             "materialized" => {
                 required(parser, FORWARD, node, "materialized_missing_params", &["datasource"]);
             }
             "copy" => copy(parser, node),
-            "sink" => sink(parser, node),
+            "sink" => connectors::sink(parser, node),
             _ => (),
         }
     }
@@ -227,7 +211,13 @@ fn sql_faults(parser: &Parser<'_>) -> Vec<usize> {
     faults
 }
 
-fn required(parser: &mut Parser<'_>, verdict: Verdict, node: &NodeLines, code: &'static str, wanted: &[&str]) -> bool {
+pub(super) fn required(
+    parser: &mut Parser<'_>,
+    verdict: Verdict,
+    node: &NodeLines,
+    code: &'static str,
+    wanted: &[&str],
+) -> bool {
     let missing: Vec<String> = wanted.iter().filter(|it| !node.settings.has(it)).map(|it| it.to_uppercase()).collect();
     if !missing.is_empty() {
         let span = node.node_type.as_ref().map_or(node.span, |it| it.span);
@@ -270,6 +260,19 @@ fn attributes(parser: &mut Parser<'_>, node: &NodeLines, kind: &str) {
     }
 }
 
+/// ENGINE lines of a node describe the data source that it fills.
+fn engine_without_target(parser: &mut Parser<'_>, node: &NodeLines) {
+    if node.settings.has("datasource") || node.settings.has("target_datasource") {
+        return;
+    }
+    let options = node.engine.options.iter().map(|(_, value)| value.span);
+    let Some(first) = node.engine.family.as_ref().map(|it| it.span).into_iter().chain(options).min() else { return };
+    let diagnostic =
+        Diagnostic::error("engine_without_target", "this node fills no data source that could have an ENGINE")
+            .hint("write DATASOURCE and its name, or remove the ENGINE lines: Classic's push refuses them");
+    parser.report(AUTO_WARNS, first, diagnostic);
+}
+
 fn copy(parser: &mut Parser<'_>, node: &NodeLines) {
     required(parser, FORWARD, node, "copy_missing_params", &["target_datasource"]);
     if let Some(mode) = node.settings.get("mode") {
@@ -293,31 +296,7 @@ fn copy(parser: &mut Parser<'_>, node: &NodeLines) {
     }
 }
 
-fn sink(parser: &mut Parser<'_>, node: &NodeLines) {
-    const BLOB: &[&str] = &[
-        "export_bucket_uri",
-        "export_file_template",
-        "export_format",
-        "export_compression",
-        "export_strategy",
-        "export_write_strategy",
-    ];
-    let kafka = node.settings.get("export_kafka_topic");
-    if let Some(topic) = kafka
-        && BLOB.iter().any(|it| node.settings.has(it))
-    {
-        let message = "a sink writes to Kafka or to files, not to both";
-        parser.report(FORWARD_WARNS, topic.span, Diagnostic::error("sink_mixed_params", message));
-        return;
-    }
-    let blob = ["export_connection_name", "export_schedule", "export_bucket_uri", "export_file_template"];
-    let wanted = if kafka.is_some() { &blob[..2] } else { &blob[..] };
-    if required(parser, FORWARD_WARNS, node, "sink_missing_params", wanted) {
-        schedule(parser, node, "export_schedule", "sink_schedule_invalid", FORWARD_WARNS);
-    }
-}
-
-fn schedule(parser: &mut Parser<'_>, node: &NodeLines, name: &str, code: &'static str, verdict: Verdict) {
+pub(super) fn schedule(parser: &mut Parser<'_>, node: &NodeLines, name: &str, code: &'static str, verdict: Verdict) {
     if let Some(schedule) = node.settings.get(name)
         && schedule.as_str() != "@on-demand"
         && !is_cron(schedule.as_str())

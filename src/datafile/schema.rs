@@ -1,6 +1,9 @@
 //! The columns of a SCHEMA, read as Tinybird's tools read them.
 
-use super::{Dialect, ast::ColumnLine, ast::Text, values::trim};
+use super::{
+    Dialect,
+    ast::{ColumnLine, Text},
+};
 use crate::{
     diagnostic::{Diagnostic, Mapped, Span},
     sql::{ColumnType, TypeError},
@@ -52,11 +55,12 @@ const KEYWORDS: &[(&str, Keyword)] = &[
 ];
 
 /// Reads the text of a SCHEMA.
-pub(super) fn parse(text: &Mapped, dialect: Dialect) -> Schema {
+pub(super) fn parse(text: Mapped, dialect: Dialect) -> Schema {
     let text = without_comments(text);
     let out = Schema { columns: Vec::new(), diagnostics: Vec::new() };
     let mut reader = Reader { text: &text, dialect, out, lost: false };
     let items = reader.items();
+    reader.out.columns.reserve_exact(items.len());
     let last = items.len().saturating_sub(1);
     for (index, item) in items.into_iter().enumerate() {
         reader.item(item, index == last);
@@ -70,10 +74,10 @@ impl Reader<'_> {
     }
 
     fn take(&self, span: Span) -> Text {
-        let value = trim(&self.text.slice(span));
         let text = self.str(span);
         let start = span.start + (text.len() - text.trim_start().len());
-        Text { value, span: self.text.span(Span::new(start, span.start + text.trim_end().len())) }
+        let span = Span::new(start, span.start + text.trim_end().len());
+        Text { value: self.text.slice(span), span: self.text.span(span) }
     }
 
     fn report(&mut self, span: Span, diagnostic: Diagnostic) {
@@ -338,7 +342,7 @@ impl Reader<'_> {
                 Some(open) if c == open => quote = None,
                 Some(_) => (),
                 None if c == '\'' || c == '"' => quote = Some(c),
-                None if c.is_ascii_alphanumeric() || " \t\r\n._`*<>+-[](),=!?:/%".contains(c) => (),
+                None if c.is_ascii_alphanumeric() || is_legal_sign(c) => (),
                 None => {
                     let span = Span::new(value.start + at, value.start + at + c.len_utf8());
                     self.error(span, "schema_bad_char", format!("`{c}` cannot stand in a SCHEMA"));
@@ -437,6 +441,12 @@ impl Parts {
     }
 }
 
+/// The signs that the original takes outside of quotes.
+fn is_legal_sign(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\r' | '\n' | '.' | '_' | '`' | '*' | '<' | '>' | '+' | '-' | '[' | ']' | '(' | ')')
+        || matches!(c, ',' | '=' | '!' | '?' | ':' | '/' | '%')
+}
+
 /// Where another column begins in the text of a type, because a comma is missing before it.
 fn missing_comma(text: &str) -> Option<usize> {
     let mut depth = 0usize;
@@ -491,6 +501,9 @@ fn jsonpath_length(text: &str) -> Option<usize> {
 
 /// The keyword that a text begins with, and its length.
 fn keyword_at(text: &str) -> Option<(Keyword, usize)> {
+    if !text.starts_with(['d', 'D', 'm', 'M', 'c', 'C', 'a', 'A', 't', 'T', 'n', 'N']) {
+        return None;
+    }
     let ends = |length: usize| !text[length..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
     KEYWORDS.iter().find_map(|(word, keyword)| {
         if *keyword == Keyword::NotNull {
@@ -519,7 +532,7 @@ fn expression_length(text: &str) -> usize {
             }
             None => {
                 let rest = &text[at..];
-                if depth == 0 && jsonpath_length(rest).is_some() {
+                if depth == 0 && c == '`' && jsonpath_length(rest).is_some() {
                     return at;
                 }
                 if depth == 0
@@ -545,11 +558,12 @@ fn expression_length(text: &str) -> usize {
 }
 
 /// Cuts `--` to the end of its line, but in jsonpaths and strings.
-fn without_comments(text: &Mapped) -> Mapped {
-    let whole = text.text();
-    if !whole.contains("--") {
-        return text.clone();
+fn without_comments(text: Mapped) -> Mapped {
+    if !text.text().contains("--") {
+        return text;
     }
+    let text = &text;
+    let whole = text.text();
     let mut out = Mapped::default();
     let mut line_start = 0;
     for line in whole.split_inclusive('\n') {

@@ -29,16 +29,17 @@ impl Lexed {
 
     /// A single word, without its quotes.
     pub(super) fn word(&self, span: Span) -> Text {
-        Text { value: unquote(&self.text.slice(span)), span: self.text.span(span) }
+        Text { value: unquote(self.text.slice(span)), span: self.text.span(span) }
     }
 
     /// The lines of a block as they are, but for blanks around the whole.
     pub(super) fn block(&self, lines: &[Span]) -> Text {
         let mut value = Mapped::default();
+        value.reserve(lines.iter().map(|it| it.end - it.start).sum());
         for &line in lines {
             value.push_from(&self.text, line);
         }
-        let value = trim(&value);
+        let value = trim(value);
         let span = match (lines.first(), lines.last()) {
             (Some(first), Some(last)) => self.text.span(Span::new(first.start, last.end - 1)),
             _ => Span::default(),
@@ -66,19 +67,20 @@ impl Lexed {
             value.push_from(&self.text, Span::new(line.start + margin, line.end));
         }
         let end = value.text().trim_end().len();
-        value.slice(Span::new(0, end))
+        value.part(Span::new(0, end))
     }
 }
 
 /// Without blanks at both ends.
-pub(super) fn trim(text: &Mapped) -> Mapped {
+pub(super) fn trim(text: Mapped) -> Mapped {
     let whole = text.text();
     let start = whole.len() - whole.trim_start().len();
-    text.slice(Span::new(start, whole.trim_end().len().max(start)))
+    let end = whole.trim_end().len().max(start);
+    text.part(Span::new(start, end))
 }
 
 /// Without the quotes around it, if the first and the last character are any quotes.
-pub(super) fn unquote(text: &Mapped) -> Mapped {
+pub(super) fn unquote(text: Mapped) -> Mapped {
     let trimmed = trim(text);
     let whole = trimmed.text();
     match whole.starts_with(['\'', '"']) && whole.ends_with(['\'', '"']) {
@@ -89,11 +91,12 @@ pub(super) fn unquote(text: &Mapped) -> Mapped {
 }
 
 /// Puts values in the places of `$NAME` and `${NAME}`; unknown names stay, `$$` becomes `$`.
-pub(super) fn substitute<'a>(text: &Mapped, value: impl Fn(&str) -> Option<&'a str>) -> Mapped {
-    let whole = text.text();
-    if !whole.contains('$') {
-        return text.clone();
+pub(super) fn substitute<'a>(text: Mapped, value: impl Fn(&str) -> Option<&'a str>) -> Mapped {
+    if !text.text().contains('$') {
+        return text;
     }
+    let text = &text;
+    let whole = text.text();
     let mut out = Mapped::default();
     let mut at = 0;
     while let Some(dollar) = whole[at..].find('$').map(|it| it + at) {
@@ -149,10 +152,10 @@ mod tests {
             ("$AB $B ${B} $$A $ $1 ${A", "$AB $B ${B} $A $ $1 ${A"),
             ("^x$", "^x$"),
         ] {
-            let out = substitute(&Mapped::whole(text, 10), value);
+            let out = substitute(Mapped::whole(text, 10), value);
             assert_eq!(out.text(), expected);
         }
-        let out = substitute(&Mapped::whole("x $A y", 10), value);
+        let out = substitute(Mapped::whole("x $A y", 10), value);
         assert_eq!(out.offset(out.text().find('y').unwrap()), 15);
         assert_eq!(out.offset(5), 12);
     }
@@ -161,7 +164,7 @@ mod tests {
     fn quotes_need_not_match() {
         for (text, expected) in [("\"a\"", "a"), ("'a\"", "a"), ("\"a\", \"b\"", "a\", \"b"), ("\"\"", ""), ("a", "a")]
         {
-            assert_eq!(unquote(&Mapped::whole(text, 0)).text(), expected);
+            assert_eq!(unquote(Mapped::whole(text, 0)).text(), expected);
         }
     }
 }

@@ -7,8 +7,10 @@ use super::Span;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Mapped {
     text: String,
-    /// In rising order of `at`; a piece ends where the next one begins.
-    pieces: Vec<Piece>,
+    /// Where the first piece came from. Most texts have no other.
+    from: usize,
+    /// The pieces behind it, in rising order of `at`; a piece ends where the next one begins.
+    more: Vec<Piece>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +24,7 @@ struct Piece {
 impl Mapped {
     /// Text that is the file's own, from `from` on.
     pub fn whole(text: impl Into<String>, from: usize) -> Mapped {
-        Mapped { text: text.into(), pieces: vec![Piece { at: 0, from }] }
+        Mapped { text: text.into(), from, more: Vec::new() }
     }
 
     /// Appends `text`, which stands at `from` in the file.
@@ -30,9 +32,11 @@ impl Mapped {
         if text.is_empty() {
             return;
         }
-        let continues = self.pieces.last().is_some_and(|last| last.from + (self.text.len() - last.at) == from);
-        if !continues {
-            self.pieces.push(Piece { at: self.text.len(), from });
+        let last = self.more.last().copied().unwrap_or(Piece { at: 0, from: self.from });
+        if self.text.is_empty() {
+            self.from = from;
+        } else if last.from + (self.text.len() - last.at) != from {
+            self.more.push(Piece { at: self.text.len(), from });
         }
         self.text.push_str(text);
     }
@@ -47,10 +51,10 @@ impl Mapped {
 
     /// Where an offset of the text stands in the file.
     pub fn offset(&self, offset: usize) -> usize {
-        let index = self.pieces.partition_point(|piece| piece.at <= offset);
-        match index.checked_sub(1).and_then(|index| self.pieces.get(index)) {
+        let index = self.more.partition_point(|piece| piece.at <= offset);
+        match index.checked_sub(1).and_then(|index| self.more.get(index)) {
             Some(piece) => piece.from + (offset - piece.at),
-            None => offset,
+            None => self.from + offset,
         }
     }
 
@@ -69,12 +73,23 @@ impl Mapped {
         part
     }
 
+    /// The same as [`Mapped::slice`] of a text that nobody needs any more: all of it is not copied.
+    pub fn part(self, span: Span) -> Mapped {
+        if span == Span::new(0, self.text.len()) { self } else { self.slice(span) }
+    }
+
+    /// Makes place for so many bytes.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.text.reserve(bytes);
+    }
+
     /// Appends a part of another text, with its origins.
     pub fn push_from(&mut self, other: &Mapped, span: Span) {
         let mut at = span.start;
-        let mut next = other.pieces.partition_point(|piece| piece.at <= at);
+        let mut next = other.more.partition_point(|piece| piece.at <= at);
+        self.text.reserve(span.end - span.start);
         while at < span.end {
-            let end = other.pieces.get(next).map_or(span.end, |piece| piece.at.min(span.end));
+            let end = other.more.get(next).map_or(span.end, |piece| piece.at.min(span.end));
             self.push(&other.text[at..end], other.offset(at));
             at = end;
             next += 1;

@@ -3,11 +3,15 @@
 //! In: a [`Source`], a [`Span`] in it, a code and words. Out: [`Diagnostic`]s, printed with a caret by
 //! [`render`]. This module does not know who complains.
 
+mod lines;
 mod mapped;
 mod render;
+mod sources;
 
+pub use lines::{LineColumn, Lines, line_column};
 pub use mapped::Mapped;
 pub use render::{Style, render};
+pub use sources::Sources;
 
 use std::sync::Arc;
 
@@ -52,13 +56,6 @@ pub struct Diagnostic {
     pub related: Vec<(Place, String)>,
 }
 
-/// One-based line and column (in characters), as editors show them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LineColumn {
-    pub line: usize,
-    pub column: usize,
-}
-
 impl Source {
     pub fn new(path: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> Source {
         Source { path: path.into(), text: text.into() }
@@ -71,17 +68,6 @@ impl Source {
     pub fn line_column(&self, offset: usize) -> LineColumn {
         line_column(&self.text, offset)
     }
-}
-
-/// The one-based line and column of a byte offset; an offset past the end is the end.
-pub fn line_column(text: &str, offset: usize) -> LineColumn {
-    let mut offset = offset.min(text.len());
-    while !text.is_char_boundary(offset) {
-        offset -= 1;
-    }
-    let before = &text[..offset];
-    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    LineColumn { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
 }
 
 impl Span {
@@ -142,9 +128,11 @@ pub fn has_errors(diagnostics: &[Diagnostic]) -> bool {
 /// The candidate closest to `name`, if it is close enough to be meant: for "did you mean".
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = name.to_lowercase();
-    let limit = (name.chars().count() / 3).max(1);
+    let length = name.chars().count();
+    let limit = (length / 3).max(1);
     candidates
         .into_iter()
+        .filter(|it| it.chars().count().abs_diff(length) <= limit)
         .map(|it| (strsim::damerau_levenshtein(&lower, &it.to_lowercase()), it))
         .filter(|(distance, _)| *distance <= limit)
         .min()

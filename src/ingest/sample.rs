@@ -5,7 +5,7 @@
 
 use crate::{
     engine::{Engine, EngineError, EngineErrorKind},
-    sql::{Sql, statement},
+    sql::{ColumnType, Sql, statement},
 };
 
 /// How much of a text is looked at.
@@ -115,13 +115,68 @@ pub fn definition(column: &SampleColumn, json: bool) -> String {
     let mut text = format!("`{name}` {}", column.kind);
     if json {
         let is_list = column.kind.starts_with("Array(");
-        let key = match name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            true => format!("$.{name}"),
-            false => format!("$.['{name}']"),
-        };
-        text.push_str(&format!(" `json:{key}{}`", if is_list { "[:]" } else { "" }));
+        text.push_str(&format!(" `json:${}{}`", step(&name), if is_list { "[:]" } else { "" }));
     }
     text
+}
+
+/// A column for rows that are objects: what is nested has a column of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    pub name: String,
+    pub kind: String,
+    pub path: String,
+}
+
+/// Objects become a field for each of their keys, lists of objects a list for each: rows bring simple values. A list in a
+/// list of objects is none.
+pub fn fields(columns: &[SampleColumn]) -> Vec<Field> {
+    let mut fields = Vec::new();
+    for column in columns {
+        let name = column.name.replace('`', "");
+        let path = format!("${}", step(&name));
+        match ColumnType::parse(&column.kind) {
+            Ok(kind) => flatten(&name, path, &kind, false, &mut fields),
+            Err(_) => fields.push(Field { name, kind: column.kind.clone(), path }),
+        }
+    }
+    fields
+}
+
+/// `is_list`: the path goes through the items of a list.
+fn flatten(name: &str, path: String, kind: &ColumnType, is_list: bool, fields: &mut Vec<Field>) {
+    match kind {
+        ColumnType::Tuple(keys) if is_object(kind) => {
+            for (key, inner) in keys {
+                let key = key.as_deref().unwrap_or_default();
+                let plain: String = key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+                flatten(&format!("{name}_{plain}"), format!("{path}{}", step(key)), inner, is_list, fields);
+            }
+        }
+        ColumnType::Array(inner) if is_object(inner) && !is_list => {
+            flatten(name, format!("{path}[:]"), inner, true, fields);
+        }
+        ColumnType::Array(_) if is_list => (),
+        ColumnType::Array(_) => {
+            fields.push(Field { name: name.to_owned(), kind: kind.to_string(), path: format!("{path}[:]") });
+        }
+        kind => {
+            let kind = if is_list { format!("Array({kind})") } else { plain(&kind.to_string()) };
+            fields.push(Field { name: name.to_owned(), kind, path });
+        }
+    }
+}
+
+fn is_object(kind: &ColumnType) -> bool {
+    matches!(kind, ColumnType::Tuple(keys) if keys.iter().all(|(name, _)| name.is_some()))
+}
+
+/// A key as a step of a jsonpath.
+fn step(key: &str) -> String {
+    match key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        true => format!(".{key}"),
+        false => format!(".['{key}']"),
+    }
 }
 
 /// Inference makes much nullable. What has a value in each of the first rows mostly always has one, but only a

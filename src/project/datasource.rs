@@ -14,7 +14,7 @@ use crate::{
         scan::{self, ScanError},
     },
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Collects what is wrong with one file.
 pub(super) struct Reporter<'a> {
@@ -46,9 +46,19 @@ impl Reporter<'_> {
 
     /// A name that the file gives, if it can be one.
     pub(super) fn name(&mut self, text: &Text, what: &str) -> Option<ResourceName> {
-        ResourceName::new(text.as_str())
-            .map_err(|error| self.error(text.span, "invalid_name", format!("{what}: {error}")))
-            .ok()
+        let error = match ResourceName::new(text.as_str()) {
+            Ok(name) => return Some(name),
+            Err(error) => error,
+        };
+        let diagnostic = Diagnostic::error("invalid_name", format!("{what}: {error}"));
+        self.report(
+            text.span,
+            match ResourceName::near(text.as_str()) {
+                Some(near) => diagnostic.hint(format!("call it `{near}`, here and where it is meant elsewhere")),
+                None => diagnostic,
+            },
+        );
+        None
     }
 
     /// An expression that stands in the file, checked to be one.
@@ -117,7 +127,8 @@ fn columns(reporter: &mut Reporter<'_>, is_kafka: bool) -> Vec<Column> {
                 continue;
             }
         };
-        if let Some(first) = seen.insert(line.name.as_str(), line.name.span) {
+        let first = *seen.entry(line.name.as_str()).or_insert(line.name.span);
+        if first != line.name.span {
             let place = reporter.file.place(first);
             let diagnostic = Diagnostic::error("duplicate_column", format!("the column `{name}` stands here twice"))
                 .related(place, "the first one");
@@ -323,6 +334,8 @@ fn engine(reporter: &mut Reporter<'_>, lines: &EngineLines, columns: &[Column]) 
             Some(_) => (),
         }
     }
+    let written = reporter.file.schema.iter().flatten().map(|it| it.name.as_str());
+    let names: HashSet<&str> = written.chain(columns.iter().map(|it| it.name.as_str())).collect();
     let mut parameters = Vec::new();
     let (wanted, required): (&[&str], bool) = match family {
         EngineFamily::ReplacingMergeTree => (&["ver", "is_deleted"], false),
@@ -340,7 +353,7 @@ fn engine(reporter: &mut Reporter<'_>, lines: &EngineLines, columns: &[Column]) 
             continue;
         };
         for part in parts(value) {
-            known_column(reporter, &part, columns);
+            known_column(reporter, &part, &names, columns);
         }
         // Several columns to sum are one parameter, a tuple of them.
         let several = *option == "columns" && parts(value).len() > 1 && !value.as_str().trim().starts_with('(');
@@ -368,7 +381,7 @@ fn engine(reporter: &mut Reporter<'_>, lines: &EngineLines, columns: &[Column]) 
         for part in lines.option(option).map(parts).unwrap_or_default() {
             let plain = part.as_str().chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
             if plain && part.as_str().starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
-                known_column(reporter, &part, columns);
+                known_column(reporter, &part, &names, columns);
             }
         }
     }
@@ -415,11 +428,10 @@ fn parts(text: &Text) -> Vec<Text> {
     parts
 }
 
-fn known_column(reporter: &mut Reporter<'_>, name: &Text, columns: &[Column]) {
+/// `names` are those of the columns that the file has; those that are wrong were reported, and are columns still.
+fn known_column(reporter: &mut Reporter<'_>, name: &Text, names: &HashSet<&str>, columns: &[Column]) {
     let bare = name.as_str().trim_matches('`');
-    // A column that is wrong itself was reported, and is still a column.
-    let is_written = reporter.file.schema.iter().flatten().any(|it| it.name.as_str() == bare);
-    if is_written || columns.iter().any(|it| it.name.as_str() == bare) || columns.is_empty() {
+    if names.contains(bare) || columns.is_empty() {
         return;
     }
     let diagnostic = Diagnostic::error("engine_column_unknown", format!("there is no column `{bare}`"));

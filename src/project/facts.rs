@@ -3,7 +3,7 @@
 //! In: a file's text. Out: JSON with the verdict, the parsed facts, and the code and line that Tinybird's own
 //! tools would give, next to our own diagnostics.
 
-use super::{check_templates, datasource, pipe::render_options};
+use super::{check_templates, datasource, forward, pipe::render_options};
 use crate::{
     datafile::{
         ColumnLine, Context, Datafile, Dialect, EngineLines, Includes, Kind, NodeLines, Settings, is_test_file, parse,
@@ -93,53 +93,12 @@ fn error(error: &Diagnostic, source: &Source, dialect: Dialect) -> Value {
     }
     if let Some(place) = error.place.as_ref().filter(|it| it.path == source.path) {
         let at = source.line_column(place.span.start);
-        let line = if dialect == Dialect::Forward { forward_line(error, source) } else { None };
+        let line = if dialect == Dialect::Forward { forward::line(error, source) } else { None };
         value["line"] = line.unwrap_or(at.line).into();
         value["column"] = at.column.into();
         value["exact_line"] = at.line.into();
     }
     value
-}
-
-/// The line that Forward gives where it is another one than the fault's: it counts the lines of a block that it
-/// kept, and tells of a block as a whole when the block ends.
-fn forward_line(error: &Diagnostic, source: &Source) -> Option<usize> {
-    let place = error.place.as_ref()?;
-    let at = source.line_column(place.span.start).line;
-    let lines: Vec<&str> = source.text.lines().collect();
-    let is_kept = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
-    let opens = |line: &str| line.split_whitespace().nth(1) == Some(">");
-    match error.code {
-        // The line that closes the block, or the one after the last.
-        "unknown_block_command" => {
-            let after = lines.iter().enumerate().skip(at);
-            let mut closing = after.filter(|(_, line)| is_kept(line) && !line.starts_with([' ', '\t']));
-            Some(closing.next().map_or(lines.len() + 1, |(index, _)| index + 1))
-        }
-        "missing_argument" if opens(lines.get(at - 1)?) => {
-            let after = lines.iter().enumerate().skip(at);
-            let mut closing = after.filter(|(_, line)| is_kept(line));
-            Some(closing.next().map_or(lines.len() + 1, |(index, _)| index + 1))
-        }
-        // The type of the column before goes on over the swallowed lines, up to a comma or the end of the block.
-        "swallowed_command" => {
-            let start = lines[..at - 1].iter().rposition(|it| !it.starts_with([' ', '\t']) && opens(it))?;
-            let mut kept = 0;
-            for (index, line) in lines.iter().enumerate().skip(start + 1).filter(|(_, it)| is_kept(it)) {
-                let word = line.split_whitespace().next().unwrap_or_default().to_lowercase();
-                let known = crate::datafile::is_known(&word, Kind::of(&source.path)?, Dialect::Forward);
-                if !line.starts_with([' ', '\t']) && known {
-                    break;
-                }
-                kept += 1;
-                if index + 1 >= at && line.contains(',') {
-                    break;
-                }
-            }
-            Some(start + 1 + kept)
-        }
-        _ => None,
-    }
 }
 
 /// A warning in the shape of the vectors: those about commands name the command.

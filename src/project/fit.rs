@@ -27,8 +27,12 @@ pub fn fits(from: &ColumnType, to: &ColumnType) -> bool {
             T::AggregateFunction { function: g, arguments: to },
         ) => {
             let (f, g) = (state(f), state(g));
+            let same = from.len() == to.len() && from.iter().zip(to).all(|(from, to)| layout(from) == layout(to));
+            let counts = |function: &str, arguments: &[T]| {
+                function == "count" || function == "countIf" && !arguments.iter().any(T::is_nullable)
+            };
             // A count keeps the same state whatever it counts.
-            f == g && (f == "count" || from == to)
+            f == g && (f == "count" || same) || counts(f, from) && counts(g, to)
         }
         (T::Array(from), T::Array(to)) => fits(from, to),
         (T::Map(a, b), T::Map(c, d)) => fits(a, c) && fits(b, d),
@@ -39,7 +43,8 @@ pub fn fits(from: &ColumnType, to: &ColumnType) -> bool {
                     .zip(to)
                     .all(|((a, from), (b, to))| (a == b || a.is_none() || b.is_none()) && fits(from, to))
         }
-        (T::FixedString(_) | T::Enum { .. }, T::Plain("String")) => true,
+        // A text is read again as what it was; a state has none.
+        (from, T::Plain("String")) => !matches!(from, T::AggregateFunction { .. }),
         (T::FixedString(from), T::FixedString(to)) => from <= to,
         (T::Enum { members: from, .. }, T::Enum { members: to, .. }) => from.iter().all(|it| to.contains(it)),
         (T::Decimal { precision: p, scale: s }, T::Decimal { precision: q, scale: t }) => {
@@ -49,6 +54,13 @@ pub fn fits(from: &ColumnType, to: &ColumnType) -> bool {
         (T::DateTime { .. }, T::DateTime { .. } | T::DateTime64 { .. }) => true,
         (T::DateTime64 { precision: from, .. }, T::DateTime64 { precision: to, .. }) => from <= to,
         (T::Plain("Date"), T::Plain("Date32") | T::DateTime { .. } | T::DateTime64 { .. }) => true,
+        // The years of both are the same, as long as parts of a second are not too small.
+        (T::Plain("Date32"), T::DateTime64 { precision, .. }) => *precision <= 6,
+        (T::Plain("IPv4"), T::Plain("IPv6")) => true,
+        // So many digits a floating number has.
+        (T::Decimal { precision, .. }, T::Plain("Float64")) => *precision <= 15,
+        (T::Decimal { precision, .. }, T::Plain("Float32")) => *precision <= 6,
+        (T::Plain("Bool"), T::Decimal { precision, scale }) => precision > scale,
         (T::Plain("JSON") | T::Tuned { family: "JSON", .. }, T::Plain("JSON") | T::Tuned { family: "JSON", .. }) => {
             true
         }
@@ -66,7 +78,9 @@ fn plain_fits(from: &str, to: &str) -> bool {
     if matches!((from, to), ("UInt8", "Bool") | ("Float32" | "BFloat16", "Float64") | ("BFloat16", "Float32")) {
         return true;
     }
-    let from = if from == "Bool" { "UInt8" } else { from };
+    if from == "Bool" {
+        return integer(to).is_some() || to.contains("Float");
+    }
     match (integer(from), integer(to)) {
         (Some((true, a)), Some((true, b))) | (Some((false, a)), Some((false, b))) => a <= b,
         (Some((false, a)), Some((true, b))) => a < b,
@@ -89,9 +103,24 @@ fn digits(width: u32) -> u32 {
     width * 3 / 10 + 1
 }
 
-/// The name of an aggregate function: some write it with the State it gives.
+/// The name of an aggregate function whose states are the same: some write it with the State it gives, and what a
+/// quantile is asked for is not in its state.
 fn state(function: &str) -> &str {
+    let function =
+        if function.starts_with("quantile") { function.split('(').next().unwrap_or(function) } else { function };
     function.strip_suffix("State").unwrap_or(function)
+}
+
+/// A type as it lies in a state: without what only says how values are stored or shown.
+fn layout(column_type: &ColumnType) -> ColumnType {
+    match column_type {
+        ColumnType::LowCardinality(inner) => layout(inner),
+        ColumnType::Nullable(inner) => ColumnType::Nullable(Box::new(layout(inner))),
+        ColumnType::Array(inner) => ColumnType::Array(Box::new(layout(inner))),
+        ColumnType::DateTime { .. } => ColumnType::DateTime { zone: None },
+        ColumnType::DateTime64 { precision, .. } => ColumnType::DateTime64 { precision: *precision, zone: None },
+        other => other.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -118,6 +147,8 @@ mod tests {
             ("Enum8('a' = 1)", "String"),
             ("UInt8", "Bool"),
             ("Array(Nothing)", "Array(String)"),
+            ("Nullable(Nothing)", "Nullable(String)"),
+            ("SimpleAggregateFunction(max, DateTime)", "Nullable(DateTime)"),
         ] {
             let parse = |text| ColumnType::parse(text).unwrap();
             assert!(fits(&parse(from), &parse(to)), "{from} -> {to}");
@@ -135,6 +166,7 @@ mod tests {
             ("DateTime64(3)", "DateTime"),
             ("DateTime64(6)", "DateTime64(3)"),
             ("String", "Int8"),
+            ("AggregateFunction(uniq, String)", "String"),
             ("AggregateFunction(uniq, String)", "AggregateFunction(uniq, UInt64)"),
             ("UInt64", "AggregateFunction(sum, UInt64)"),
             ("Decimal(18, 4)", "Decimal(9, 4)"),

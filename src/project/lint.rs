@@ -2,33 +2,42 @@
 //!
 //! In: a resolved project. Out: warnings; each can be silenced by a comment.
 
-use super::{Datasource, EngineFamily, Node, NodeSql, Pipe, PipeKind, Project, ReferenceTarget, not_silenced};
+use super::{Datasource, EngineFamily, Node, NodeSql, Pipe, PipeKind, Project, ReferenceTarget, Silence};
 use crate::{
     diagnostic::{Diagnostic, Place, Span},
     sql::{ColumnType, scan},
+    threads::each,
 };
+use std::collections::BTreeSet;
 
 /// The warnings about a project that no comment silences.
 pub fn lint(project: &Project) -> Vec<Diagnostic> {
+    let reads = project.pipes.values().flat_map(|it| &it.nodes).flat_map(|it| &it.reads);
+    let read = reads.filter(|it| it.target == ReferenceTarget::Pipe).map(|it| it.name.as_str()).collect();
+    let pipes: Vec<&Pipe> = project.pipes.values().map(|it| &**it).collect();
+    let diagnostics: Vec<_> = each(&pipes, |pipe| of_pipe(project, pipe, &read)).into_iter().flatten().collect();
+    if diagnostics.is_empty() { diagnostics } else { Silence::of(&project.sources).rest(diagnostics) }
+}
+
+/// `read` are the pipes that others read.
+fn of_pipe(project: &Project, pipe: &Pipe, read: &BTreeSet<&str>) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
-    for pipe in project.pipes.values() {
-        for node in &pipe.nodes {
-            final_on_node(pipe, node, &mut diagnostics);
-            template_traps(node, &mut diagnostics);
-        }
-        match &pipe.kind {
-            PipeKind::Materialized { target } => {
-                parameters_in_view(pipe, &mut diagnostics);
-                unlimited_joins(pipe, &mut diagnostics);
-                if let Some(target) = project.datasource(target.as_str()) {
-                    plain_aggregates(pipe.output_node(), target, &mut diagnostics);
-                }
-            }
-            PipeKind::Endpoint => without_token(project, pipe, &mut diagnostics),
-            PipeKind::Copy { .. } | PipeKind::Sink | PipeKind::Internal => (),
-        }
+    for node in &pipe.nodes {
+        final_on_node(pipe, node, &mut diagnostics);
+        template_traps(node, &mut diagnostics);
     }
-    not_silenced(diagnostics, &project.sources)
+    match &pipe.kind {
+        PipeKind::Materialized { target } => {
+            parameters_in_view(pipe, &mut diagnostics);
+            unlimited_joins(pipe, &mut diagnostics);
+            if let Some(target) = project.datasource(target.as_str()) {
+                plain_aggregates(pipe.output_node(), target, &mut diagnostics);
+            }
+        }
+        PipeKind::Endpoint if !read.contains(pipe.name.as_str()) => without_token(pipe, &mut diagnostics),
+        PipeKind::Endpoint | PipeKind::Copy { .. } | PipeKind::Sink | PipeKind::Internal => (),
+    }
+    diagnostics
 }
 
 impl Node {
@@ -48,6 +57,10 @@ fn template_traps(node: &Node, diagnostics: &mut Vec<Diagnostic>) {
 /// `FROM node FINAL`: a node is a subquery, which has no versions to merge.
 fn final_on_node(pipe: &Pipe, node: &Node, diagnostics: &mut Vec<Diagnostic>) {
     let Some(readable) = node.readable() else { return };
+    let is_final = |it: &str| it.eq_ignore_ascii_case("final");
+    if !readable.sql().split(|it: char| !it.is_ascii_alphanumeric()).any(is_final) {
+        return;
+    }
     let Ok(scan) = scan::scan_shared(readable.sql(), readable.secrets()) else { return };
     for table in scan.tables {
         let Some(span) = table.final_ else { continue };
@@ -141,10 +154,8 @@ fn plain_aggregates(node: &Node, target: &Datasource, diagnostics: &mut Vec<Diag
 }
 
 /// Nobody but an admin can call it, unless a token is made for it by hand.
-fn without_token(project: &Project, pipe: &Pipe, diagnostics: &mut Vec<Diagnostic>) {
-    let is_read = project.pipes.values().flat_map(|it| &it.nodes).flat_map(|it| &it.reads);
-    let mut is_read = is_read.filter(|it| it.target == ReferenceTarget::Pipe);
-    if !pipe.tokens.is_empty() || is_read.any(|it| it.name == pipe.name) {
+fn without_token(pipe: &Pipe, diagnostics: &mut Vec<Diagnostic>) {
+    if !pipe.tokens.is_empty() {
         return;
     }
     let message = format!("no TOKEN line lets anybody call the endpoint `{}`", pipe.name);

@@ -5,6 +5,7 @@
 mod datasource;
 mod facts;
 mod fit;
+mod forward;
 mod jsonpath;
 mod lint;
 mod params;
@@ -26,8 +27,8 @@ pub use params::NodeName;
 pub use readable::Readable;
 pub use resolve::{datafile, resolve, sort};
 pub use service::service;
-pub use silence::not_silenced;
-pub use tests_of::check_tests;
+pub use silence::Silence;
+pub use tests_of::{check_fixtures, check_tests};
 
 use crate::{
     datafile::{Context, Datafile},

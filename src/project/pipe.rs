@@ -24,7 +24,8 @@ pub(super) fn pipe(name: ResourceName, reporter: &mut Reporter<'_>, context: &Co
     let mut nodes: Vec<Node> = Vec::new();
     let mut first: BTreeMap<&str, Span> = BTreeMap::new();
     for lines in &file.nodes {
-        if let Some(span) = first.insert(lines.name.as_str(), lines.name.span) {
+        let span = *first.entry(lines.name.as_str()).or_insert(lines.name.span);
+        if span != lines.name.span {
             let place = file.place(span);
             let message = format!("two nodes of this pipe are called `{}`", lines.name);
             reporter

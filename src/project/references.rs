@@ -4,14 +4,14 @@
 
 use super::{Datasource, Node, NodeSql, Pipe, PipeKind, Reference, ReferenceTarget};
 use crate::{
-    datafile::{Context, Datafile, Foreign},
+    datafile::{Context, Datafile, Dialect, Foreign},
     diagnostic::{Diagnostic, Mapped, Place, Span, has_errors, nearest},
     name::ResourceName,
     project::service,
     sql::scan::{self, Position, Refused, ScanError},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -20,6 +20,8 @@ use std::{
 pub(super) struct Names {
     pub(super) datasources: BTreeSet<String>,
     pub(super) pipes: BTreeSet<String>,
+    /// Those that files of the project describe.
+    pub(super) connections: BTreeSet<String>,
     /// What Classic calls those with a VERSION, `name__v3`, and their own names.
     pub(super) versions: BTreeMap<String, String>,
 }
@@ -44,6 +46,8 @@ pub(super) fn resolve(
     // A node that is wrong is still there.
     let nodes: BTreeSet<String> = file.nodes.iter().map(|it| it.name.as_str().to_owned()).collect();
     let place = |span| file.place(span);
+    // Looking for what was meant takes time for each name there is: a file with more mistakes than this gets no hints.
+    let mut hints = 100usize;
     let before = diagnostics.len();
     for node in &mut pipe.nodes {
         let found = match tables(node) {
@@ -83,6 +87,8 @@ pub(super) fn resolve(
                     let message = format!("there is no node, data source or pipe called `{}`", found.name);
                     let diagnostic = Diagnostic::error("unknown_table", message).at(place(found.span));
                     let all = nodes.iter().chain(&names.datasources).chain(&names.pipes);
+                    hints = hints.saturating_sub(1);
+                    let all = all.filter(|_| hints > 0);
                     diagnostics.push(match nearest(&found.name, all.map(String::as_str)) {
                         Some(meant) => diagnostic.hint(format!("did you mean `{meant}`?")),
                         None => diagnostic,
@@ -127,11 +133,16 @@ fn tables(node: &Node) -> Result<Vec<Found>, (Span, ScanError)> {
         Err(error) if error.message == scan::EMPTY && matches!(node.sql, NodeSql::Template { .. }) => return Ok(found),
         scan => scan.map_err(|error| (readable.span(error.span), error))?,
     };
+    // What was found by looking over the template is found for certain now.
+    let mut doubtful: HashMap<String, usize> =
+        found.iter().enumerate().map(|(index, it)| (it.name.clone(), index)).collect();
     for table in scan.tables {
         let span = readable.span(table.span);
-        match found.iter_mut().find(|it| !it.certain && it.name == table.name) {
-            Some(known) => *known = Found { name: table.name, position: table.position, certain: true, span },
-            None => found.push(Found { name: table.name, position: table.position, certain: true, span }),
+        let known = doubtful.remove(&table.name);
+        let certain = Found { name: table.name, position: table.position, certain: true, span };
+        match known {
+            Some(index) => found[index] = certain,
+            None => found.push(certain),
         }
     }
     Ok(found)
@@ -143,6 +154,7 @@ fn mentioned(text: &Mapped) -> Vec<Found> {
     let whole = text.text();
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     let mut found: Vec<Found> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     let mut after = false;
     let mut at = 0;
     while at < whole.len() {
@@ -155,7 +167,7 @@ fn mentioned(text: &Mapped) -> Vec<Found> {
             continue;
         }
         let word = &rest[..length];
-        if after && !found.iter().any(|it| it.name == word) {
+        if after && seen.insert(word) {
             let span = text.span(Span::new(at, at + length));
             found.push(Found { name: word.to_owned(), position: Position::In, certain: false, span });
         }
@@ -203,36 +215,62 @@ pub(super) fn target(pipe: &mut Pipe, place: &Place, names: &Names, diagnostics:
     false
 }
 
+/// Connections that a file names and no file describes. They can be made by commands too, so a project without a file for
+/// any of them says nothing about them.
+pub(super) fn connections(file: &Datafile, names: &Names, context: &Context, diagnostics: &mut Vec<Diagnostic>) {
+    const COMMANDS: &[&str] =
+        &["kafka_connection_name", "import_connection_name", "pg_connection_name", "export_connection_name"];
+    if context.dialect == Dialect::Classic || names.connections.is_empty() {
+        return;
+    }
+    let nodes = file.nodes.iter().map(|it| &it.settings);
+    let named = nodes.chain([&file.settings]).flat_map(|it| COMMANDS.iter().filter_map(|name| it.get(name)));
+    for name in named.filter(|it| !names.connections.contains(it.as_str())) {
+        let message = format!("no file of this project describes the connection `{name}`");
+        let hint = match nearest(name.as_str(), names.connections.iter().map(String::as_str)) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("write connections/{name}.connection, or make it with birdhouse connection create"),
+        };
+        let diagnostic = Diagnostic::warning("connection_unknown", message).hint(hint);
+        diagnostics.push(diagnostic.at(file.place(name.span)));
+    }
+}
+
 /// Finds circles among nodes, through all pipes, and gives the pipes that stand in one.
 pub(super) fn circles(
     pipes: &BTreeMap<ResourceName, Arc<Pipe>>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> BTreeSet<ResourceName> {
     type Key<'a> = (&'a str, &'a str);
+    let all = pipes.values().flat_map(|pipe| pipe.nodes.iter().map(move |node| (&**pipe, node)));
+    let nodes: HashMap<Key<'_>, (&Pipe, &Node)> =
+        all.map(|(pipe, node)| ((pipe.name.as_str(), node.name.as_str()), (pipe, node))).collect();
     let mut bad = BTreeSet::new();
-    let mut done: BTreeSet<Key<'_>> = BTreeSet::new();
+    let mut done: HashSet<Key<'_>> = HashSet::new();
     for pipe in pipes.values() {
         for node in &pipe.nodes {
             // Each step of the way: where it stands, and how many of its references were followed.
             let mut way: Vec<(&Pipe, &Node, usize)> = vec![(pipe, node, 0)];
+            let mut on_way: HashMap<Key<'_>, usize> = [((pipe.name.as_str(), node.name.as_str()), 0)].into();
             while let Some((pipe, node, next)) = way.last_mut() {
                 let (here_pipe, here) = (*pipe, *node);
                 let key = (here_pipe.name.as_str(), here.name.as_str());
                 let Some(reference) = here.reads.get(*next).filter(|_| !done.contains(&key)) else {
                     done.insert(key);
+                    on_way.remove(&key);
                     way.pop();
                     continue;
                 };
                 *next += 1;
                 let step = match reference.target {
                     _ if !reference.certain => None,
-                    ReferenceTarget::Node => here_pipe.node(reference.name.as_str()).map(|it| (here_pipe, it)),
+                    ReferenceTarget::Node => nodes.get(&(here_pipe.name.as_str(), reference.name.as_str())).copied(),
                     ReferenceTarget::Pipe => pipes.get(&reference.name).map(|it| (&**it, it.output_node())),
                     ReferenceTarget::Datasource => None,
                 };
                 let Some((to_pipe, to)) = step else { continue };
-                let same = |(pipe, node, _): &(&Pipe, &Node, usize)| pipe.name == to_pipe.name && node.name == to.name;
-                if let Some(start) = way.iter().position(same) {
+                let to_key = (to_pipe.name.as_str(), to.name.as_str());
+                if let Some(&start) = on_way.get(&to_key) {
                     let names: Vec<&str> = way[start..].iter().map(|(_, node, _)| node.name.as_str()).collect();
                     let message = format!("these read each other in a circle: {} → {}", names.join(" → "), to.name);
                     let mut diagnostic = Diagnostic::error("cycle", message).at(reference.place.clone());
@@ -244,6 +282,7 @@ pub(super) fn circles(
                     bad.extend(way[start..].iter().map(|(pipe, _, _)| pipe.name.clone()));
                     diagnostics.push(diagnostic);
                 } else {
+                    on_way.insert(to_key, way.len());
                     way.push((to_pipe, to, 0));
                 }
             }

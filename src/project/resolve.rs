@@ -1,65 +1,62 @@
 //! The files of a project become a [`Project`], in one go: parse, name, build, connect.
 
 use super::{
-    Connection, Project,
+    Connection, Datasource, Pipe, Project,
     datasource::{Reporter, datasource, family},
     pipe::{Read, pipe},
     references::{self, Names},
-    silence::not_silenced,
+    silence::Silence,
     tests_of,
 };
 use crate::{
     datafile::{Context, Datafile, Dialect, Kind, NodeLines, parse},
     diagnostic::{Diagnostic, Place, Severity, Source, Span, has_errors},
     name::ResourceName,
+    threads::each,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 /// Parses and resolves the files of a project. What is wrong with one file does not hide what is wrong with
 /// another; a resource with errors is left out of the [`Project`]. Diagnostics come in the order of the files.
 pub fn resolve(sources: &[Source], context: &Context) -> (Project, Vec<Diagnostic>) {
     let by_path: BTreeMap<&str, &Source> = sources.iter().map(|it| (&*it.path, it)).collect();
-    let mut diagnostics = Vec::new();
-    let mut files: Vec<(Datafile, bool)> = Vec::new();
-    for source in sources {
+    let silence = LazyLock::new(|| Silence::of(sources));
+    let parsed = each(sources, |source| {
         let include = |path: &str| by_path.get(joined(&source.path, path).as_str()).map(|it| (*it).clone());
-        if let Some((file, found)) = parse(source, context, &include) {
-            let found = if found.is_empty() { found } else { not_silenced(found, sources) };
-            files.push((file, !has_errors(&found)));
-            diagnostics.extend(found);
-        }
+        let (file, found) = parse(source, context, &include)?;
+        let found = if found.is_empty() { found } else { silence.rest(found) };
+        Some((file, found))
+    });
+    let mut diagnostics = Vec::new();
+    let mut files: Vec<(Datafile, bool)> = Vec::with_capacity(parsed.len());
+    for (file, found) in parsed.into_iter().flatten() {
+        files.push((file, !has_errors(&found)));
+        diagnostics.extend(found);
     }
 
     let mut project = Project { sources: sources.to_vec(), ..Project::default() };
     let (named, names) = name(&files, &mut diagnostics);
-
-    for (name, file, good) in named.iter().filter(|(_, file, _)| file.kind == Kind::Connection) {
-        if *good {
-            let connection = connection(name.clone(), file);
-            project.connections.insert(name.clone(), Arc::new(connection));
-        }
-    }
-    for (name, file, good) in named.iter().filter(|(_, file, _)| file.kind == Kind::Datasource) {
-        let built = datasource(name.clone(), &mut Reporter { file, diagnostics: &mut diagnostics });
-        if let Some((datasource, connection)) = built.filter(|_| *good) {
-            project.datasources.insert(name.clone(), Arc::new(datasource));
-            if let Some(connection) = connection {
-                project.connections.entry(connection.name.clone()).or_insert_with(|| Arc::new(connection));
+    let built = each(&named, |(name, file, good)| {
+        let mut found = Vec::new();
+        let built = build(name, file, &files, &names, context, &mut found);
+        (built.filter(|_| *good), found)
+    });
+    for ((name, ..), (built, found)) in named.into_iter().zip(built) {
+        diagnostics.extend(found);
+        match built {
+            Some(Built::Connection(connection)) => _ = project.connections.insert(name, Arc::new(connection)),
+            Some(Built::Datasource(datasource, connection)) => {
+                project.datasources.insert(name, Arc::new(datasource));
+                // A file of its own counts.
+                if let Some(connection) = connection {
+                    project.connections.entry(connection.name.clone()).or_insert_with(|| Arc::new(connection));
+                }
             }
-        }
-    }
-    for (name, file, good) in named.iter().filter(|(_, file, _)| file.kind == Kind::Pipe) {
-        node_names(name, file, &names, context.dialect, &mut diagnostics);
-        let read = pipe(name.clone(), &mut Reporter { file, diagnostics: &mut diagnostics }, context);
-        let Read { mut pipe, whole } = read;
-        let known = references::resolve(&mut pipe, file, &names, context, &mut diagnostics);
-        let writes = target_line(file);
-        let has_target = references::target(&mut pipe, &file.place(writes), &names, &mut diagnostics);
-        if has_target {
-            redundant_engine(file, &files, &mut diagnostics);
-        }
-        if known && has_target && whole && *good {
-            project.pipes.insert(name.clone(), Arc::new(pipe));
+            Some(Built::Pipe(pipe)) => _ = project.pipes.insert(name, Arc::new(pipe)),
+            None => (),
         }
     }
     for name in references::circles(&project.pipes, &mut diagnostics) {
@@ -68,10 +65,50 @@ pub fn resolve(sources: &[Source], context: &Context) -> (Project, Vec<Diagnosti
     for (file, _) in files.iter().filter(|(file, good)| file.kind == Kind::Token && *good) {
         tests_of::token(file, &names.datasources, &names.pipes, &mut diagnostics);
     }
-    let mut diagnostics = not_silenced(diagnostics, sources);
+    let mut diagnostics = if diagnostics.is_empty() { diagnostics } else { silence.rest(diagnostics) };
     project.order = references::order(&project.pipes, &project.datasources);
     sort(&mut diagnostics, sources);
     (project, diagnostics)
+}
+
+/// What a file describes.
+#[expect(clippy::large_enum_variant, reason = "one for each file, and not for long")]
+enum Built {
+    Connection(Connection),
+    /// And the connection that a Classic file describes along with it.
+    Datasource(Datasource, Option<Connection>),
+    Pipe(Pipe),
+}
+
+/// What a file describes; nothing where that is wrong.
+fn build(
+    name: &ResourceName,
+    file: &Datafile,
+    files: &[(Datafile, bool)],
+    names: &Names,
+    context: &Context,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Built> {
+    references::connections(file, names, context, diagnostics);
+    match file.kind {
+        Kind::Connection => Some(Built::Connection(connection(name.clone(), file))),
+        Kind::Datasource => {
+            let (datasource, connection) = datasource(name.clone(), &mut Reporter { file, diagnostics })?;
+            Some(Built::Datasource(datasource, connection))
+        }
+        Kind::Pipe => {
+            node_names(name, file, names, context.dialect, diagnostics);
+            let Read { mut pipe, whole } = pipe(name.clone(), &mut Reporter { file, diagnostics }, context);
+            let known = references::resolve(&mut pipe, file, names, context, diagnostics);
+            let writes = target_line(file);
+            let has_target = references::target(&mut pipe, &file.place(writes), names, diagnostics);
+            if has_target {
+                redundant_engine(file, files, diagnostics);
+            }
+            (known && has_target && whole).then_some(Built::Pipe(pipe))
+        }
+        Kind::Token | Kind::Include => None,
+    }
 }
 
 /// One file of a project, parsed, what it includes among the others.
@@ -126,7 +163,11 @@ fn name<'a>(files: &'a [(Datafile, bool)], diagnostics: &mut Vec<Diagnostic>) ->
             Ok(name) => name,
             Err(error) => {
                 let diagnostic = Diagnostic::error("invalid_name", format!("the name of the file: {error}"));
-                diagnostics.push(diagnostic.hint("rename the file: its name is the name of what is in it").at(place));
+                let hint = match ResourceName::near(&file.name) {
+                    Some(near) => format!("rename the file to {near}.{}", file.kind.extension()),
+                    None => "rename the file".to_owned(),
+                };
+                diagnostics.push(diagnostic.hint(format!("{hint}: its name is the name of what is in it")).at(place));
                 continue;
             }
         };
@@ -143,13 +184,20 @@ fn name<'a>(files: &'a [(Datafile, bool)], diagnostics: &mut Vec<Diagnostic>) ->
         match file.kind {
             Kind::Datasource => names.datasources.insert(file.name.clone()),
             Kind::Pipe => names.pipes.insert(file.name.clone()),
-            _ => false,
+            Kind::Connection => names.connections.insert(file.name.clone()),
+            Kind::Token | Kind::Include => false,
         };
         if let Some(version) = file.version.filter(|_| file.kind != Kind::Connection) {
             let versioned = format!("{}__v{version}", file.name);
             names.versions.insert(versioned, file.name.clone());
         }
         named.push((resource, file, *good));
+    }
+    if !names.connections.is_empty() {
+        // Classic describes one along with what reads from it.
+        let described = files.iter().filter(|(it, _)| it.settings.has("kafka_bootstrap_servers"));
+        let described = described.filter_map(|(it, _)| Some(it.settings.get("kafka_connection_name")?.to_string()));
+        names.connections.extend(described);
     }
     for (resource, file, _) in &named {
         let base = resource.as_str().strip_suffix("_quarantine").filter(|it| names.datasources.contains(*it));
@@ -200,7 +248,7 @@ fn target_line(file: &Datafile) -> Span {
 
 /// ENGINE lines of a node mean nothing where the target has a file; they should at least say the same.
 fn redundant_engine(file: &Datafile, files: &[(Datafile, bool)], diagnostics: &mut Vec<Diagnostic>) {
-    for node in &file.nodes {
+    for node in file.nodes.iter().filter(|it| !it.engine.is_empty()) {
         let Some(target) = node.settings.get("datasource").or_else(|| node.settings.get("target_datasource")) else {
             continue;
         };

@@ -1,7 +1,7 @@
 //! Small projects, whole.
 
 use super::*;
-use crate::diagnostic::{Style, render};
+use crate::diagnostic::{Sources, Style, render};
 
 fn files(files: &[(&str, &str)]) -> Vec<Source> {
     files.iter().map(|(path, text)| Source::new(*path, *text)).collect()
@@ -10,7 +10,7 @@ fn files(files: &[(&str, &str)]) -> Vec<Source> {
 fn said(sources: &[Source]) -> Vec<(&'static str, String)> {
     let (_, diagnostics) = resolve(sources, &Context::default());
     for it in &diagnostics {
-        println!("{}\n", render(it, sources, Style::Plain));
+        println!("{}\n", render(it, &Sources::of(sources), Style::Plain));
     }
     let place = |it: &Diagnostic| {
         let place = it.place.clone().unwrap();

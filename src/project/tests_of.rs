@@ -1,20 +1,19 @@
-//! Test files and token files: do they speak of things that there are?
+//! Test files, fixtures and token files: do they speak of things that there are?
 
-use super::Project;
 use crate::{
     datafile::{Datafile, Dialect, Kind, TestFile, TestForm, parse_tests},
-    diagnostic::{Diagnostic, Source, Span, nearest},
+    diagnostic::{Diagnostic, Place, Source, Span, nearest},
     sql::scan::{self, Position},
 };
-use std::collections::BTreeSet;
+use regex::Regex;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::LazyLock,
+};
 
 /// What is wrong with the test files of a project, of which `sources` are the datafiles.
-pub fn check_tests(_: &Project, sources: &[Source], tests: &[Source], dialect: Dialect) -> Vec<Diagnostic> {
-    let of_kind = |kind: Kind| {
-        let paths = sources.iter().filter(move |it| Kind::of(&it.path) == Some(kind));
-        paths.map(move |it| kind.resource_name(&it.path)).collect::<BTreeSet<_>>()
-    };
-    let (pipes, datasources) = (of_kind(Kind::Pipe), of_kind(Kind::Datasource));
+pub fn check_tests(sources: &[Source], tests: &[Source], dialect: Dialect) -> Vec<Diagnostic> {
+    let (pipes, datasources) = (of_kind(sources, Kind::Pipe), of_kind(sources, Kind::Datasource));
     let mut diagnostics = Vec::new();
     for source in tests {
         let (file, found) = parse_tests(source, dialect);
@@ -26,6 +25,37 @@ pub fn check_tests(_: &Project, sources: &[Source], tests: &[Source], dialect: D
     diagnostics
 }
 
+/// Fixtures, by their paths, that no data source of the project takes.
+pub fn check_fixtures(sources: &[Source], fixtures: &[String]) -> Vec<Diagnostic> {
+    const KINDS: &[&str] = &["csv", "ndjson", "jsonl", "parquet", "sql"];
+    let datasources = of_kind(sources, Kind::Datasource);
+    let mut diagnostics = Vec::new();
+    for path in fixtures {
+        let file = path.rsplit('/').next().unwrap_or(path);
+        let Some((stem, _)) = file.rsplit_once('.').filter(|(_, kind)| KINDS.contains(kind)) else { continue };
+        // Forward takes `name_anything.ndjson` for `name` too.
+        let is_of =
+            |it: &String| stem.strip_prefix(it.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
+        if datasources.iter().any(is_of) {
+            continue;
+        }
+        let message = format!("there is no data source called `{stem}`, so nothing loads this fixture");
+        let place = Place { path: path.as_str().into(), span: Span::default() };
+        let diagnostic = Diagnostic::warning("fixture_unused", message).at(place);
+        diagnostics.push(match nearest(stem, datasources.iter().map(String::as_str)) {
+            Some(meant) => diagnostic.hint(format!("did you mean `{meant}`?")),
+            None => diagnostic.hint("a fixture is called like the data source that it fills"),
+        });
+    }
+    diagnostics
+}
+
+/// The names of the files of a kind.
+fn of_kind(sources: &[Source], kind: Kind) -> BTreeSet<String> {
+    let paths = sources.iter().filter(|it| Kind::of(&it.path) == Some(kind));
+    paths.map(|it| kind.resource_name(&it.path)).collect()
+}
+
 fn names(
     file: &TestFile,
     source: &Source,
@@ -33,7 +63,8 @@ fn names(
     datasources: &BTreeSet<String>,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
-    let place = |word: &str| source.place(find(&source.text, word));
+    let words = LazyLock::new(|| Words::of(&source.text));
+    let place = |word: &str| source.place(words.find(word));
     let unknown = |code, what: &str, name: &str, known: &mut dyn Iterator<Item = &str>| {
         let diagnostic = Diagnostic::error(code, format!("there is no {what} called `{name}`")).at(place(name));
         match nearest(name, known) {
@@ -89,7 +120,38 @@ fn names(
                 }
             }
         }
-        TestForm::Regression | TestForm::Answers => (),
+        TestForm::Regression => regression(file, pipes, &place, diagnostics),
+        TestForm::Answers => (),
+    }
+}
+
+/// Rules are for the pipes whose names begin with what a pattern describes; a later rule wins over an earlier one.
+fn regression(
+    file: &TestFile,
+    pipes: &BTreeSet<String>,
+    place: &dyn Fn(&str) -> Place,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    for pattern in file.items.iter().filter_map(|it| it.get("pipe")?.as_str()) {
+        match Regex::new(&format!("^(?:{pattern})")) {
+            Ok(regex) if pipes.iter().any(|it| regex.is_match(it)) => (),
+            Ok(_) => {
+                let message = format!("no pipe has a name that `{pattern}` describes, so this rule is for none");
+                let diagnostic = Diagnostic::warning("test_pipe_unknown", message).at(place(pattern));
+                diagnostics.push(match nearest(pattern, pipes.iter().map(String::as_str)) {
+                    Some(meant) => diagnostic.hint(format!("did you mean `{meant}`?")),
+                    None => diagnostic.hint("a pattern is a regular expression: api_.* for all that begin with api_"),
+                });
+            }
+            // What looks around is Python's, and may be right.
+            Err(_) if pattern.contains("(?") => (),
+            Err(error) => {
+                let reason = error.to_string();
+                let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                let message = format!("`{pattern}` is no regular expression: {reason}");
+                diagnostics.push(Diagnostic::warning("test_pattern_invalid", message).at(place(pattern)));
+            }
+        }
     }
 }
 
@@ -129,11 +191,40 @@ pub(super) fn token(
     }
 }
 
-/// Where a word stands by itself in a text; its beginning if it does not.
-fn find(text: &str, word: &str) -> Span {
-    let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    let mut all = text
-        .match_indices(word)
-        .filter(|(at, _)| !part(text[..*at].chars().next_back()) && !part(text[at + word.len()..].chars().next()));
-    all.next().map_or(Span::at(0), |(at, _)| Span::new(at, at + word.len()))
+/// The words of a text, each with the first of its places.
+struct Words<'a> {
+    text: &'a str,
+    places: HashMap<&'a str, usize>,
+}
+
+impl<'a> Words<'a> {
+    fn of(text: &'a str) -> Words<'a> {
+        let mut places = HashMap::new();
+        let mut start = None;
+        let ends = text.char_indices().chain([(text.len(), ' ')]);
+        for (at, c) in ends {
+            match (start, c.is_alphanumeric() || c == '_') {
+                (None, true) => start = Some(at),
+                (Some(from), false) => {
+                    places.entry(&text[from..at]).or_insert(from);
+                    start = None;
+                }
+                _ => (),
+            }
+        }
+        Words { text, places }
+    }
+
+    /// Where a word stands by itself, or several; the beginning of the text if they do not.
+    fn find(&self, words: &str) -> Span {
+        let first = words.split(|c: char| !(c.is_alphanumeric() || c == '_')).find(|it| !it.is_empty());
+        let Some(at) = first.and_then(|it| self.places.get(it)) else { return Span::at(0) };
+        if first == Some(words) {
+            return Span::new(*at, at + words.len());
+        }
+        // What stands before the first word belongs to it: `.*_totals`.
+        let from = at.saturating_sub(words.len());
+        let from = (0..=from).rev().find(|it| self.text.is_char_boundary(*it)).unwrap_or_default();
+        self.text[from..].find(words).map_or(Span::at(*at), |it| Span::new(from + it, from + it + words.len()))
+    }
 }

@@ -341,6 +341,9 @@ fn head_of_words(input: &str, count: usize) -> Option<&str> {
 
 /// The type that several words name, written with any blanks and in any case.
 fn multi_word(text: &str) -> Option<&'static str> {
+    if !text.trim().contains(char::is_whitespace) {
+        return None;
+    }
     let lower = text.split_whitespace().map(str::to_ascii_lowercase).collect::<Vec<_>>().join(" ");
     MULTI_WORD.iter().find(|(words, _)| *words == lower).map(|(_, name)| *name)
 }

@@ -3,7 +3,7 @@
 use birdhouse::{
     app::check,
     datafile::{Context, Dialect, Foreign, Kind},
-    diagnostic::{Severity, Source, Style, render},
+    diagnostic::{Severity, Source, Sources, Style, render},
     engine::Engine,
     project::{check_tests, lint, resolve, verdict},
 };
@@ -12,6 +12,7 @@ use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    process::Command,
 };
 
 /// Verdicts in which we mean to differ, and why.
@@ -20,67 +21,142 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
     ("lex06_bom", "forward", "a mark of the byte order is no part of the first command"),
 ];
 
-/// Every verdict of both generations: `ok`, the code, Forward's line, and the parsed facts, each exactly.
-#[test]
-fn vectors_of_datafiles() {
-    let root = super::vectors::folder().join("datafiles");
-    let index: Vec<Value> = serde_json::from_str(&fs::read_to_string(root.join("index.json")).unwrap()).unwrap();
-    let mut counts: BTreeMap<&str, [usize; 6]> = BTreeMap::new();
+/// How many verdicts there are, and how many are ours too; likewise lines and facts.
+#[derive(Default)]
+struct Count {
+    verdicts: usize,
+    good: usize,
+    lines: usize,
+    good_lines: usize,
+    facts: usize,
+    good_facts: usize,
+}
+
+/// Every verdict of both generations: `ok`, the code, Forward's line, and the parsed facts, each exactly. `judge` answers
+/// for a file in a dialect.
+fn check_vectors(judge: impl Fn(&Value, &'static str) -> Value + Sync) -> String {
+    let entries = vectors();
+    let half = entries.len().div_ceil(2);
+    // The processes of one of the tests are many, and there are two cores.
+    let (counts, wrong) = std::thread::scope(|scope| {
+        let parts: Vec<_> = entries.chunks(half).map(|it| scope.spawn(|| judged(it, &judge))).collect();
+        let mut counts: BTreeMap<&str, Count> = BTreeMap::new();
+        let mut wrong = Vec::new();
+        for part in parts {
+            let (more, faults) = part.join().unwrap();
+            for (name, it) in more {
+                let count = counts.entry(name).or_default();
+                count.verdicts += it.verdicts;
+                count.good += it.good;
+                count.lines += it.lines;
+                count.good_lines += it.good_lines;
+                count.facts += it.facts;
+                count.good_facts += it.good_facts;
+            }
+            wrong.extend(faults);
+        }
+        (counts, wrong)
+    });
+    let mut told = String::new();
+    for (name, it) in &counts {
+        told += &format!(
+            "{name}: {} of {} verdicts, {} of {} parsed, {} of {} lines\n",
+            it.good, it.verdicts, it.good_facts, it.facts, it.good_lines, it.lines
+        );
+    }
+    assert!(wrong.is_empty(), "{}\n{told}", wrong.join("\n"));
+    assert_eq!(counts.values().map(|it| it.verdicts).sum::<usize>(), 383);
+    assert!(DIFFERENT.len() <= 4);
+    told
+}
+
+fn vectors() -> Vec<Value> {
+    let index = super::vectors::folder().join("datafiles/index.json");
+    serde_json::from_str(&fs::read_to_string(index).unwrap()).unwrap()
+}
+
+fn judged(
+    entries: &[Value],
+    judge: &impl Fn(&Value, &'static str) -> Value,
+) -> (BTreeMap<&'static str, Count>, Vec<String>) {
+    let mut counts: BTreeMap<&'static str, Count> = BTreeMap::new();
     let mut wrong = Vec::new();
-    for entry in &index {
+    for entry in entries {
         let file = entry["file"].as_str().unwrap();
-        let source = Source::new(file, fs::read_to_string(root.join(file)).unwrap());
-        let include = |path: &str| {
-            let text = fs::read_to_string(root.join("cases").join(path)).ok()?;
-            Some(Source::new(format!("cases/{path}"), text))
-        };
-        for (name, dialect) in [("classic", Dialect::Classic), ("forward", Dialect::Forward)] {
+        for name in ["classic", "forward"] {
             let expected = &entry[name];
             let Some(ok) = expected["ok"].as_bool() else { continue };
-            let [verdicts, good, lines, good_lines, facts, good_facts] = counts.entry(name).or_default();
-            *verdicts += 1;
-            let environment: BTreeMap<String, String> = serde_json::from_value(entry["env"].clone()).unwrap();
-            let context = Context { dialect, environment, ..Context::default() };
-            let found = verdict(&source, &context, &include).unwrap().value;
+            let count = counts.entry(name).or_default();
+            count.verdicts += 1;
+            let found = judge(entry, name);
             let mut faults = Vec::new();
             if found["ok"] != ok || expected["error"]["code"] != found["error"]["code"] {
                 faults.push(format!("expected {}, found {}", expected["error"], found["error"]));
             }
             let excepted = ["sch35", "pipe23"].iter().any(|it| file.contains(it));
             if name == "forward" && !excepted && expected["error"]["line"].is_u64() {
-                *lines += 1;
+                count.lines += 1;
                 if expected["error"]["line"] == found["error"]["line"] {
-                    *good_lines += 1;
+                    count.good_lines += 1;
                 } else {
                     faults.push(format!("expected line {}, found {}", expected["error"]["line"], found["error"]));
                 }
             }
             if ok {
-                *facts += 1;
+                count.facts += 1;
                 if expected["parsed"] == found["parsed"] && expected["warnings"] == found["warnings"] {
-                    *good_facts += 1;
+                    count.good_facts += 1;
                 } else {
                     faults.push(difference("parsed", &expected["parsed"], &found["parsed"]));
                     faults.push(difference("warnings", &expected["warnings"], &found["warnings"]));
                 }
             }
             if faults.is_empty() {
-                *good += 1;
+                count.good += 1;
             } else if !DIFFERENT.iter().any(|(it, which, _)| file.contains(it) && *which == name) {
                 wrong.push(format!("{file} {name}: {}", faults.join("; ")));
             }
         }
     }
-    let mut told = String::new();
-    for (name, [verdicts, good, lines, good_lines, facts, good_facts]) in &counts {
-        told += &format!(
-            "{name}: {good} of {verdicts} verdicts, {good_facts} of {facts} parsed, {good_lines} of {lines} lines\n"
-        );
-    }
+    (counts, wrong)
+}
+
+#[test]
+fn vectors_of_datafiles() {
+    let root = super::vectors::folder().join("datafiles");
+    let told = check_vectors(|entry, name| {
+        let file = entry["file"].as_str().unwrap();
+        let source = Source::new(file, fs::read_to_string(root.join(file)).unwrap());
+        let include = |path: &str| {
+            let text = fs::read_to_string(root.join("cases").join(path)).ok()?;
+            Some(Source::new(format!("cases/{path}"), text))
+        };
+        let dialect = if name == "classic" { Dialect::Classic } else { Dialect::Forward };
+        let environment: BTreeMap<String, String> = serde_json::from_value(entry["env"].clone()).unwrap();
+        let context = Context { dialect, environment, ..Context::default() };
+        verdict(&source, &context, &include).unwrap().value
+    });
     println!("{told}");
-    assert!(wrong.is_empty(), "{}\n{told}", wrong.join("\n"));
-    assert_eq!(counts.values().map(|it| it[0]).sum::<usize>(), 383);
-    assert!(DIFFERENT.len() <= 4);
+}
+
+/// The same, as whoever has nothing but the program would do it: a process for each file and dialect.
+#[test]
+fn vectors_of_datafiles_from_outside() {
+    let root = super::vectors::folder().join("datafiles");
+    let told = check_vectors(|entry, name| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_birdhouse"));
+        command.args(["parse", entry["file"].as_str().unwrap(), "--dialect", name]).current_dir(&root);
+        command.env_clear();
+        for (key, value) in entry["env"].as_object().unwrap() {
+            command.env(key, value.as_str().unwrap());
+        }
+        let output = command.output().unwrap();
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let code = if found["ok"] == true { 0 } else { 1 };
+        assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+        found
+    });
+    println!("{told}");
 }
 
 /// The first places in which two values differ.
@@ -122,7 +198,7 @@ fn the_projects_own_files_are_clean() {
         let context = Context { dialect, ..Context::default() };
         let (project, mut diagnostics) = resolve(&sources, &context);
         diagnostics.extend(lint(&project));
-        let printed: Vec<_> = diagnostics.iter().map(|it| render(it, &sources, Style::Plain)).collect();
+        let printed: Vec<_> = diagnostics.iter().map(|it| render(it, &Sources::of(&sources), Style::Plain)).collect();
         assert!(printed.is_empty(), "{}", printed.join("\n\n"));
         assert_eq!((project.datasources.len(), project.pipes.len()), (4, 7));
         assert_eq!(project.pipes.values().filter(|it| it.is_endpoint()).count(), 5);
@@ -137,7 +213,7 @@ fn cases_as_a_user_sees_them() {
         let events = "SCHEMA >\n    `id` Int32,\n    `at` DateTime\n";
         let sources = [Source::new(name, fs::read_to_string(path).unwrap()), Source::new("events.datasource", events)];
         let (_, diagnostics) = resolve(&sources, &Context::default());
-        let printed: Vec<_> = diagnostics.iter().map(|it| render(it, &sources, Style::Plain)).collect();
+        let printed: Vec<_> = diagnostics.iter().map(|it| render(it, &Sources::of(&sources), Style::Plain)).collect();
         insta::assert_snapshot!(printed.join("\n\n"));
     });
 }
@@ -177,7 +253,7 @@ async fn codes_of(engine: &Engine, fence: &str, example: &str) -> Vec<(&'static 
     }
     let (project, mut diagnostics) = resolve(&sources, &context);
     diagnostics.extend(lint(&project));
-    diagnostics.extend(check_tests(&project, &sources, &tests, dialect));
+    diagnostics.extend(check_tests(&sources, &tests, dialect));
     if how == Some("engine") {
         diagnostics.extend(check(engine, &project).await.unwrap());
     }
@@ -237,7 +313,6 @@ fn codes_in_the_source() -> BTreeSet<String> {
     codes
 }
 
-/// Pieces that datafiles are made of, in any order.
 /// Found by mutation: these once ended the process.
 #[test]
 fn odd_texts_are_reported() {
@@ -251,6 +326,7 @@ fn odd_texts_are_reported() {
     }
 }
 
+/// Pieces that datafiles are made of, in any order.
 fn pieces() -> impl Strategy<Value = String> {
     let pieces = proptest::sample::select(vec![
         "SCHEMA >\n",
@@ -317,7 +393,7 @@ proptest! {
             let context = Context { dialect, environment, ..Context::default() };
             let (_, diagnostics) = resolve(&sources, &context);
             for diagnostic in &diagnostics {
-                render(diagnostic, &sources, Style::Plain);
+                render(diagnostic, &Sources::of(&sources), Style::Plain);
             }
         }
     }

@@ -11,7 +11,7 @@ use birdhouse::{
     },
     auth::Scope,
     datafile::Context,
-    diagnostic::{Source, Style, render},
+    diagnostic::{Source, Sources, Style, render},
     name::ResourceName,
     observe::Sink,
     query::{Format, Request},
@@ -111,7 +111,7 @@ async fn start_with(settings: Settings) -> App {
 }
 
 fn problems(report: &DeployReport) -> String {
-    report.diagnostics.iter().map(|it| render(it, &report.sources, Style::Plain) + "\n").collect()
+    report.diagnostics.iter().map(|it| render(it, &Sources::of(&report.sources), Style::Plain) + "\n").collect()
 }
 
 fn file(path: &str, text: &str) -> Source {

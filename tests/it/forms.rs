@@ -4,7 +4,7 @@
 use super::language::{folder, run, text};
 use birdhouse::sql::Sql;
 use serde_json::Value;
-use std::{fs, os::unix::fs::symlink, process::Command};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 /// A project with errors, warnings, related places and characters that need escaping.
 const FILES: &[(&str, &str)] = &[
@@ -14,12 +14,23 @@ const FILES: &[(&str, &str)] = &[
     ("pipes/q.pipe", "NODE n\nSQL >\n    SELECT 1 AS x\n\nTYPE endpoint\n"),
 ];
 
-/// What the SARIF 2.1.0 schema requires of the parts that are used here.
+/// By the schema of SARIF 2.1.0, and by what a schema cannot say.
 #[test]
 fn sarif_is_what_its_schema_requires() {
     let folder = folder(FILES);
-    let sarif: Value =
-        serde_json::from_str(&text(&run(folder.path(), &["check", "--no-engine", "--format", "sarif"], ""))).unwrap();
+    let printed = text(&run(folder.path(), &["check", "--no-engine", "--format", "sarif"], ""));
+    fs::write(folder.path().join("report.sarif"), &printed).unwrap();
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv");
+    let schema = tools.join("sarif-2.1.0.json");
+    assert!(schema.exists(), "the schema of SARIF is missing: `make setup` fetches it");
+    let script = "import json, sys\nfrom jsonschema import Draft4Validator, FormatChecker\nload = lambda it: \
+                  json.load(open(it))\nfound = [(list(it.path), it.message) for it in \
+                  Draft4Validator(load(sys.argv[1]), \
+                  format_checker=FormatChecker()).iter_errors(load('report.sarif'))]\nassert not found, found\n";
+    let mut python = Command::new(tools.join("bin/python3"));
+    let output = python.args(["-c", script]).arg(&schema).current_dir(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let sarif: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!(sarif["version"], "2.1.0");
     let run = &sarif["runs"][0];
     let driver = &run["tool"]["driver"];
@@ -54,8 +65,10 @@ fn junit_is_read_by_an_xml_parser() {
     )
     .unwrap();
     let script = "import xml.etree.ElementTree as x\nsuite = x.parse('report.xml').getroot()[0]\ncases = \
-                  suite.findall('testcase')\nassert len(cases) == int(suite.get('tests')) > 3\nfailed = [c for c in cases \
-                  if c.find('failure') is not None]\nassert len(failed) == int(suite.get('failures')) == 3, \
+                  suite.findall('testcase')\nassert len(cases) == int(suite.get('tests')) > 3\nassert all(suite.get(it) \
+                  == '0' for it in ('errors', 'skipped'))\nassert all(c.get('classname') and c.get('time') for c in \
+                  cases)\nassert all(f.get('type') for c in cases for f in c.findall('failure'))\nfailed = [c for c in \
+                  cases if c.find('failure') is not None]\nassert len(failed) == int(suite.get('failures')) == 3, \
                   len(failed)\nassert any(\"<&'\\u00e9>\" in f.get('message') for c in failed for f in \
                   c.findall('failure'))\n";
     let output = Command::new("python3").args(["-c", script]).current_dir(folder.path()).output().unwrap();
@@ -96,6 +109,12 @@ fn what_is_no_file_is_told() {
         assert!(said.iter().any(|it| it.starts_with(code) && it.contains(name)), "no {code} about {name}: {said:#?}");
     }
     assert!(!said.iter().any(|it| it.contains("marked.pipe")), "{said:#?}");
+    let diagnostics = found["diagnostics"].as_array().unwrap();
+    assert!(diagnostics.iter().all(|it| it["file"].is_string()), "each has a place: {found:#}");
+    // Where the byte stands that is none is shown, and a line may end with a carriage return alone.
+    fs::write(at("cr.pipe"), "TOKEN t READ\rNODE n\rSQL >\r    SELECT x FROM nothing\r").unwrap();
+    let shown = text(&run(folder.path(), &["check", "--no-engine"], ""));
+    assert!(shown.contains("pipes/latin.pipe:3:13") && shown.contains("pipes/cr.pipe:4:19"), "{shown}");
     assert!(found["diagnostics"].as_array().unwrap().iter().any(|it| it["file"] == "pipes/null.pipe"), "{said:#?}");
 }
 

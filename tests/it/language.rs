@@ -3,7 +3,7 @@
 
 use birdhouse::{
     datafile::{Context, Dialect, Kind, Layout, no_includes, parse_as},
-    diagnostic::{Source, Style, has_errors, render},
+    diagnostic::{Source, Sources, Style, has_errors, render},
     project::{facts, resolve, verdict},
 };
 use proptest::prelude::*;
@@ -74,7 +74,11 @@ fn check_prints_what_each_reader_wants() {
     assert!(form("github").starts_with("::error file=endpoints/p.pipe,line=3,endLine=3,col=20,endColumn=25,"));
     let sarif: Value = serde_json::from_str(&form("sarif")).unwrap();
     assert_eq!(sarif["runs"][0]["results"][0]["ruleId"], "unknown_table");
-    assert!(form("junit").contains("<failure message=\"there is no node, data source or pipe called `evnts`\">"));
+    assert!(
+        form("junit").contains(
+            "<failure type=\"unknown_table\" message=\"there is no node, data source or pipe called `evnts`\">"
+        )
+    );
 }
 
 #[test]
@@ -105,15 +109,32 @@ fn test_and_token_files_speak_of_what_there_is() {
         ("tests/q.yaml", "- name: a\n  parameters: ''\n  expected_result: ''\n"),
         ("tests/quality.yaml", "- none:\n    sql: SELECT * FROM evnts\n- gone:\n    pipe:\n      name: pp\n"),
         ("tests/bad.yml", "- a: [\n"),
+        ("tests/regression.yaml", "- pipe: 'q_.*'\n  tests: []\n- pipe: 'p('\n  tests: []\n- pipe: p|z\n  tests: []\n"),
         ("tokens/t.token", "SCOPE \"PIPES:READ\"\nRESOURCE x\n"),
+        ("fixtures/evnts.csv", ""),
+        ("fixtures/events_some.ndjson", ""),
+        ("connections/shop.connection", "TYPE kafka\nKAFKA_BOOTSTRAP_SERVERS a:1\n"),
+        (
+            "datasources/k.datasource",
+            "SCHEMA >\n    `id` Int32 `json:$.id`\n\nKAFKA_CONNECTION_NAME shoop\nKAFKA_TOPIC t\nKAFKA_GROUP_ID g\n",
+        ),
     ]);
     let output = run(folder.path(), &["check", "--no-engine", "--json"], "");
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let codes: Vec<_> = found["diagnostics"].as_array().unwrap().iter().map(|it| &it["code"]).collect();
     let mut codes: Vec<&str> = codes.into_iter().map(|it| it.as_str().unwrap()).collect();
     codes.sort_unstable();
-    let expected =
-        ["test_file_syntax", "test_pipe_unknown", "test_pipe_unknown", "token_resource_unknown", "unknown_table"];
+    let expected = [
+        "connection_unknown",
+        "fixture_unused",
+        "test_file_syntax",
+        "test_pattern_invalid",
+        "test_pipe_unknown",
+        "test_pipe_unknown",
+        "test_pipe_unknown",
+        "token_resource_unknown",
+        "unknown_table",
+    ];
     assert_eq!(codes, expected, "{found:#}");
 }
 
@@ -219,12 +240,86 @@ fn monsters_are_read_in_time() {
         let begun = Instant::now();
         let (_, diagnostics) = resolve(&sources, &Context::default());
         for it in diagnostics.iter().take(3) {
-            render(it, &sources, Style::Plain);
+            render(it, &Sources::of(&sources), Style::Plain);
         }
         let took = begun.elapsed();
         println!("{name}: {took:?}");
         assert!(took < Duration::from_secs(30), "{name} took {took:?}");
     }
+}
+
+/// Nanoseconds that this thread has had a processor: other work on the machine is not in it.
+fn processor_time() -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    text.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// What takes time in proportion to `n` in a file that one can make as long as one likes.
+type Family = (&'static str, fn(usize) -> String);
+
+const FAMILIES: &[Family] = &[
+    ("columns.datasource", |n| format!("SCHEMA >\n{}    `z` Int8\n", numbered(n, "    `c@` Int32 `json:$.c@`,\n"))),
+    ("types.datasource", |n| format!("SCHEMA >\n{}    `z` Int8\n", numbered(n, "    `c@` Strng,\n"))),
+    ("keys.datasource", |n| {
+        let columns = numbered(n, "    `c@` Int32,\n");
+        format!("SCHEMA >\n{columns}    `z` Int8\n\nENGINE MergeTree\nENGINE_SORTING_KEY {}z\n", numbered(n, "c@, "))
+    }),
+    ("indexes.datasource", |n| {
+        format!("{EVENTS}\nINDEXES >\n{}", numbered(n, "    i@ id TYPE minmax GRANULARITY 1\n"))
+    }),
+    ("nodes.pipe", |n| format!("NODE n0\nSQL >\n    SELECT 1 AS x\n{}", chained(n))),
+    ("tables.pipe", |n| numbered(n, "NODE n@\nSQL >\n    SELECT id FROM missing@\n")),
+    ("joins.pipe", |n| format!("NODE n\nSQL >\n    %\n    SELECT 1 AS x FROM a{}\n", numbered(n, " JOIN x@"))),
+    ("tags.pipe", |n| {
+        format!(
+            "NODE n\nSQL >\n    %\n    SELECT 1 AS x{}\n",
+            numbered(n, " {% if defined(p@) %}, {{Int32(p@, 1)}} AS c@{% end %}")
+        )
+    }),
+    ("silence.pipe", |n| numbered(n, "# birdhouse: allow hash_cuts_value\nNODE n@\nSQL >\n    SELECT id FROM x\n")),
+    ("comments.pipe", |n| format!("NODE n\nSQL >\n{}    SELECT 1 AS x\n", "# birdhouse: allow x\n".repeat(n))),
+    ("same.pipe", |n| "NODE a\n".repeat(n)),
+    ("words.pipe", |n| "ENGNE a\n".repeat(n)),
+];
+
+fn numbered(n: usize, text: &str) -> String {
+    (0..n).map(|it| text.replace('@', &it.to_string())).collect()
+}
+
+fn chained(n: usize) -> String {
+    (1..n).map(|it| format!("NODE n{it}\nSQL >\n    SELECT x FROM n{}\n", it - 1)).collect()
+}
+
+/// Four times the text takes about four times as long: sixteen times would be each part looking at each other.
+#[test]
+fn time_grows_with_the_text() {
+    let cost = |name: &str, text: String| {
+        let sources = [Source::new(name, text)];
+        let least = (0..3).map(|_| {
+            let begun = processor_time();
+            let (_, diagnostics) = resolve(&sources, &Context::default());
+            let known = Sources::of(&sources);
+            diagnostics.iter().take(1000).for_each(|it| _ = render(it, &known, Style::Plain));
+            processor_time() - begun
+        });
+        least.min().unwrap() as f64
+    };
+    let mut slow = Vec::new();
+    for (name, text) in FAMILIES {
+        // Long enough to be measured, whatever the family is.
+        let mut n = 250;
+        let mut small = cost(name, text(n));
+        while small < 8e6 && n < 32_000 {
+            n *= 2;
+            small = cost(name, text(n));
+        }
+        let ratio = cost(name, text(4 * n)) / small;
+        println!("{name}: {n} take {:.1} ms, four times as many {ratio:.1} times as long", small / 1e6);
+        if ratio > 10.0 {
+            slow.push(format!("{name}: {ratio:.1}"));
+        }
+    }
+    assert!(slow.is_empty(), "{slow:?}");
 }
 
 /// Pieces of datafiles, and lines of them, in any order.

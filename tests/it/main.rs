@@ -12,6 +12,7 @@ mod door;
 mod engine;
 mod events;
 mod files;
+mod fits;
 mod forms;
 mod http;
 mod ingest;

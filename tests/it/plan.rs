@@ -4,7 +4,7 @@
 use birdhouse::{
     datafile::Context,
     ddl,
-    diagnostic::{Source, Style, render},
+    diagnostic::{Source, Sources, Style, render},
     name::Namespace,
     plan,
     project::{self, Project},
@@ -51,7 +51,7 @@ fn resolve(text: &str) -> Project {
     });
     let sources: Vec<_> = files.collect();
     let (project, diagnostics) = project::resolve(&sources, &Context::default());
-    let words: String = diagnostics.iter().map(|it| render(it, &sources, Style::Plain)).collect();
+    let words: String = diagnostics.iter().map(|it| render(it, &Sources::of(&sources), Style::Plain)).collect();
     assert_eq!(words, "");
     project
 }

@@ -3,6 +3,7 @@
 use crate::{
     app,
     cli::{
+        asked::{self, Asked, Shown},
         discover::{self, ProjectFiles},
         fault::user,
         findings::{Findings, FindingsFormat},
@@ -19,7 +20,6 @@ use crate::{
 use anyhow::Context as _;
 use std::{
     collections::BTreeSet,
-    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -100,7 +100,7 @@ pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow:
         checked.push(of_stdin(&args, settings)?);
     }
     if !paths.is_empty() || stdin.is_empty() {
-        for (root, asked) in projects(&paths, &settings.folder)? {
+        for Asked { root, files: asked } in asked::projects(&paths, &settings.folder)? {
             let files = discover::project(&root).with_context(|| format!("{}", root.display()))?;
             let asked = asked.iter().map(|it| discover::relative(it, &files.root)).collect();
             checked.push(check(files, asked, args.dialect.into(), settings)?);
@@ -120,49 +120,13 @@ pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow:
     Ok(())
 }
 
-/// The projects that paths belong to, each with the files that were asked about: none means all.
-fn projects(paths: &[PathBuf], folder: &Path) -> anyhow::Result<Vec<(PathBuf, BTreeSet<PathBuf>)>> {
-    if paths.is_empty() {
-        return Ok(vec![(folder.to_owned(), BTreeSet::new())]);
-    }
-    let mut projects: Vec<(PathBuf, BTreeSet<PathBuf>)> = Vec::new();
-    for path in paths {
-        let full = std::fs::canonicalize(folder.join(path))
-            .map_err(|error| user(format!("`{}` cannot be read: {error}", path.display())))?;
-        let shown = full.to_string_lossy();
-        let (root, asked) = if full.is_dir() {
-            (full, None)
-        } else if Kind::of(&shown).is_some() || is_test_file(&shown) {
-            (discover::root_of(&full), Some(full))
-        } else {
-            let message =
-                format!("`{}` is no datafile: those end with .datasource, .pipe, .connection", path.display());
-            return Err(user(message));
-        };
-        match projects.iter_mut().find(|(it, files)| *it == root && asked.is_some() != files.is_empty()) {
-            Some((_, files)) => files.extend(asked),
-            None => projects.push((root, asked.into_iter().collect())),
-        }
-    }
-    Ok(projects)
-}
-
 /// The text on standard input, in the place of the project's file of that name.
 fn of_stdin(args: &Args, settings: &Settings) -> anyhow::Result<Checked> {
-    let mut bytes = Vec::new();
-    std::io::stdin().read_to_end(&mut bytes).context("standard input cannot be read")?;
-    let name = args.name.clone().unwrap_or_else(|| {
-        let text = String::from_utf8_lossy(&bytes);
-        let is_pipe = text.lines().any(|it| it.get(..5).is_some_and(|it| it.eq_ignore_ascii_case("node ")));
-        if is_pipe { "stdin.pipe".to_owned() } else { "stdin.datasource".to_owned() }
-    });
-    if Kind::of(&name).is_none() && !is_test_file(&name) {
-        return Err(user(format!("`{name}` is no name of a datafile")));
-    }
+    let (name, bytes) = asked::standard_input(args.name.as_deref())?;
     let mut files = discover::project(&settings.folder).with_context(|| format!("{}", settings.folder.display()))?;
     files.sources.retain(|it| *it.path != *name);
     files.tests.retain(|it| *it.path != *name);
-    match discover::decode(bytes, &name) {
+    match discover::decode(&bytes, &name) {
         Ok(source) if is_test_file(&name) => files.tests.push(source),
         Ok(source) => files.sources.push(source),
         Err(diagnostic) => files.diagnostics.push(*diagnostic),
@@ -195,7 +159,8 @@ fn check(
     let mut diagnostics = files.diagnostics.clone();
     diagnostics.extend(found);
     diagnostics.extend(project::lint(&project));
-    diagnostics.extend(project::check_tests(&project, &files.sources, &files.tests, dialect));
+    diagnostics.extend(project::check_tests(&files.sources, &files.tests, dialect));
+    diagnostics.extend(project::check_fixtures(&files.sources, &files.fixture_files));
     if files.sources.is_empty() && files.tests.is_empty() && diagnostics.is_empty() {
         let message = format!("there is no project in {}: no .datasource or .pipe file", files.root.display());
         return Err(user(message));
@@ -227,7 +192,7 @@ fn with_engine(checked: &mut [Checked], settings: &Settings) -> anyhow::Result<b
         let mut outcome = Ok(());
         for it in checked {
             match app::check(&engine, &it.project).await {
-                Ok(found) => it.diagnostics.extend(project::not_silenced(found, &it.files.sources)),
+                Ok(found) => it.diagnostics.extend(project::Silence::of(&it.files.sources).rest(found)),
                 Err(error) => outcome = Err(error),
             }
         }
@@ -237,29 +202,34 @@ fn with_engine(checked: &mut [Checked], settings: &Settings) -> anyhow::Result<b
     Ok(true)
 }
 
+/// A file that is no text, for showing where it is none: up to there it is read as it is.
+fn half_read(diagnostic: &Diagnostic, root: &Path) -> Option<Source> {
+    let place = diagnostic.place.as_ref().filter(|_| diagnostic.code == "not_utf8")?;
+    let bytes = std::fs::read(root.join(&*place.path)).ok()?;
+    Some(Source::new(place.path.clone(), String::from_utf8_lossy(&bytes)))
+}
+
 /// All projects' findings in one, paths as a reader in the current folder finds them.
 fn findings(checked: Vec<Checked>, settings: &Settings, engine: bool) -> Findings {
     let mut findings = Findings { diagnostics: Vec::new(), sources: Vec::new(), files: 0, engine };
-    let here = std::fs::canonicalize(&settings.folder).unwrap_or_else(|_| settings.folder.clone());
-    for Checked { files, asked, project: _, mut diagnostics } in checked {
+    for Checked { files, asked, project, mut diagnostics } in checked {
+        // The process ends soon: giving this back piece by piece would take as long as a tenth of the check.
+        std::mem::forget(project);
         if !asked.is_empty() {
             diagnostics.retain(|it| it.place.as_ref().is_none_or(|place| asked.contains(&*place.path)));
         }
-        let all: Vec<Source> = files.sources.into_iter().chain(files.tests).collect();
+        let mut all: Vec<Source> = files.sources.into_iter().chain(files.tests).collect();
+        all.extend(diagnostics.iter().filter_map(|it| half_read(it, &files.root)));
         project::sort(&mut diagnostics, &all);
         let is_whole = |it: &&Source| Kind::of(&it.path) != Some(Kind::Include);
         findings.files += if asked.is_empty() { all.iter().filter(is_whole).count() } else { asked.len() };
-        let root = std::fs::canonicalize(&files.root).unwrap_or(files.root);
-        let prefix = match root.strip_prefix(&here) {
-            Ok(inside) => discover::relative(inside, Path::new("")),
-            Err(_) => root.display().to_string(),
-        };
-        if prefix.is_empty() {
+        let shown = Shown::new(&files.root, &settings.folder);
+        if shown.is_plain() {
             findings.diagnostics.extend(diagnostics);
             findings.sources.extend(all);
             continue;
         }
-        let path = |path: &str| format!("{prefix}/{path}").into();
+        let path = |path: &str| shown.path(path).into();
         let place = |it: Place| Place { path: path(&it.path), span: it.span };
         findings.diagnostics.extend(diagnostics.into_iter().map(|it| Diagnostic {
             place: it.place.map(place),

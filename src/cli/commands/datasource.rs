@@ -68,9 +68,15 @@ pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow:
         "parquet" => SampleFormat::Parquet,
         _ => return Err(user(format!("{} is no .csv, .ndjson or .parquet file", args.file.display()))),
     };
-    let columns = columns(&file, format, settings)?;
+    let no_rows = || user(format!("{} holds no rows to tell columns from", args.file.display()));
+    let about =
+        fs::metadata(&file).map_err(|error| user(format!("{} cannot be read: {error}", args.file.display())))?;
+    if about.is_file() && about.len() == 0 {
+        return Err(no_rows());
+    }
+    let columns = columns(&file, &args.file, format, settings)?;
     if columns.is_empty() {
-        return Err(user(format!("{} holds no rows to tell columns from", args.file.display())));
+        return Err(no_rows());
     }
     let text = datasource(&columns, !format.is_csv());
     if args.print {
@@ -88,9 +94,9 @@ pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow:
     Ok(())
 }
 
-/// What the engine takes the columns of a file for.
-fn columns(file: &Path, format: SampleFormat, settings: &Settings) -> anyhow::Result<Vec<SampleColumn>> {
-    let unreadable = |error: std::io::Error| user(format!("{} cannot be read: {error}", file.display()));
+/// What the engine takes the columns of a file for. `shown` is its path as it was asked for.
+fn columns(file: &Path, shown: &Path, format: SampleFormat, settings: &Settings) -> anyhow::Result<Vec<SampleColumn>> {
+    let unreadable = |error: std::io::Error| user(format!("{} cannot be read: {error}", shown.display()));
     let library = serving::library_path(settings)?;
     engine::prepare_process();
     let folder = tempfile::tempdir().context("there is no place for a throw-away engine")?;
@@ -111,8 +117,20 @@ fn columns(file: &Path, format: SampleFormat, settings: &Settings) -> anyhow::Re
         let engine = Engine::open(EngineSettings::new(engine_folder, library), Sink::logging()).await?;
         let columns = sample::columns(&engine, &statement).await;
         engine.close().await;
-        columns.map_err(|error| user(format!("{} is not understood: {}", file.display(), error.message)))
+        columns.map_err(|error| user(format!("{} is not understood: {}", shown.display(), reason(&error.message))))
     })
+}
+
+/// Why the engine does not understand a file, without what it says around that.
+fn reason(message: &str) -> String {
+    let message = message.split("Error:\n").last().unwrap_or(message);
+    let message = message.split("\nYou can specify").next().unwrap_or(message).trim();
+    let message = message.split_once("DB::Exception: ").map_or(message, |(_, it)| it).trim_end_matches('.');
+    let is_name = |it: &str| it.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    match message.strip_suffix(')').and_then(|it| it.rsplit_once(" (")) {
+        Some((words, name)) if is_name(name) => words.trim_end_matches('.').to_owned(),
+        _ => message.to_owned(),
+    }
 }
 
 /// The first lines of a file, whole ones.
@@ -124,10 +142,13 @@ fn first_lines(file: &Path) -> std::io::Result<String> {
 }
 
 fn datasource(columns: &[SampleColumn], json: bool) -> String {
-    let lines: Vec<_> = columns.iter().map(|it| format!("    {}", sample::definition(it, json))).collect();
+    let fields = sample::fields(columns);
+    let lines: Vec<_> = match json {
+        true => fields.iter().map(|it| format!("    `{}` {} `json:{}`", it.name, it.kind, it.path)).collect(),
+        false => columns.iter().map(|it| format!("    {}", sample::definition(it, false))).collect(),
+    };
     let mut text = format!("SCHEMA >\n{}\n\nENGINE \"MergeTree\"\n", lines.join(",\n"));
-    let time = columns.iter().find(|it| it.kind.contains("Date") && !it.kind.starts_with("Array("));
-    if let Some(time) = time {
+    if let Some(time) = fields.iter().find(|it| it.kind.starts_with("Date")) {
         text.push_str(&format!("ENGINE_PARTITION_KEY \"toYYYYMM({})\"\n", time.name));
         text.push_str(&format!("ENGINE_SORTING_KEY \"{}\"\n", time.name));
     }
@@ -136,8 +157,7 @@ fn datasource(columns: &[SampleColumn], json: bool) -> String {
 
 /// A name for a data source out of a file's.
 fn plain_name(stem: &str) -> String {
-    let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
+    ResourceName::near(stem).map_or_else(|| stem.to_owned(), |it| it.to_string())
 }
 
 #[cfg(test)]
@@ -154,5 +174,26 @@ mod tests {
                         \"toYYYYMM(at)\"\nENGINE_SORTING_KEY \"at\"\n";
         assert_eq!(datasource(&columns, true), expected);
         assert_eq!(plain_name("2026 orders-eu"), "_2026_orders_eu");
+        let nested = "Tuple(when DateTime, `x-y` Array(Int64), d Tuple(e String))";
+        let list = "Array(Tuple(k Nullable(Int64), l Array(String)))";
+        let columns = [column("o", nested), column("list", list), column("p", "Tuple(Int8, Int8)")];
+        let expected = "SCHEMA >\n    `o_when` DateTime `json:$.o.when`,\n    `o_x_y` Array(Int64) \
+                        `json:$.o.['x-y'][:]`,\n    `o_d_e` String `json:$.o.d.e`,\n    `list_k` Array(Nullable(Int64)) \
+                        `json:$.list[:].k`,\n    `p` Tuple(Int8, Int8) `json:$.p`\n\nENGINE \
+                        \"MergeTree\"\nENGINE_PARTITION_KEY \"toYYYYMM(o_when)\"\nENGINE_SORTING_KEY \"o_when\"\n";
+        assert_eq!(datasource(&columns, true), expected);
+    }
+
+    #[test]
+    fn the_engines_reasons_are_told_alone() {
+        let around = |it: &str| {
+            format!(
+                "The table structure cannot be extracted from a JSONEachRow format file. Error:\n{it}\nYou can specify the \
+                 structure manually. (CANNOT_EXTRACT_TABLE_STRUCTURE)"
+            )
+        };
+        let inner = "Code: 26. DB::Exception: Cannot parse JSON string: expected opening quote. (CANNOT_PARSE).";
+        assert_eq!(reason(&around(inner)), "Cannot parse JSON string: expected opening quote");
+        assert_eq!(reason("No such thing. (CODE)"), "No such thing");
     }
 }

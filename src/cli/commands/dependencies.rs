@@ -145,7 +145,13 @@ impl Graph {
                 format!("digraph project {{\n  rankdir=LR;\n{}\n}}", lines.join("\n"))
             }
             Format::Mermaid => {
-                let id = |name: &str| name.replace(' ', "_");
+                // Some names are words of Mermaid itself.
+                let id = |name: &str| match name.to_ascii_lowercase().as_str() {
+                    "end" | "graph" | "flowchart" | "subgraph" | "style" | "class" | "click" | "default" => {
+                        format!("{name}_")
+                    }
+                    _ => name.replace(' ', "_"),
+                };
                 let nodes = self.nodes.iter().map(|(name, kind)| match *kind {
                     "data source" => format!("  {}[({name})]", id(name)),
                     "endpoint" => format!("  {}([{name}])", id(name)),

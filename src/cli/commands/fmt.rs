@@ -2,21 +2,19 @@
 
 use crate::{
     cli::{
+        asked::{self, Asked, Shown},
         discover,
         fault::user,
         printer::{Colour, Printer},
         settings::Settings,
     },
     datafile::{Context, Dialect, Kind, Layout, no_includes, parse_as},
-    diagnostic::{Source, has_errors},
+    diagnostic::{Source, Sources, has_errors},
     project::facts,
 };
 use anyhow::Context as _;
 use similar::{ChangeTag, TextDiff};
-use std::{
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// Bring datafiles into their usual form
 ///
@@ -35,8 +33,8 @@ pub(crate) struct Args {
     #[arg(long)]
     diff: bool,
     /// The name of what comes on standard input
-    #[arg(long, value_name = "FILE", default_value = "stdin.pipe")]
-    name: String,
+    #[arg(long, value_name = "FILE")]
+    name: Option<String>,
 }
 
 const EXAMPLES: &str = "\
@@ -46,9 +44,8 @@ Examples:
 
 pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
     if args.paths.iter().any(|it| it == Path::new("-")) {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("standard input cannot be read")?;
-        let source = Source::new(args.name.as_str(), text);
+        let (name, bytes) = asked::standard_input(args.name.as_deref())?;
+        let source = discover::decode(&bytes, &name).map_err(|it| user(it.message))?;
         let printed = formatted(&source).map_err(user)?;
         printer.bytes(printed.as_bytes())?;
         return Ok(());
@@ -76,9 +73,15 @@ pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow:
         }
     }
     let count = |number: usize| if number == 1 { "1 file".to_owned() } else { format!("{number} files") };
-    let left = if left > 0 { format!(", {} left as they are", count(left)) } else { String::new() };
+    let unchanged = all - changed - left;
+    let left = match left {
+        0 => String::new(),
+        1 => ", 1 left as it is".to_owned(),
+        left => format!(", {left} left as they are"),
+    };
     match (changed, args.check || args.diff) {
-        (0, _) => printer.note(format!("{} in their usual form{left}", count(all))),
+        (0, _) if unchanged == 1 => printer.note(format!("1 file in its usual form{left}")),
+        (0, _) => printer.note(format!("{} in their usual form{left}", count(unchanged))),
         (changed, true) if args.check => return Err(user(format!("{} would change{left}", count(changed)))),
         (changed, true) => printer.note(format!("{} would change{left}", count(changed))),
         (changed, false) => printer.note(format!("{} changed{left}", count(changed))),
@@ -86,29 +89,23 @@ pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow:
     Ok(())
 }
 
+/// The datafiles that are asked about, each with where it is on disk.
 fn sources(paths: &[PathBuf], settings: &Settings, printer: &Printer) -> anyhow::Result<Vec<(PathBuf, Source)>> {
-    let here = [PathBuf::from(".")];
     let mut sources = Vec::new();
-    for path in if paths.is_empty() { &here } else { paths } {
-        let full = settings.folder.join(path);
-        if full.is_dir() {
-            let files = discover::project(&full).with_context(|| format!("{}", full.display()))?;
-            for diagnostic in &files.diagnostics {
-                printer.diagnostic(diagnostic, &files.sources);
-            }
-            let shown =
-                |it: &str| if path == Path::new(".") { it.to_owned() } else { format!("{}/{it}", path.display()) };
-            sources.extend(
-                files.sources.into_iter().map(|it| (full.join(&*it.path), Source::new(shown(&it.path), it.text))),
-            );
+    for Asked { root, files } in asked::projects(paths, &settings.folder)? {
+        let shown = Shown::new(&root, &settings.folder);
+        let found = if files.is_empty() {
+            let found = discover::project(&root).with_context(|| format!("{}", root.display()))?;
+            let known = Sources::of(&found.sources);
+            found.diagnostics.iter().for_each(|it| printer.diagnostic(it, &known));
+            found.sources
         } else {
-            let shown = path.to_string_lossy();
-            if Kind::of(&shown).is_none() {
-                return Err(user(format!("`{shown}` is no datafile")));
-            }
-            let source = discover::read(&full, &shown).map_err(|it| user(it.message))?;
-            sources.push((full, source));
-        }
+            let files = files.iter().filter(|it| Kind::of(&it.to_string_lossy()).is_some());
+            let read = files.map(|it| discover::read(it, &discover::relative(it, &root)));
+            read.collect::<Result<_, _>>().map_err(|it| user(it.message))?
+        };
+        let file = |it: Source| (root.join(&*it.path), Source::new(shown.path(&it.path), it.text));
+        sources.extend(found.into_iter().map(file));
     }
     Ok(sources)
 }

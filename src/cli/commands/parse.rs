@@ -2,14 +2,14 @@
 
 use super::check::DialectArg;
 use crate::{
-    cli::{discover, fault::user, findings::object, printer::Printer, settings::Settings},
+    cli::{asked, discover, fault::user, findings::object, printer::Printer, settings::Settings},
     datafile::{Context, Foreign, Kind, MissingSecret, is_test_file},
+    diagnostic::Sources,
     project::verdict,
 };
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
-    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -25,8 +25,8 @@ pub(crate) struct Args {
     /// The file; - reads standard input, whose name --name gives
     file: PathBuf,
     /// What standard input is called: its extension tells what it is
-    #[arg(long, value_name = "FILE", default_value = "stdin.pipe")]
-    name: String,
+    #[arg(long, value_name = "FILE")]
+    name: Option<String>,
     /// Whose rules to follow
     #[arg(long, value_enum, default_value_t)]
     dialect: DialectArg,
@@ -37,9 +37,8 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
     let source = if args.file == Path::new("-") {
-        let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes)?;
-        discover::decode(bytes, &args.name)
+        let (name, bytes) = asked::standard_input(args.name.as_deref())?;
+        discover::decode(&bytes, &name)
     } else {
         let shown = args.file.to_string_lossy().replace('\\', "/");
         discover::read(&settings.folder.join(&args.file), &shown)
@@ -72,7 +71,7 @@ pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow:
         return Err(user(format!("`{}` is no datafile", source.path)));
     };
     let mut value = verdict.value;
-    let sources = BTreeMap::from([(&*source.path, &source)]);
+    let sources = Sources::of([&source]);
     let diagnostics: Vec<Value> = verdict.diagnostics.iter().map(|it| object(it, &sources)).collect();
     value["diagnostics"] = diagnostics.into();
     printer.line(serde_json::to_string_pretty(&value)?)?;
@@ -83,6 +82,6 @@ fn unreadable(diagnostic: &crate::diagnostic::Diagnostic) -> Value {
     serde_json::json!({
         "ok": false,
         "error": {"code": diagnostic.code},
-        "diagnostics": [object(diagnostic, &BTreeMap::new())],
+        "diagnostics": [object(diagnostic, &Sources::default())],
     })
 }

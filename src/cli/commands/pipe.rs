@@ -7,6 +7,7 @@ use super::{
 use crate::{
     cli::{args::TargetArgs, client::Client, discover, fault::user, printer::Printer, settings::Settings},
     datafile::{Context, MissingSecret},
+    diagnostic::Sources,
     project::{NodeName, resolve},
     sql::statement,
     template::Parameter,
@@ -93,7 +94,7 @@ fn parameters(name: &str, json: bool, settings: &Settings, printer: &Printer) ->
         let of_file = diagnostics.iter().filter(|it| {
             it.place.as_ref().is_some_and(|place| place.path.rsplit('/').next() == Some(&*format!("{name}.pipe")))
         });
-        of_file.for_each(|it| printer.diagnostic(it, &files.sources));
+        of_file.for_each(|it| printer.diagnostic(it, &Sources::of(&files.sources)));
         let known: Vec<&str> = project.pipes.keys().map(|it| it.as_str()).collect();
         let near = crate::diagnostic::nearest(name, known.iter().copied());
         let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));

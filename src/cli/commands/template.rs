@@ -3,7 +3,7 @@
 use crate::{
     cli::{fault::user, printer::Printer, settings::Settings},
     datafile,
-    diagnostic::{Diagnostic, Mapped, Source, Span},
+    diagnostic::{Diagnostic, Mapped, Source, Sources, Span},
     template::{ParamDecl, Params, RenderOptions, Rendered, Template, TemplateError, render_secrets, template_of},
 };
 use anyhow::Context;
@@ -87,7 +87,7 @@ fn render_file(file: PathBuf, args: &RenderArgs, printer: &Printer) -> anyhow::R
     });
     let mut sources = vec![source.clone()];
     sources.extend(read.take());
-    diagnostics.iter().for_each(|it| printer.diagnostic(it, &sources));
+    diagnostics.iter().for_each(|it| printer.diagnostic(it, &Sources::of(&sources)));
     let names = || parsed.nodes.iter().map(|it| it.name.value.text());
     let nodes = parsed.nodes.iter().filter(|it| args.node.as_deref().is_none_or(|name| it.name.value.text() == name));
     let nodes: Vec<_> = nodes.collect();
@@ -120,7 +120,7 @@ fn render_file(file: PathBuf, args: &RenderArgs, printer: &Printer) -> anyhow::R
             }
             Err(error) => {
                 failed = true;
-                printer.diagnostic(&diagnostic(&source, sql, begin, &error), &sources);
+                printer.diagnostic(&diagnostic(&source, sql, begin, &error), &Sources::of(&sources));
             }
         }
     }

@@ -42,7 +42,7 @@ pub(super) const MAX_LENGTH: usize = 1 << 20;
 
 pub(super) fn lex(text: &str) -> Result<Vec<Token>, ScanError> {
     if text.len() > MAX_LENGTH {
-        return Err(error(Span::at(0), "the text is too long"));
+        return Err(error(Span::at(0), "this SQL is longer than 1 MB"));
     }
     let mut lexer = Lexer { text, bytes: text.as_bytes(), at: 0 };
     let mut tokens: Vec<Token> = Vec::with_capacity(text.len() / 4);
