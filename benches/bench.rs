@@ -203,6 +203,7 @@ async fn measure(table: &mut Table) {
         limits: Default::default(),
         kafka: Default::default(),
         context: Default::default(),
+        fetch: app::FetchRules { private: false, max_bytes: 1 << 30 },
     };
     let app = App::start(app_settings, directory, engine, Sink::default()).await.unwrap();
     let workspace = app.workspace().clone();

@@ -85,6 +85,7 @@ async fn measure() -> Vec<Line> {
         limits: Default::default(),
         kafka: Default::default(),
         context: Default::default(),
+        fetch: app::FetchRules { private: false, max_bytes: 1 << 30 },
     };
     let app = App::start(settings, directory, engine.clone(), Sink::default()).await.unwrap();
     let workspace = app.workspace().clone();

@@ -58,6 +58,7 @@ impl Served {
             hold_at_most: std::time::Duration::from_secs(60),
             limits: Default::default(),
             kafka: Default::default(),
+            fetch: app::FetchRules { private: false, max_bytes: 1 << 30 },
             context: Default::default(),
         };
         let app = App::start(app_settings, directory, engine, Sink::default()).await.unwrap();

@@ -10,12 +10,12 @@ use crate::{
         batch::{Writer, Written},
         decode::Schema,
         failpoint,
-        files::{self, Dialect, FileFormat, Intent, LoadError, Loading, Mode, Spooled, Stopped, Upload},
+        files::{self, Dialect, FileFormat, Intent, LoadError, Loading, Mode, Spooled, Stopped, Upload, Url},
     },
     jobs::{Job, JobKind, JobStatus, Subject, Taken},
     name::{Namespace, Physical, ResourceName},
     observe::Observation,
-    project::Datasource,
+    project::{Datasource, EngineFamily},
     query,
 };
 use bytes::Bytes;
@@ -36,6 +36,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub struct Incoming {
     id: String,
     folder: Option<PathBuf>,
+}
+
+/// Where a file is.
+#[derive(Debug)]
+pub enum Source {
+    Here(Incoming),
+    At(Url),
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -246,15 +253,24 @@ impl Workspace {
         .await
     }
 
+    /// A URL that may be fetched.
+    pub fn source(&self, url: &str) -> Result<Source, AppError> {
+        Ok(Source::At(files::url(url, &self.shared.settings.fetch)?))
+    }
+
     /// The same as a job.
     pub fn load_as_job(
         self: &Arc<Self>,
-        incoming: Incoming,
+        source: Source,
         upload: Upload,
         datasource: &ResourceName,
         mode: Mode,
     ) -> Result<Job, AppError> {
         self.shared.running()?;
+        let (incoming, url) = match source {
+            Source::Here(incoming) => (incoming, None),
+            Source::At(url) => (self.receive()?, Some(url)),
+        };
         let id = incoming.id.clone();
         let subject = Subject { datasource: Some(datasource.to_string()), ..Subject::default() };
         let job = self.jobs.add(id.clone(), JobKind::Import, subject);
@@ -262,7 +278,13 @@ impl Workspace {
         let (workspace, name) = (self.clone(), datasource.clone());
         self.files.tasks.spawn(async move {
             workspace.working(&id);
-            match workspace.begin(incoming, upload, &name, mode, &cancel).await {
+            let begun = async {
+                if let Some(url) = url {
+                    files::fetch(url, &incoming.path(), &workspace.shared.settings.fetch, &cancel).await?;
+                }
+                workspace.begin(incoming, upload, &name, mode, &cancel).await
+            };
+            match begun.await {
                 Ok((loading, spooled)) => {
                     workspace.jobs.update(&id, |job| {
                         job.is_firm = true;
@@ -383,8 +405,20 @@ impl Workspace {
         let project = self.project();
         let datasource = project.datasource(name.as_str());
         let datasource = datasource.ok_or_else(|| not_found(name))?;
-        if let Mode::ReplaceWhere(condition) = &mode {
-            query::compile_condition(&project, &self.namespace, name, condition)?;
+        let mode = match mode {
+            // Nothing is there to be replaced, and what comes is for its views.
+            Mode::Replace if datasource.engine.family == EngineFamily::Null => Mode::Append,
+            Mode::ReplaceWhere { .. } if datasource.engine.family == EngineFamily::Null => {
+                return Err(AppError::Invalid(format!("`{name}` keeps no rows that a condition could be about")));
+            }
+            mode => mode,
+        };
+        if let Mode::ReplaceWhere { condition, .. } = &mode {
+            // The same check as later; here its words reach the caller, the engine's included.
+            self.count(name, condition).await?;
+        }
+        if upload.format == FileFormat::Parquet {
+            files::to_lines(&self.shared.engine, &incoming.folder(), &incoming.id).await?;
         }
         let schema = Arc::new(Schema::compile(datasource).map_err(LoadError::Schema)?);
         let (folder, reading, stop) = (incoming.folder(), upload.clone(), stop.clone());
@@ -481,8 +515,10 @@ impl Workspace {
                 End::In(written)
             }
             Ok(None) => {
-                let staging = self.namespace.staging(&loading.intent().id);
-                _ = self.shared.engine.command(&ddl::drop_table(&staging)).await;
+                let id = &loading.intent().id;
+                for table in [self.namespace.staging(id), self.namespace.changed(id)] {
+                    _ = self.shared.engine.command(&ddl::drop_table(&table)).await;
+                }
                 if let Err(message) = loading.end().await {
                     self.shared.warn(message);
                 }
@@ -565,28 +601,92 @@ impl Workspace {
             return Ok(Some(()));
         }
         failpoint::reach("file-gathered");
-        let _inserting = self.inserting.read().await;
+        // Rows that come while the others are being changed would be lost: those who bring some wait.
+        let (_shared, _alone) = match loading.intent().mode {
+            Mode::ReplaceWhere { .. } => (None, Some(self.inserting.write().await)),
+            Mode::Append | Mode::Replace => (Some(self.inserting.read().await), None),
+        };
+        let paused = self.pause_consumers(loading).await;
         let _replacing = self.replacing.lock().await;
+        let taken = self.swap(loading, under_way).await;
+        if paused && let Err(error) = self.start_consumers().await {
+            self.shared.warn(format!("consumers could not be started: {error}"));
+        }
+        taken
+    }
+
+    /// Consumers do not wait like others: they are stopped while rows are changed that they may add to.
+    async fn pause_consumers(&self, loading: &Loading) -> bool {
+        let pauses = matches!(loading.intent().mode, Mode::ReplaceWhere { .. })
+            && self.project().datasources.values().any(|it| it.kafka.is_some());
+        if pauses {
+            self.stop_consumers().await;
+        }
+        pauses
+    }
+
+    async fn swap(&self, loading: &mut Loading, under_way: &UnderWay) -> Result<Option<()>, Stopped> {
         let Some(datasource) = self.still_there(loading, under_way)? else { return Ok(None) };
         let target = self.target(&datasource);
         let id = loading.intent().id.clone();
         let staging = self.staging(&id, &target).await?;
         let (engine, broken) = (&self.shared.engine, |error| Stopped::Broken(self.told(error).message));
+        let replacement = match &loading.intent().mode {
+            Mode::ReplaceWhere { .. } => self.namespace.changed(&id),
+            Mode::Append | Mode::Replace => staging.clone(),
+        };
         let wanted = match &loading.intent().swap {
             Some(table) => table.clone(),
             None => {
-                let table = self.id_of_table(&staging).await?.unwrap_or_default();
+                if let Mode::ReplaceWhere { condition, when_empty } = loading.intent().mode.clone() {
+                    if loading.intent().rows == 0 && !when_empty {
+                        engine.command(&ddl::drop_table(&staging)).await.map_err(broken)?;
+                        return Ok(Some(()));
+                    }
+                    self.make_changed(&datasource.name, &condition, &staging, &replacement).await?;
+                    failpoint::reach("file-changed");
+                }
+                let table = self.id_of_table(&replacement).await?.unwrap_or_default();
                 loading.note_swap(table.clone(), &under_way.given_up).await?;
                 table
             }
         };
         failpoint::reach("file-exchange");
         if self.id_of_table(&target.table).await?.as_ref() != Some(&wanted) {
-            engine.command(&ddl::exchange(&target.table, &staging)).await.map_err(broken)?;
+            engine.command(&ddl::exchange(&target.table, &replacement)).await.map_err(broken)?;
         }
         failpoint::reach("file-exchanged");
-        engine.command(&ddl::drop_table(&staging)).await.map_err(broken)?;
+        for table in [&staging, &replacement] {
+            engine.command(&ddl::drop_table(table)).await.map_err(broken)?;
+        }
         Ok(Some(()))
+    }
+
+    /// Makes a table of a data source's rows that do not fulfil a condition, and of a file's that do. Parts that no
+    /// condition touches are shared, not copied.
+    async fn make_changed(
+        &self,
+        name: &ResourceName,
+        condition: &str,
+        staging: &Physical,
+        changed: &Physical,
+    ) -> Result<(), Stopped> {
+        let broken = |error: EngineError| Stopped::Broken(self.told(error).message);
+        let condition = query::compile_condition(&self.project(), &self.namespace, name, condition);
+        let condition = condition.map_err(|error| Stopped::Broken(error.to_string()))?;
+        let table = self.namespace.table(name);
+        for sql in [
+            // One that a crash left behind.
+            ddl::drop_table(changed),
+            ddl::keep_rows(staging, &condition),
+            ddl::create_side_table(changed, &table),
+            ddl::attach_all(changed, &table),
+            ddl::delete_rows(changed, &condition),
+            ddl::attach_all(changed, staging),
+        ] {
+            self.shared.engine.command(&sql).await.map_err(broken)?;
+        }
+        Ok(())
     }
 
     async fn id_of_table(&self, table: &Physical) -> Result<Option<String>, Stopped> {

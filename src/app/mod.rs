@@ -38,7 +38,7 @@ pub use classic::{Altered, Dependents, MadePipe, NewDatasource, NewNode, NewPipe
 pub use connections::{NewConnection, Preview};
 pub use consumers::Feeding;
 pub use deploy::{DeployOptions, DeployReport};
-pub use files::{Appended, Incoming};
+pub use files::{Appended, Incoming, Source};
 pub use quarantine::Reason;
 pub use rows::TableStatistics;
 pub use times::Changed;
@@ -50,7 +50,7 @@ pub use workspace::Workspace;
 pub use crate::jobs::{Job, JobKind, JobStatus, Subject, Taken};
 
 pub use crate::ingest::{
-    files::{Dialect, FileFormat, Mode as AppendMode, NoSpace, TIGHTEST, Upload, check_space},
+    files::{Dialect, FileFormat, Mode as AppendMode, NoSpace, Rules as FetchRules, TIGHTEST, Upload, check_space},
     sample::SampleFormat,
 };
 
@@ -86,6 +86,8 @@ pub struct Settings {
     pub limits: auth::Limits,
     /// How Kafka's messages become batches.
     pub kafka: kafka::Tuning,
+    /// What may be fetched for an import from a URL.
+    pub fetch: FetchRules,
     /// What the files of projects may refer to outside of them.
     pub context: Context,
 }

@@ -72,9 +72,12 @@ pub(super) struct ServerArgs {
     /// How long the SQL of one template may get [env: BIRDHOUSE_TEMPLATE_OUTPUT; default: 16M]
     #[arg(long, value_name = "SIZE", help_heading = "Serving")]
     pub(super) template_output: Option<String>,
-    /// The largest file that is taken in, as it is sent, like 10G
-    #[arg(long, value_name = "SIZE")]
+    /// The largest file that is taken in, as it is sent [env: BIRDHOUSE_MAX_FILE; default: 10G]
+    #[arg(long, value_name = "SIZE", help_heading = "Serving")]
     pub(super) max_file: Option<String>,
+    /// Let imports from URLs reach this machine and its private networks [env: BIRDHOUSE_PRIVATE_URLS]
+    #[arg(long, help_heading = "Serving")]
+    pub(super) private_urls: bool,
     /// Refuse to start where the kernel cannot confine the engine to its own files [env: BIRDHOUSE_REQUIRE_SANDBOX]
     #[arg(long, help_heading = "Serving")]
     pub(super) require_sandbox: bool,

@@ -109,6 +109,10 @@ impl Client {
         json(self.send(self.request(Method::POST, path).multipart(files)).await?).await
     }
 
+    pub(super) async fn post_bytes(&self, path: &str, bytes: Vec<u8>) -> anyhow::Result<Value> {
+        json(self.send(self.request(Method::POST, path).body(bytes)).await?).await
+    }
+
     /// Asks `/v0/sql`; the answer is read by [`Answer::next`].
     pub(super) async fn sql(&self, query: &str) -> anyhow::Result<Answer> {
         self.ask(&[("q", query)]).await

@@ -78,6 +78,8 @@ impl Serving {
         let runtime = runtime.context("the runtime does not start")?;
         let signals = runtime.block_on(async { Signals::listen() })?;
         let sink = Sink::logging();
+        let defaults = server::Settings::default();
+        let max_file = server.max_file.unwrap_or(defaults.max_file);
         let app_settings = app::Settings {
             data_directory: server.data_dir.clone(),
             engine: engine_settings(server, settings)?,
@@ -85,11 +87,10 @@ impl Serving {
             hold_at_most: HOLD_AT_MOST,
             limits: server.token_limits,
             kafka: server.kafka.clone(),
+            fetch: app::FetchRules { private: server.private_urls, max_bytes: max_file },
             context,
         };
         let app = runtime.block_on(App::open(app_settings, sink.clone()))?;
-        let defaults = server::Settings::default();
-        let max_file = server.max_file.unwrap_or(defaults.max_file);
         let server_settings = server::Settings { templates: server.templates, max_file, ..defaults };
         Ok(Serving { runtime, app, sink, listeners, clickhouse, signals, server_settings })
     }

@@ -95,6 +95,8 @@ pub(super) struct ServerSettings {
     pub(super) require_sandbox: bool,
     /// The largest file that is taken in, in bytes.
     pub(super) max_file: Option<u64>,
+    /// Imports from URLs may come from addresses of this machine and its networks.
+    pub(super) private_urls: bool,
     pub(super) templates: Budgets,
     pub(super) kafka: Tuning,
     /// Where a test has the server die.
@@ -267,6 +269,8 @@ impl Settings {
             require_sandbox: args.require_sandbox
                 || environment.parse("BIRDHOUSE_REQUIRE_SANDBOX", "true or false")?.unwrap_or(false),
             max_file: self.size(args.max_file.as_deref(), "--max-file", "BIRDHOUSE_MAX_FILE")?,
+            private_urls: args.private_urls
+                || environment.parse("BIRDHOUSE_PRIVATE_URLS", "true or false")?.unwrap_or(false),
             templates: self.templates(args)?,
             kafka: self.kafka()?,
             failpoint: environment.get("BIRDHOUSE_FAILPOINT").map(str::to_owned),

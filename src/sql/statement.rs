@@ -122,6 +122,27 @@ pub fn describe_file(path: &str, format: &'static str) -> Sql {
     sql
 }
 
+/// Every row of a Parquet file in the engine's own folder. Numbers that JSON has no form for are texts.
+pub fn rows_of_parquet(path: &str) -> Sql {
+    let mut sql = Sql::new("SELECT * FROM file(");
+    sql.string(path).push(", Parquet) SETTINGS output_format_json_quote_denormals = 1, max_threads = 2, ");
+    sql.push("output_format_json_quote_64bit_integers = 0");
+    sql
+}
+
+/// The rows of a data source for who exports them: a text that the server reads and judges as any other.
+pub fn export(name: &str, columns: &[String], condition: Option<&str>, limit: Option<u64>, format: &str) -> String {
+    let mut sql = Sql::new("SELECT ");
+    match columns.is_empty() {
+        true => _ = sql.push("*"),
+        false => _ = sql.join(columns, ", ", |sql, it| _ = sql.ident(it)),
+    }
+    sql.push(" FROM ").ident(name);
+    let condition = condition.map(|it| format!(" WHERE ({it}\n)")).unwrap_or_default();
+    let limit = limit.map(|it| format!(" LIMIT {it}")).unwrap_or_default();
+    format!("{}{condition}{limit} FORMAT {format}", sql.as_str())
+}
+
 /// The cheapest question that the engine can answer.
 pub fn ping() -> Sql {
     Sql::new("SELECT 1")

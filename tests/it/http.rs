@@ -85,6 +85,7 @@ impl Site {
             kafka: birdhouse::ingest::kafka::Tuning::default(),
             hold_at_most: Duration::from_secs(60),
             limits,
+            fetch: birdhouse::app::FetchRules { private: true, max_bytes: 1 << 30 },
             context: Context::default(),
         };
         let data = DataDirectory::open(&app_settings.data_directory).unwrap();
@@ -718,7 +719,7 @@ async fn data_sources_are_shown_and_filled() {
         ("mode=append", "name"),
         ("mode=upsert&name=sales", "upsert"),
         ("mode=append&name=sales&format=xls", "xls"),
-        ("mode=append&name=sales&url=http://x", "url"),
+        ("mode=append&name=sales&url=ftp://x", "ftp"),
         ("name=sales", "schema"),
     ] {
         let request = site.request(Method::POST, &format!("/v0/datasources?{path}")).bearer_auth(ADMIN);

@@ -1,6 +1,9 @@
-//! `birdhouse datasource`: data sources from files.
+//! `birdhouse datasource`: data sources from files. What is done to rows on a server is in `rows`.
 
-use super::feed::{self, FeedCommand};
+use super::{
+    feed::{self, FeedCommand},
+    rows,
+};
 use crate::{
     cli::{fault::user, printer::Printer, serving, settings::Settings},
     datafile::{Dialect, Kind, Layout},
@@ -17,7 +20,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Make data sources from files
+/// Make data sources from files; bring rows in, take them out, delete them
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -29,6 +32,8 @@ enum Command {
     Generate(GenerateArgs),
     #[command(flatten)]
     Feed(FeedCommand),
+    #[command(flatten)]
+    Rows(rows::Command),
 }
 
 /// Write a .datasource file for the rows of a CSV, NDJSON or Parquet file
@@ -56,6 +61,7 @@ pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow:
     let args = match args.command {
         Command::Generate(args) => args,
         Command::Feed(command) => return feed::run(command, settings, printer),
+        Command::Rows(command) => return rows::run(command, settings, printer),
     };
     let file = settings.folder.join(&args.file);
     let stem = args.file.file_stem().map(|it| it.to_string_lossy().into_owned()).unwrap_or_default();

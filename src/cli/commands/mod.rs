@@ -16,6 +16,7 @@ pub(super) mod parse;
 pub(super) mod pipe;
 pub(super) mod push;
 pub(super) mod quarantine;
+mod rows;
 pub(super) mod secret;
 pub(super) mod serve;
 pub(super) mod sql;

@@ -208,7 +208,7 @@ impl ChunkRows {
             let mut gathering =
                 Gathering { skip: self.first, wanted: self.taken, rows: Vec::with_capacity(self.taken) };
             // It was read to its end once; what cannot be read now is missing from the quarantine's `c__raw` alone.
-            if let Ok(input) = unpack::open(&self.path) {
+            if let Ok(input) = unpack::open(&self.path, self.upload.packing()) {
                 _ = read::read(&self.upload, &self.schema, input, &mut gathering);
             }
             gathering.rows

@@ -12,7 +12,11 @@ pub enum Mode {
     /// They take the place of all of them, at once. Views of the table do not see them.
     Replace,
     /// Those that fulfil a condition take the place of those that do.
-    ReplaceWhere(String),
+    ReplaceWhere {
+        condition: String,
+        /// Also where the file has no rows: those that fulfil the condition are gone then.
+        when_empty: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +86,7 @@ mod tests {
     #[test]
     fn an_intent_is_read_as_it_was_written() {
         let upload = Upload { name: "a.csv".to_owned(), format: FileFormat::Csv, dialect: Dialect::default() };
-        let mode = Mode::ReplaceWhere("a = 1".to_owned());
+        let mode = Mode::ReplaceWhere { condition: "a = 1".to_owned(), when_empty: true };
         let mut it = Intent::new("i".to_owned(), "d".to_owned(), mode, upload, &Spooled::default());
         it.cuts.insert("b0.1", "too large");
         it.swap = Some("x".to_owned());

@@ -8,16 +8,21 @@
 //! After a crash they go on where they were. Who sent the file, and which table of a data source it fills, is not
 //! known here.
 
+mod fetch;
 mod insert;
 mod intent;
+mod parquet;
 mod read;
 mod space;
 mod spool;
 mod unpack;
 
+pub use fetch::{Rules, fetch, url};
 pub use insert::{Loading, Stopped};
 pub use intent::{Intent, Mode};
+pub use parquet::to_lines;
 pub use read::Dialect;
+pub use reqwest::Url;
 pub use space::{NoSpace, check as check_space};
 pub use spool::{Spooled, spool};
 pub use unpack::TIGHTEST;
@@ -31,6 +36,8 @@ use std::path::{Path, PathBuf};
 pub enum FileFormat {
     Csv,
     Ndjson,
+    /// Its rows are made lines of JSON first, which are read from there on.
+    Parquet,
 }
 
 /// A file as it came, and how to read it.
@@ -43,6 +50,29 @@ pub struct Upload {
     pub dialect: Dialect,
 }
 
+impl FileFormat {
+    /// What a file's name says that it is.
+    pub fn of_name(name: &str) -> Option<FileFormat> {
+        let name = name.to_ascii_lowercase();
+        let name = name.strip_suffix(".gz").or(name.strip_suffix(".zst")).unwrap_or(&name);
+        match name.rsplit_once('.')?.1 {
+            "csv" => Some(FileFormat::Csv),
+            "ndjson" | "jsonl" => Some(FileFormat::Ndjson),
+            "parquet" => Some(FileFormat::Parquet),
+            _ => None,
+        }
+    }
+}
+
+impl Upload {
+    fn packing(&self) -> unpack::Packing {
+        match self.format {
+            FileFormat::Csv | FileFormat::Ndjson => unpack::Packing::Foreign,
+            FileFormat::Parquet => unpack::Packing::Own,
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error(transparent)]
@@ -52,6 +82,9 @@ pub enum LoadError {
     /// What was sent is not what it is said to be.
     #[error("the file cannot be read: {0}")]
     Unreadable(String),
+    /// What a URL gives could not be had. The words name no URL.
+    #[error("the file cannot be fetched: {0}")]
+    Unreachable(String),
     #[error(transparent)]
     NoSpace(#[from] NoSpace),
     /// A file of ours cannot be written or read.

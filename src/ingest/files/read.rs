@@ -36,7 +36,7 @@ pub(super) trait Take {
 pub(super) fn read(upload: &Upload, schema: &Schema, input: impl Read, take: &mut impl Take) -> Result<u64, LoadError> {
     match upload.format {
         FileFormat::Csv => csv(upload.dialect, schema, input, take),
-        FileFormat::Ndjson => ndjson(input, take),
+        FileFormat::Ndjson | FileFormat::Parquet => ndjson(input, take),
     }
 }
 

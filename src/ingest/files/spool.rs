@@ -91,7 +91,7 @@ pub fn spool(
     schema: &Arc<Schema>,
     stop: &CancellationToken,
 ) -> Result<Spooled, LoadError> {
-    let input = unpack::open(&upload_path(folder)).map_err(read::unreadable)?;
+    let input = unpack::open(&upload_path(folder), upload.packing()).map_err(read::unreadable)?;
     let out = BufWriter::with_capacity(1 << 20, File::create(spool_path(folder))?);
     let mut spooling = Spooling {
         folder,

@@ -22,10 +22,21 @@ const LAYERS: usize = 2;
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
-/// The plain bytes of a file that somebody sent.
-pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
+/// Who packed a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packing {
+    Foreign,
+    /// We did: it is no bomb.
+    Own,
+}
+
+/// The plain bytes of a file.
+pub(super) fn open(path: &Path, packing: Packing) -> io::Result<Box<dyn Read + Send>> {
     let file = File::open(path)?;
-    let most = file.metadata()?.len().saturating_mul(TIGHTEST as u64).max(UNSUSPICIOUS);
+    let most = match packing {
+        Packing::Foreign => file.metadata()?.len().saturating_mul(TIGHTEST as u64).max(UNSUSPICIOUS),
+        Packing::Own => u64::MAX,
+    };
     let plain = plain(Box::new(BufReader::with_capacity(1 << 18, file)), LAYERS)?;
     Ok(Box::new(Bounded { inner: plain, left: most }))
 }
@@ -76,7 +87,7 @@ mod tests {
         let path = folder.path().join("file");
         std::fs::write(&path, bytes).unwrap();
         let mut res = Vec::new();
-        open(&path)?.read_to_end(&mut res)?;
+        open(&path, Packing::Foreign)?.read_to_end(&mut res)?;
         Ok(res)
     }
 

@@ -2,7 +2,7 @@
 
 use super::{jobs, resources};
 use crate::{
-    app::{AppendMode, Dialect, FileFormat, Upload},
+    app::{AppendMode, Dialect, FileFormat, Incoming, Source, Upload},
     project::Datasource,
     server::{
         Context,
@@ -88,7 +88,7 @@ pub(super) async fn load(
     }
     let wanted = match mode(&fields).as_str() {
         "append" => AppendMode::Append,
-        "replace" => replacing(&fields)?,
+        "replace" => replacing(&fields),
         "" | "create" => return Ok(resources::create(who, fields).await?.into_response()),
         other => {
             let message = format!("`{other}` is not known: append and replace are");
@@ -104,11 +104,9 @@ pub(super) async fn load(
             return Err(error);
         }
     };
-    if fields.text("url").is_some() {
-        return Err(Fault::Unsupported("imports from a `url` are not known yet: send the file".to_owned()).into());
-    }
+    let is_remote = fields.text("url").is_some();
     let call = Call { context, who, headers, fields, datasource, mode: wanted };
-    call.now(body).await
+    if is_remote { call.later(body, StatusCode::OK).await } else { call.now(body).await }
 }
 
 pub(super) async fn append(
@@ -132,7 +130,7 @@ pub(super) async fn replace(
     body: body::Body,
 ) -> Result<Response, ApiError> {
     let fields = Fields::of_query(uri.query());
-    let mode = replacing(&fields)?;
+    let mode = replacing(&fields);
     later(context, who, &name, fields, headers, body, mode).await
 }
 
@@ -146,7 +144,9 @@ async fn later(
     mode: AppendMode,
 ) -> Result<Response, ApiError> {
     match datasource(&who, name, &mode) {
-        Ok(datasource) => Call { context, who, headers, fields, datasource, mode }.later(body).await,
+        Ok(datasource) => {
+            Call { context, who, headers, fields, datasource, mode }.later(body, StatusCode::ACCEPTED).await
+        }
         Err(fault) => {
             drain(headers.contains_key(header::EXPECT), body).await;
             Err(fault.into())
@@ -193,21 +193,36 @@ impl Call {
         Ok(Json(reply).into_response())
     }
 
-    /// Answers when the file is on the disk, with a job.
-    async fn later(self, body: body::Body) -> Result<Response, ApiError> {
-        let (incoming, upload) = self.received(body).await?;
+    /// Answers when the file is on the disk or is known to be elsewhere, with a job.
+    async fn later(self, body: body::Body, status: StatusCode) -> Result<Response, ApiError> {
+        let (source, upload) = match self.fields.text("url").filter(|it| !it.trim().is_empty()) {
+            Some(url) => self.remote(&url)?,
+            None => {
+                let (incoming, upload) = self.received(body).await?;
+                (Source::Here(incoming), upload)
+            }
+        };
         let Call { who, headers, datasource, mode, .. } = self;
         let warning = (mode != AppendMode::Append).then_some(VIEWS_STAY);
-        let job = who.workspace.load_as_job(incoming, upload, &datasource.name, mode)?;
+        let job = who.workspace.load_as_job(source, upload, &datasource.name, mode)?;
         let mut reply = jobs::begun(&headers, &who, &job);
         reply["import_id"] = json!(job.id);
         if let Some(warning) = warning {
             reply["warning"] = json!(warning);
         }
-        Ok((StatusCode::ACCEPTED, Json(reply)).into_response())
+        Ok((status, Json(reply)).into_response())
     }
 
-    async fn received(&self, body: body::Body) -> Result<(crate::app::Incoming, Upload), ApiError> {
+    fn remote(&self, url: &str) -> Result<(Source, Upload), ApiError> {
+        let (format, dialect) = (self.format()?, dialect(&self.fields)?);
+        let source = self.who.workspace.source(url)?;
+        let Source::At(url) = &source else { return Err(Fault::Missing("url").into()) };
+        let name = url.path().rsplit('/').next().unwrap_or_default().to_owned();
+        let format = format.or(FileFormat::of_name(&name)).unwrap_or(FileFormat::Csv);
+        Ok((source, Upload { name: shown(&name, format), format, dialect }))
+    }
+
+    async fn received(&self, body: body::Body) -> Result<(Incoming, Upload), ApiError> {
         let expected = self.headers.contains_key(header::EXPECT);
         let prepared = self.format().and_then(|it| Ok((it, dialect(&self.fields)?)));
         let (format, dialect) = match prepared {
@@ -219,18 +234,23 @@ impl Call {
         };
         let incoming = self.who.workspace.receive()?;
         let received = intake::receive(&self.context.settings, &self.headers, body, &incoming.path()).await?;
+        let format = format.or(received.name.as_deref().and_then(FileFormat::of_name)).unwrap_or(FileFormat::Csv);
         let name = received.name.unwrap_or_else(|| self.datasource.name.to_string());
         Ok((incoming, Upload { name: shown(&name, format), format, dialect }))
     }
 
-    fn format(&self) -> Result<FileFormat, Fault> {
+    /// Where it is not said, the file's name says it.
+    fn format(&self) -> Result<Option<FileFormat>, Fault> {
         let given = self.fields.text("format").unwrap_or_default();
         match given.to_ascii_lowercase().as_str() {
-            "csv" | "" => Ok(FileFormat::Csv),
-            "ndjson" | "json" | "jsonl" => Ok(FileFormat::Ndjson),
-            other => {
-                Err(Fault::Bad { field: "format", message: format!("`{other}` is not known: csv and ndjson are") })
-            }
+            "" => Ok(None),
+            "csv" => Ok(Some(FileFormat::Csv)),
+            "ndjson" | "json" | "jsonl" => Ok(Some(FileFormat::Ndjson)),
+            "parquet" => Ok(Some(FileFormat::Parquet)),
+            other => Err(Fault::Bad {
+                field: "format",
+                message: format!("`{other}` is not known: csv, ndjson and parquet are"),
+            }),
         }
     }
 }
@@ -239,17 +259,19 @@ fn mode(fields: &Fields) -> String {
     fields.text("mode").unwrap_or_default()
 }
 
-fn replacing(fields: &Fields) -> Result<AppendMode, Fault> {
+fn replacing(fields: &Fields) -> AppendMode {
     match fields.text("replace_condition").filter(|it| !it.trim().is_empty() && it != "None") {
-        Some(_) => Err(Fault::Unsupported("a `replace_condition` is not known yet".to_owned())),
-        None => Ok(AppendMode::Replace),
+        Some(condition) => {
+            AppendMode::ReplaceWhere { condition, when_empty: fields.flag("replace_truncate_when_empty") }
+        }
+        None => AppendMode::Replace,
     }
 }
 
 fn datasource(who: &Who, name: &str, mode: &AppendMode) -> Result<Arc<Datasource>, Fault> {
     let found = who.datasource(name).filter(|it| match mode {
         AppendMode::Append => who.access.may_append(&it.name),
-        AppendMode::Replace | AppendMode::ReplaceWhere(_) => {
+        AppendMode::Replace | AppendMode::ReplaceWhere { .. } => {
             who.access.may_create_datasource() || who.access.may_drop_datasource(&it.name)
         }
     });
@@ -286,6 +308,7 @@ fn shown(name: &str, format: FileFormat) -> String {
     let end = match format {
         FileFormat::Csv => ".csv",
         FileFormat::Ndjson => ".ndjson",
+        FileFormat::Parquet => ".parquet",
     };
     if name.ends_with(end) { name } else { format!("{name}{end}") }
 }
