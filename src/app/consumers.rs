@@ -132,7 +132,8 @@ impl Workspace {
         let project = self.project();
         let wanted = self.feeds(&project).await?;
         stop_unlike(&mut consumers, &wanted).await;
-        if consumers.held_until.is_some() || self.shared.running().is_err() {
+        // A branch has the connections of its workspace, so that its files mean the same, and takes nothing from them.
+        if consumers.held_until.is_some() || self.main().is_some() || self.shared.running().is_err() {
             return Ok(());
         }
         for (name, feed) in wanted {

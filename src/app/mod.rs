@@ -32,6 +32,7 @@ mod verify;
 mod words;
 mod work;
 mod workspace;
+mod workspaces;
 
 pub use analysis::Analysis;
 pub use classic::{Altered, Dependents, MadePipe, NewDatasource, NewNode, NewPipe};
@@ -46,6 +47,7 @@ pub use tokens::{ADMIN_TOKEN, NewToken};
 pub use verify::check;
 pub use work::Populate;
 pub use workspace::Workspace;
+pub use workspaces::Realm;
 
 pub use crate::jobs::{Job, JobKind, JobStatus, Subject, Taken};
 
@@ -65,11 +67,11 @@ use crate::{
     },
     observe::{Level, Observation, Sink},
     query::QueryError,
-    store::{DataDirectory, Secret, Store, StoreError, TokenLookup, WorkspaceRecord},
+    store::{DataDirectory, Secret, Store, StoreError, TokenLookup},
 };
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -96,7 +98,11 @@ pub struct Settings {
 #[derive(Debug, Clone)]
 pub struct App {
     shared: Arc<Shared>,
-    workspaces: Arc<[Arc<Workspace>]>,
+    /// The one that is there from the first start on.
+    first: Arc<Workspace>,
+    workspaces: Arc<RwLock<Arc<[Arc<Workspace>]>>>,
+    /// Held by whoever makes or deletes one.
+    changing: Arc<tokio::sync::Mutex<()>>,
     /// Held until the end: dropping it lets another process in.
     directory: Arc<Mutex<Option<DataDirectory>>>,
 }
@@ -108,6 +114,8 @@ pub struct Caller {
     pub workspace: Arc<Workspace>,
     /// Tells those apart whose calls are counted, without the tokens' values.
     pub key: [u8; 32],
+    /// The workspaces that an administrator's token opens besides.
+    pub realm: Option<Realm>,
 }
 
 /// What can go wrong that is not about the text of a project (that is a diagnostic).
@@ -177,57 +185,31 @@ impl App {
         let stopping = false.into();
         let shared = Arc::new(Shared { engine, store, lookup, settings, sink, stopping });
         let mut records = shared.store(|store| store.workspaces()).await?;
+        for record in records.extract_if(.., |it| it.leaves) {
+            workspaces::delete(&shared, &record).await?;
+        }
         if records.is_empty() {
-            let record = WorkspaceRecord {
-                id: words::random_id(),
-                name: "birdhouse".to_owned(),
-                database: Engine::database_name(&words::random_letters(20)),
-            };
+            let record = workspaces::record("birdhouse", None);
             let added = record.clone();
             shared.store(move |store| store.add_workspace(&added)).await?;
             records.push(record);
         }
-        let mut workspaces = Vec::new();
+        let mut restored = Vec::new();
         for record in records {
-            workspaces.push(Workspace::restore(shared.clone(), record).await?);
+            // The first one's token is that of whoever runs the server.
+            let token = if restored.is_empty() { shared.settings.admin_token.clone() } else { None };
+            restored.push(Workspace::restore(shared.clone(), record, token).await?);
         }
-        for workspace in &workspaces {
-            workspace.resume_files().await?;
-            workspace.finish_replays().await;
-            workspace.open_service();
-            workspace.open_events()?;
-            workspace.hold_again().await?;
-            workspace.start_consumers().await?;
+        for workspace in &restored {
+            workspace.begin().await?;
         }
-        Ok(App { shared, workspaces: workspaces.into(), directory: Arc::new(Mutex::new(Some(directory))) })
-    }
-
-    /// What the token of this value may do, and where. A deleted token is nobody at once.
-    pub fn authenticate(&self, token: &str) -> Option<Caller> {
-        let hash = self.shared.lookup.hash(token);
-        let signed = auth::jwt::is_jwt(token);
-        self.workspaces.iter().find_map(|workspace| {
-            let kept = workspace.access(&hash).map(|access| (access, hash));
-            let (access, key) = kept.or_else(|| {
-                let access = signed.then(|| workspace.verify_jwt(token)).flatten()?;
-                // Tokens that carry their scopes are counted by their name, as in the API: a new one of the same
-                // name has no rate of its own.
-                let key = self.shared.lookup.hash(&format!("\0{}\0{}", workspace.id(), access.token_name()));
-                Some((access, key))
-            })?;
-            let access = if access.is_admin() { access } else { access.within(&self.shared.settings.limits) };
-            Some(Caller { access, workspace: workspace.clone(), key })
+        Ok(App {
+            shared,
+            first: restored[0].clone(),
+            workspaces: Arc::new(RwLock::new(restored.into())),
+            changing: Arc::default(),
+            directory: Arc::new(Mutex::new(Some(directory))),
         })
-    }
-
-    /// The workspaces, in the order they were made.
-    pub fn workspaces(&self) -> &[Arc<Workspace>] {
-        &self.workspaces
-    }
-
-    /// The one workspace there is at first.
-    pub fn workspace(&self) -> &Arc<Workspace> {
-        self.workspaces.first().expect("an app has a workspace from its first start on")
     }
 
     /// The engine answers.
@@ -254,7 +236,7 @@ impl App {
     /// Everything that [`App::close`] does but closing the engine, which others may share.
     pub async fn leave(&self) {
         self.shared.stopping.store(true, std::sync::atomic::Ordering::SeqCst);
-        for workspace in &*self.workspaces {
+        for workspace in &*self.workspaces() {
             workspace.quiesce().await;
         }
         self.directory.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -198,9 +198,8 @@ impl Workspace {
         Ok(())
     }
 
-    /// Makes the admin token at the first start, and gives it the value that the settings have.
-    pub(super) async fn ensure_admin_token(&self) -> Result<(), AppError> {
-        let wanted = self.shared.settings.admin_token.clone();
+    /// Makes the admin token at the first start, and gives it a value if one is wanted.
+    pub(super) async fn ensure_admin_token(&self, wanted: Option<Secret>) -> Result<(), AppError> {
         let mut token = match (self.token_named(ADMIN_TOKEN), &wanted) {
             (Some(token), Some(wanted)) if token.value != *wanted => StoredToken::clone(&token),
             (Some(_), _) => return Ok(()),

@@ -15,7 +15,7 @@ use crate::{
     project::{self, Pipe, Project},
     query::{self, CompiledQuery, Request},
     sql::statement,
-    store::WorkspaceRecord,
+    store::{Secret, WorkspaceRecord},
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -55,8 +55,13 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Brings a workspace back from the store: what a crash left half done is taken back first.
-    pub(super) async fn restore(shared: Arc<Shared>, record: WorkspaceRecord) -> Result<Arc<Workspace>, AppError> {
+    /// Brings a workspace back from the store: what a crash left half done is taken back first. Its admin token
+    /// has the value that is given.
+    pub(super) async fn restore(
+        shared: Arc<Shared>,
+        record: WorkspaceRecord,
+        admin_token: Option<Secret>,
+    ) -> Result<Arc<Workspace>, AppError> {
         let namespace = Namespace::new(&record.database);
         shared.engine.command(&statement::create_database(namespace.database())).await?;
         let id = record.id.clone();
@@ -112,8 +117,18 @@ impl Workspace {
             recorder: OnceLock::new(),
         });
         workspace.note_times().await?;
-        workspace.ensure_admin_token().await?;
+        workspace.ensure_admin_token(admin_token).await?;
         Ok(workspace)
+    }
+
+    /// From here on it takes rows, and what happens in it is kept.
+    pub(super) async fn begin(self: &Arc<Self>) -> Result<(), AppError> {
+        self.resume_files().await?;
+        self.finish_replays().await;
+        self.open_service();
+        self.open_events()?;
+        self.hold_again().await?;
+        self.start_consumers().await
     }
 
     pub fn id(&self) -> &str {
@@ -122,6 +137,16 @@ impl Workspace {
 
     pub fn name(&self) -> &str {
         &self.record.name
+    }
+
+    /// The id of the workspace that it is a branch of.
+    pub fn main(&self) -> Option<&str> {
+        self.record.main.as_deref()
+    }
+
+    /// `2026-01-31 12:00:00.000000`, in UTC; nothing for one that came before it was kept.
+    pub fn created_at(&self) -> Option<&str> {
+        self.record.created_at.as_deref()
     }
 
     /// Where what happens in this workspace is said.

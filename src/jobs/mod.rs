@@ -54,6 +54,7 @@ pub enum JobKind {
     Copy,
     DeleteRows,
     Import,
+    Branch,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -344,7 +345,8 @@ impl JobStatus {
 }
 
 impl JobKind {
-    pub const ALL: [JobKind; 4] = [JobKind::Populate, JobKind::Copy, JobKind::DeleteRows, JobKind::Import];
+    pub const ALL: [JobKind; 5] =
+        [JobKind::Populate, JobKind::Copy, JobKind::DeleteRows, JobKind::Import, JobKind::Branch];
 
     /// As clients know it.
     pub fn name(self) -> &'static str {
@@ -353,6 +355,7 @@ impl JobKind {
             JobKind::Copy => "copy",
             JobKind::DeleteRows => "delete_data",
             JobKind::Import => "import",
+            JobKind::Branch => "data_branch",
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
     params::{Body, Fields},
 };
 use crate::{
-    app::{Caller, Workspace},
+    app::{Caller, Realm, Workspace},
     auth::Access,
     project::{Datasource, Pipe},
 };
@@ -27,6 +27,8 @@ pub(super) struct Who {
     pub(super) workspace: Arc<Workspace>,
     /// Tells tokens apart without their values.
     pub(super) key: [u8; 32],
+    /// The workspaces that an administrator's token opens besides.
+    pub(super) realm: Option<Realm>,
 }
 
 /// How a request came: what is kept of a call.
@@ -103,14 +105,20 @@ fn is_id(key: &str) -> bool {
     key.len() == 34 && key.starts_with("t_")
 }
 
+impl From<Caller> for Who {
+    fn from(caller: Caller) -> Who {
+        let Caller { access, workspace, key, realm } = caller;
+        Who { access, workspace, key, realm }
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for Who {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Who, ApiError> {
         let caller = parts.extensions.get::<Caller>().cloned();
         // A handler that was put behind an open door and asks who calls: nobody does.
-        let Caller { access, workspace, key } = caller.ok_or(Fault::Forbidden)?;
-        Ok(Who { access, workspace, key })
+        Ok(caller.ok_or(Fault::Forbidden)?.into())
     }
 }
 

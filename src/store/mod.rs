@@ -15,6 +15,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod times;
+mod workspaces;
 
 pub use directory::DataDirectory;
 pub use key::TokenLookup;
@@ -45,6 +46,12 @@ pub struct Secret(String);
 pub struct WorkspaceRecord {
     pub id: String,
     pub name: String,
+    /// The id of the workspace that this one is a branch of.
+    pub main: Option<String>,
+    /// As in tokens; nothing for one that came before it was kept.
+    pub created_at: Option<String>,
+    /// It is about to be deleted, with all that belongs to it.
+    pub leaves: bool,
     /// The engine's database, its name a role's prefix and random characters.
     pub database: String,
 }
@@ -151,11 +158,16 @@ CREATE TABLE IF NOT EXISTS kafka_positions (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// The limits of tokens came after the first data directories.
-fn add_limits(connection: &Connection) -> Result<(), rusqlite::Error> {
-    let known = connection.prepare("SELECT 1 FROM pragma_table_info('tokens') WHERE name = 'limits'")?.exists([])?;
-    if !known {
-        connection.execute_batch("ALTER TABLE tokens ADD COLUMN limits TEXT NOT NULL DEFAULT '{}'")?;
+/// Columns that came after the first data directories.
+const ADDED: &[(&str, &str, &str)] =
+    &[("tokens", "limits", "ALTER TABLE tokens ADD COLUMN limits TEXT NOT NULL DEFAULT '{}'")];
+
+fn add_columns(connection: &Connection, added: &[(&str, &str, &str)]) -> Result<(), rusqlite::Error> {
+    for (table, column, statement) in added {
+        let mut known = connection.prepare("SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2")?;
+        if !known.exists([table, column])? {
+            connection.execute_batch(statement)?;
+        }
     }
     Ok(())
 }
@@ -174,7 +186,8 @@ impl Store {
         connection.execute_batch(tags::SCHEMA)?;
         connection.execute_batch(files::SCHEMA)?;
         connection.execute_batch(paused::SCHEMA)?;
-        add_limits(&connection)?;
+        add_columns(&connection, ADDED)?;
+        add_columns(&connection, workspaces::ADDED)?;
         let check: Option<Vec<u8>> =
             connection.query_row("SELECT value FROM meta WHERE name = ?1", [KEY_CHECK], |row| row.get(0)).optional()?;
         match check {
@@ -192,22 +205,6 @@ impl Store {
 
     pub fn token_lookup(&self) -> TokenLookup {
         self.key.lookup()
-    }
-
-    pub fn workspaces(&self) -> Result<Vec<WorkspaceRecord>, StoreError> {
-        let connection = self.connection();
-        let mut statement = connection.prepare("SELECT id, name, database FROM workspaces ORDER BY rowid")?;
-        let rows = statement
-            .query_map([], |row| Ok(WorkspaceRecord { id: row.get(0)?, name: row.get(1)?, database: row.get(2)? }))?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    pub fn add_workspace(&self, workspace: &WorkspaceRecord) -> Result<(), StoreError> {
-        self.connection().execute(
-            "INSERT INTO workspaces (id, name, database) VALUES (?1, ?2, ?3)",
-            params![workspace.id, workspace.name, workspace.database],
-        )?;
-        Ok(())
     }
 
     /// The deployed files, by path.

@@ -54,7 +54,14 @@ fn position(partition: i32, next_offset: i64) -> KafkaPosition {
 #[test]
 fn everything_is_there_after_a_reopen() {
     let directory = directory();
-    let workspace = WorkspaceRecord { id: WORKSPACE.into(), name: "Home".into(), database: "w00_x".into() };
+    let workspace = WorkspaceRecord {
+        id: WORKSPACE.into(),
+        name: "Home".into(),
+        main: None,
+        created_at: None,
+        leaves: false,
+        database: "w00_x".into(),
+    };
     let sources = vec![Source::new("a.pipe", "A"), Source::new("b.pipe", "B")];
     let (first, second) = (token("t1", "one", "p.ey1.x"), token("t2", "two", "p.ey2.x"));
     {

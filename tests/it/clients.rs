@@ -313,6 +313,11 @@ async fn the_classic_tb_makes_connections_to_kafka() {
     flow("kafka").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_classic_tb_changes_workspaces_and_branches() {
+    flow("workspaces").await;
+}
+
 #[test]
 fn every_flow_is_run() {
     let here = include_str!("clients.rs");

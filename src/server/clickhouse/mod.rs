@@ -20,7 +20,7 @@ use super::{
     read::{self, Asking},
     upload,
 };
-use crate::{app::Caller, query};
+use crate::query;
 use axum::{
     Router,
     body::Body,
@@ -97,8 +97,7 @@ fn enter(door: &Door, parts: &mut Parts, fields: &Fields) -> Result<Who, Excepti
     let caller = credentials.password.as_deref().and_then(|it| door.context.app.authenticate(it.trim()));
     let caller = caller.ok_or_else(|| Exception::unauthenticated(&credentials))?;
     parts.extensions.insert(caller.clone());
-    let Caller { access, workspace, key } = caller;
-    Ok(Who { access, workspace, key })
+    Ok(caller.into())
 }
 
 async fn run(

@@ -3,6 +3,7 @@
 //! In: the shared context. Out: a router. What comes before a handler is `entry`'s.
 
 mod api;
+mod branches;
 mod connectors;
 mod datafiles;
 mod datasources;
@@ -78,12 +79,8 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/auth", get(identity::auth))
         .route("/v0/user/workspaces", get(identity::user_workspaces))
         .route("/v1/user/workspaces", get(identity::user_workspaces))
-        .route("/v0/workspaces/{name}", get(identity::show))
-        .route("/v1/workspaces/{name}", get(identity::show))
         .route("/v0/workspaces/{name}/releases", get(identity::releases))
-        .route("/v0/environments", get(identity::environments))
-        .route("/v1/environments", get(identity::environments))
-        .route("/v0/environments/{name}", get(identity::environment))
+        .route("/v0/templates", get(identity::templates))
         .route("/v0/sql_tables", get(helpers::tables).post(helpers::tables))
         .route("/v0/sql_format", get(helpers::format))
         .route("/v0/dependencies", get(helpers::dependencies))
@@ -98,6 +95,16 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v1/consumers/release", post(deploy::release_consumers));
     // What changes resources waits for deploys that are under way, and takes what it takes.
     let changes = Router::new()
+        .route("/v0/workspaces", post(identity::create))
+        .route("/v1/workspaces", post(identity::create))
+        .route("/v0/workspaces/{name}", get(identity::show).delete(identity::remove))
+        .route("/v1/workspaces/{name}", get(identity::show).delete(identity::remove))
+        .route("/v0/workspaces/{name}/users", put(identity::members))
+        .route("/v0/environments", get(branches::list).post(branches::create))
+        .route("/v1/environments", get(branches::list).post(branches::create))
+        .route("/v0/environments/{name}", get(branches::show).delete(branches::remove))
+        .route("/v0/environments/{name}/{work}", post(branches::work))
+        .route("/v0/environments/{name}/{work}/main", post(branches::work))
         .route("/v0/tags", get(tags::list).post(tags::create))
         .route("/v0/tags/{name}", put(tags::change).delete(tags::remove))
         .route("/v0/datasources/{name}", get(datasources::show).put(resources::update).delete(resources::remove))
