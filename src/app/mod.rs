@@ -22,6 +22,7 @@ mod deploy;
 mod events;
 mod files;
 mod quarantine;
+mod releases;
 mod replay;
 mod rows;
 mod secrets;
@@ -189,7 +190,7 @@ impl App {
             workspaces::delete(&shared, &record).await?;
         }
         if records.is_empty() {
-            let record = workspaces::record("birdhouse", None);
+            let record = workspaces::record("birdhouse", None, 0);
             let added = record.clone();
             shared.store(move |store| store.add_workspace(&added)).await?;
             records.push(record);

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     auth::Access,
     diagnostic::{Severity, has_errors},
-    engine::{EngineError, Held, ReadLimits, Rows},
+    engine::{Engine, EngineError, Held, ReadLimits, Rows},
     ingest::{events::Events, service::Recorder},
     jobs::Jobs,
     name::Namespace,
@@ -15,7 +15,7 @@ use crate::{
     project::{self, Pipe, Project},
     query::{self, CompiledQuery, Request},
     sql::statement,
-    store::{Secret, WorkspaceRecord},
+    store::{Secret, StoredRelease, WorkspaceRecord},
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -33,6 +33,7 @@ pub struct Workspace {
     pub(super) times: RwLock<Times>,
     pub(super) tokens: RwLock<TokenTable>,
     pub(super) secrets: RwLock<secrets::Values>,
+    pub(super) release: RwLock<Option<StoredRelease>>,
     /// Held by whoever changes the project: one deploy at a time.
     pub(super) deploying: sync::Mutex<()>,
     /// Held by whoever changes tokens.
@@ -65,9 +66,10 @@ impl Workspace {
         let namespace = Namespace::new(&record.database);
         shared.engine.command(&statement::create_database(namespace.database())).await?;
         let id = record.id.clone();
-        let (sources, pending, tokens, secrets) = shared
+        let (sources, pending, tokens, secrets, release) = shared
             .store(move |store| {
-                Ok((store.sources(&id)?, store.pending_sources(&id)?, store.tokens(&id)?, store.secrets(&id)?))
+                let (sources, pending) = (store.sources(&id)?, store.pending_sources(&id)?);
+                Ok((sources, pending, store.tokens(&id)?, store.secrets(&id)?, store.release(&id)?))
             })
             .await?;
         let (mut project, diagnostics) = project::resolve(&sources, &shared.settings.context);
@@ -104,6 +106,7 @@ impl Workspace {
             times: RwLock::default(),
             tokens: RwLock::new(tokens),
             secrets: RwLock::new(secrets::values(&secrets)),
+            release: RwLock::new(release),
             deploying: sync::Mutex::default(),
             changing_tokens: sync::Mutex::default(),
             changing_connections: sync::Mutex::default(),
@@ -215,6 +218,7 @@ impl Workspace {
             bytes_to_read: own.max_bytes_to_read.unwrap_or_default(),
             result_bytes: own.max_result_bytes.unwrap_or_default(),
             threads: threads.unwrap_or(given.threads),
+            slot: Engine::slot_of(self.namespace.database()),
         })
     }
 

@@ -81,7 +81,7 @@ impl App {
             if app.workspaces().iter().any(|it| it.main().is_none() && it.name() == name) {
                 return Err(AppError::Exists { kind: "workspace", name });
             }
-            app.add(record(&name, None), None).await
+            app.add(record(&name, None, app.free_slot()), None).await
         })
         .await
     }
@@ -99,7 +99,7 @@ impl App {
                 let by = "a branch of this workspace".to_owned();
                 return Err(AppError::InUse { kind: "name", name, by });
             }
-            let branch = app.add(record(&name, Some(main.id())), Some(&main)).await?;
+            let branch = app.add(record(&name, Some(main.id()), app.free_slot()), Some(&main)).await?;
             let failed = match branch.deploy(main.project().sources.clone(), DeployOptions::default()).await {
                 Ok(report) if !has_errors(&report.diagnostics) => None,
                 Ok(report) => {
@@ -133,6 +133,14 @@ impl App {
             app.remove(&workspace).await
         })
         .await
+    }
+
+    /// The reader's role that the fewest workspaces have.
+    fn free_slot(&self) -> usize {
+        let workspaces = self.workspaces();
+        let taken: Vec<_> = workspaces.iter().map(|it| Engine::slot_of(it.namespace().database())).collect();
+        let users = |slot: &usize| taken.iter().filter(|it| *it == slot).count();
+        (0..Engine::SLOTS).min_by_key(users).unwrap_or_default()
     }
 
     fn realm(&self, root: Arc<Workspace>) -> Realm {
@@ -226,14 +234,14 @@ impl Workspace {
     }
 }
 
-pub(super) fn record(name: &str, main: Option<&str>) -> WorkspaceRecord {
+pub(super) fn record(name: &str, main: Option<&str>, slot: usize) -> WorkspaceRecord {
     WorkspaceRecord {
         id: words::random_id(),
         name: name.to_owned(),
         main: main.map(str::to_owned),
         created_at: Some(words::now()),
         leaves: false,
-        database: Engine::database_name(&words::random_letters(20)),
+        database: Engine::database_name(slot, &words::random_letters(20)),
     }
 }
 

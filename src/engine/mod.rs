@@ -97,10 +97,18 @@ impl Engine {
         opened.map(Engine::Chdb)
     }
 
-    /// A name for a workspace's database: the readers' role sees those that begin so. `random` is letters,
-    /// digits and underscores that nobody can guess.
-    pub fn database_name(random: &str) -> String {
-        format!("{}{random}", chdb::database_prefix())
+    /// How many workspaces can have a reader's role of their own.
+    pub const SLOTS: usize = chdb::READER_SLOTS;
+
+    /// A name for a workspace's database: the reader's role of this slot sees those that begin so. `random` is
+    /// letters, digits and underscores that nobody can guess.
+    pub fn database_name(slot: usize, random: &str) -> String {
+        format!("{}{random}", chdb::database_prefix(slot))
+    }
+
+    /// The slot that a database was named for.
+    pub fn slot_of(database: &str) -> usize {
+        chdb::slot_of(database)
     }
 
     /// Runs a read under the reader's role within these limits. `Ok` means that the engine has given a

@@ -46,6 +46,8 @@ pub struct ReadLimits {
     /// Of an answer that is passed on as it comes.
     pub result_bytes: u64,
     pub threads: usize,
+    /// Whose databases may be read: the number of the reader's role.
+    pub slot: usize,
 }
 
 impl ReadLimits {
@@ -59,6 +61,7 @@ impl ReadLimits {
             bytes_to_read: least(self.bytes_to_read, asked.bytes_to_read),
             result_bytes: least(self.result_bytes, asked.result_bytes),
             threads: self.threads.min(asked.threads).max(1),
+            slot: asked.slot,
         }
     }
 }
@@ -75,6 +78,7 @@ impl EngineSettings {
             bytes_to_read: self.max_bytes_to_read,
             result_bytes: 0,
             threads: self.max_threads,
+            slot: 0,
         }
     }
 

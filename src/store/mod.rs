@@ -9,6 +9,7 @@ mod directory;
 mod files;
 mod key;
 mod paused;
+mod releases;
 mod scopes;
 mod secrets;
 mod tags;
@@ -19,6 +20,7 @@ mod workspaces;
 
 pub use directory::DataDirectory;
 pub use key::TokenLookup;
+pub use releases::StoredRelease;
 pub use secrets::StoredSecret;
 pub use times::SourceTimes;
 
@@ -184,6 +186,7 @@ impl Store {
         connection.execute_batch(SCHEMA)?;
         connection.execute_batch(times::SCHEMA)?;
         connection.execute_batch(tags::SCHEMA)?;
+        connection.execute_batch(releases::SCHEMA)?;
         connection.execute_batch(files::SCHEMA)?;
         connection.execute_batch(paused::SCHEMA)?;
         add_columns(&connection, ADDED)?;

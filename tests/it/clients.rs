@@ -148,34 +148,26 @@ fn program(name: &str) -> PathBuf {
     }
 }
 
-/// Runs a flow from its beginning; tells everything that is not as it should be.
-async fn flow(name: &str) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
-    let text = fs::read_to_string(folder.join(format!("{name}.flow"))).unwrap();
-    let desk = Desk::empty();
-    let mut known = BTreeMap::from([("HOST".to_owned(), desk.host.clone()), ("TOKEN".to_owned(), TOKEN.to_owned())]);
-    let mut broker = None;
-    let mut steps: Vec<Step> = Vec::new();
+/// A flow as it is written.
+struct Flow {
+    /// The folder of the project; `.` is this repository's.
+    project: Option<String>,
+    /// The topic of the broker.
+    topic: Option<String>,
+    steps: Vec<Step>,
+}
+
+fn read(text: &str, name: &str) -> Flow {
+    let mut flow = Flow { project: None, topic: None, steps: Vec::new() };
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
         let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let odd = format!("{name}.flow, line {}: {line}", index + 1);
-        match (kind, steps.last_mut()) {
-            ("project", None) if rest == "." => {
-                for part in ["datasources", "pipes", "endpoints"] {
-                    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join(part), &desk.path().join(part));
-                }
-            }
-            ("project", None) => copy(&folder.join(rest), desk.path()),
-            ("broker", None) => {
-                let started = Broker::start().await;
-                started.topic(rest, 1).await;
-                started.send(rest, 1, ["{\"name\": \"owl\"}".to_owned()]);
-                known.insert("BROKER".to_owned(), started.address());
-                broker = Some(started);
-            }
+        let odd = format!("{name}, line {}: {line}", index + 1);
+        match (kind, flow.steps.last_mut()) {
+            ("project", None) => flow.project = Some(rest.to_owned()),
+            ("broker", None) => flow.topic = Some(rest.to_owned()),
             ("$" | "*", _) => {
                 let (line, command, patient) = (index + 1, rest.to_owned(), kind == "*");
-                steps.push(Step { line, command, patient, ..Step::default() });
+                flow.steps.push(Step { line, command, patient, ..Step::default() });
             }
             (_, None) => panic!("{odd}"),
             ("<", Some(step)) => step.input.push_str(&format!("{rest}\n")),
@@ -188,6 +180,34 @@ async fn flow(name: &str) {
             }
             _ => panic!("{odd}"),
         }
+    }
+    flow
+}
+
+/// Runs a flow from its beginning; tells everything that is not as it should be.
+async fn flow(name: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = root.join("tests/clients");
+    let text = fs::read_to_string(folder.join(format!("{name}.flow"))).unwrap();
+    let Flow { project, topic, steps } = read(&text, &format!("{name}.flow"));
+    let desk = Desk::empty();
+    let mut known = BTreeMap::from([("HOST".to_owned(), desk.host.clone()), ("TOKEN".to_owned(), TOKEN.to_owned())]);
+    match project.as_deref() {
+        Some(".") => {
+            for part in ["datasources", "pipes", "endpoints"] {
+                copy(&root.join(part), &desk.path().join(part));
+            }
+        }
+        Some(project) => copy(&folder.join(project), desk.path()),
+        None => {}
+    }
+    let mut broker = None;
+    if let Some(topic) = topic {
+        let started = Broker::start().await;
+        started.topic(&topic, 1).await;
+        started.send(&topic, 1, ["{\"name\": \"owl\"}".to_owned()]);
+        known.insert("BROKER".to_owned(), started.address());
+        broker = Some(started);
     }
     let mut wrong = Vec::new();
     for step in steps {
@@ -318,6 +338,72 @@ async fn the_classic_tb_changes_workspaces_and_branches() {
     flow("workspaces").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_classic_tb_deploys_what_has_changed_since_a_commit() {
+    flow("git").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_classic_tb_reads_asks_and_compares_a_project() {
+    flow("project").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_classic_tb_works_with_this_repositorys_project() {
+    flow("audit_log").await;
+}
+
+/// What flows make it do that must succeed, as the README's row of it.
+#[test]
+fn the_table_of_clients_says_what_the_classic_tb_is_made_to_do() {
+    const GROUPS: &[&str] = &[
+        "datasource",
+        "datasource scheduling",
+        "pipe",
+        "pipe copy",
+        "token",
+        "token create",
+        "tag",
+        "job",
+        "connection",
+        "connection create",
+        "workspace",
+        "workspace members",
+        "branch",
+        "release",
+        "test",
+    ];
+    let mut passes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
+    let mut flows: Vec<_> = fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()).collect();
+    flows.sort();
+    for path in flows.iter().filter(|it| it.extension().is_some_and(|it| it == "flow")) {
+        for step in read(&fs::read_to_string(path).unwrap(), &path.display().to_string()).steps {
+            let words = words(&step.command);
+            if words[0] != "tb" || step.code != 0 {
+                continue;
+            }
+            let (mut group, mut at) = (words[1].clone(), 2);
+            while GROUPS.contains(&format!("{group} {}", words.get(at).map_or("", String::as_str)).as_str()) {
+                group = format!("{group} {}", words[at]);
+                at += 1;
+            }
+            let commands = passes.entry(group.clone()).or_default();
+            let command = words.get(at).filter(|_| GROUPS.contains(&group.as_str()));
+            // Flags of `push` and `sql` are commands of their own, nearly.
+            let flags =
+                words[at..].iter().filter(|it| it.starts_with("--") && ["push", "pull"].contains(&group.as_str()));
+            commands.extend(command.cloned().into_iter().chain(flags.cloned()));
+        }
+    }
+    let row = passes.into_iter().map(|(group, mut commands)| {
+        commands.sort();
+        commands.dedup();
+        if commands.is_empty() { group } else { format!("{group}: {}", commands.join(", ")) }
+    });
+    super::sdks::tell("tinybird-cli", "6.5.5", &row.collect::<Vec<_>>().join("; "));
+}
+
 #[test]
 fn every_flow_is_run() {
     let here = include_str!("clients.rs");
@@ -328,48 +414,6 @@ fn every_flow_is_run() {
             assert!(here.contains(&format!("flow(\"{name}\")")), "no test runs {}", path.display());
         }
     }
-}
-
-#[test]
-fn the_classic_tb_reads_a_project_and_its_rows() {
-    let desk = Desk::new();
-    let birdhouse = Path::new(env!("CARGO_BIN_EXE_birdhouse"));
-    let push = ["push", "--fixtures", "--host", &desk.host, "--token", TOKEN];
-    let (succeeded, text) = desk.run(birdhouse, &push);
-    assert!(succeeded, "{text}");
-
-    desk.tb(&["auth", "--host", &desk.host, "--token", TOKEN], &["Auth successful"]);
-    desk.tb(&["auth", "info"], &[&desk.host, "workspace_name: birdhouse"]);
-    desk.tb(&["workspace", "ls"], &["name: birdhouse", "current: True"]);
-    desk.tb(&["workspace", "current"], &["name: birdhouse"]);
-    desk.tb(&["branch", "ls"], &["name: main"]);
-    desk.tb(&["release", "ls"], &["Releases"]);
-    desk.tb(&["check"], &["birds.datasource processed correctly", "heavy.pipe processed correctly"]);
-
-    let listed = desk.tb(&["datasource", "ls"], &["name: birds", "row_count: 3"]);
-    assert!(!listed.contains("1970"), "{listed}");
-    desk.tb(&["pipe", "ls"], &["heavy"]);
-    desk.tb(&["tag", "ls"], &["garden"]);
-    desk.tb(&["dependencies"], &["birds", "heavy"]);
-    desk.tb(&["job", "ls"], &["Jobs"]);
-    desk.tb(&["connection", "ls"], &["Connections"]);
-
-    desk.tb(&["sql", "select * from birds order by name"], &["robin", "18", "wren"]);
-    desk.tb(&["sql", "--stats", "select count() as c from birds"], &["Rows read", "3"]);
-    desk.tb(&["sql", "--format", "csv", "select name from birds"], &["tit"]);
-    desk.tb(&["sql", "--format", "json", "select name from birds"], &["\"name\": \"tit\""]);
-    desk.tb(&["pipe", "data", "heavy", "--least", "15"], &["robin"]);
-    desk.tb(&["pipe", "data", "heavy", "--format", "csv"], &["tit"]);
-
-    desk.tb(&["datasource", "append", "birds", "datasources/fixtures/birds.csv"], &["Appended 3 new rows"]);
-    desk.tb(&["datasource", "replace", "birds", "datasources/fixtures/birds.csv"], &["Total rows in birds: 3"]);
-
-    desk.tb(&["token", "create", "static", "mine", "--scope", "PIPES:READ", "--resource", "heavy"], &[]);
-    desk.tb(&["token", "ls"], &["mine"]);
-    desk.tb(&["token", "scopes", "mine"], &["PIPES:READ", "heavy"]);
-    desk.tb(&["token", "refresh", "mine", "--yes"], &[]);
-    desk.tb(&["token", "rm", "mine", "--yes"], &["removed"]);
-    assert!(!desk.tb(&["token", "ls"], &[]).contains("mine"));
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(crate) async fn engine() -> &'static Engine {
 /// A database of one test, which users may read.
 pub(crate) async fn database() -> (&'static Engine, Namespace) {
     let engine = engine().await;
-    let name = Engine::database_name(&format!("{:016x}", rand::random::<u64>()));
+    let name = Engine::database_name(0, &format!("{:016x}", rand::random::<u64>()));
     engine.command(&statement::create_database(&name)).await.unwrap();
     (engine, Namespace::new(&name))
 }

@@ -251,3 +251,4 @@ mod api;
 mod doors;
 mod load;
 mod resources;
+mod traps;

@@ -11,7 +11,7 @@ pub(super) const ADMIN_ROLE: &str = "adm";
 
 /// Roles for reading, each over the databases whose names begin with `w00_`, `w01_`, ..: the engine reads
 /// roles at its start only, so a workspace takes a slot and a database name with the slot's prefix.
-const READER_SLOTS: usize = 32;
+pub(super) const READER_SLOTS: usize = 32;
 
 /// An empty database for connections to stand in, so that a bare name resolves to nothing. (`default` would
 /// show the file system as tables.)

@@ -30,9 +30,18 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 use worker::{Event, Slot, Work};
 
+/// How many roles there are for reading; more workspaces share some.
+pub(super) const READER_SLOTS: usize = config::READER_SLOTS;
+
 /// The prefix that a database must have to be read by users: the one of the slot whose role they read with.
-pub(super) fn database_prefix() -> String {
-    format!("{}_", config::slot_role(0))
+pub(super) fn database_prefix(slot: usize) -> String {
+    format!("{}_", config::slot_role(slot))
+}
+
+/// The slot whose role reads a database.
+pub(super) fn slot_of(database: &str) -> usize {
+    let number = database.strip_prefix('w').and_then(|it| it.split_once('_')).and_then(|it| it.0.parse().ok());
+    number.filter(|it| *it < READER_SLOTS).unwrap_or_default()
 }
 
 #[derive(Clone)]

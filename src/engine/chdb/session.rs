@@ -43,7 +43,7 @@ pub(super) fn open(
     let mut connection = origin.library.connect(&arguments).ok_or_else(|| {
         EngineError::own(EngineErrorKind::Internal, "the engine did not start; it wrote its reason to stderr")
     })?;
-    let role = role(purpose);
+    let role = role(purpose, limits);
     if purpose == Purpose::Command {
         run(&mut connection, &statement::set_role(&role)).map_err(|error| {
             EngineError::own(
@@ -81,7 +81,7 @@ pub(super) fn check(
     let found: Session = serde_json::from_slice(&bytes)
         .map_err(|error| EngineError::own(EngineErrorKind::Internal, format!("unreadable session: {error}")))?;
     let wanted_session = Session {
-        roles: vec![role(purpose)],
+        roles: vec![role(purpose, limits)],
         database: config::NOWHERE.to_owned(),
         zone: "UTC".to_owned(),
         settings: wanted.iter().map(|(_, value)| value.clone()).collect(),
@@ -102,9 +102,9 @@ pub(super) fn run(connection: &mut Connection, sql: &Sql) -> Result<Vec<u8>, Eng
     }
 }
 
-fn role(purpose: Purpose) -> String {
+fn role(purpose: Purpose, limits: ReadLimits) -> String {
     match purpose {
-        Purpose::Read | Purpose::Whole => config::slot_role(0),
+        Purpose::Read | Purpose::Whole => config::slot_role(limits.slot),
         Purpose::Command | Purpose::Insert | Purpose::Parse => config::ADMIN_ROLE.to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! `/v0/sql_tables`, `/v0/sql_format`, `/v0/dependencies`, `/v0/analyze`, `/v0/pipes/{name}/explain`,
+//! `/v0/sql_tables`, `/v0/sql_format`, `/v0/sql_replace`, `/v0/dependencies`, `/v0/analyze`, `/v0/pipes/{name}/explain`,
 //! `/examples/query.http`: what clients ask about texts, files and resources before they do something with them.
 
 use super::datasources;
@@ -7,7 +7,7 @@ use crate::{
     project::{NodeSql, Pipe},
     server::{
         error::{ApiError, Fault},
-        extract::{Name, Who},
+        extract::{Given, Name, Who},
         params::{Body, Fields},
     },
     sql::scan,
@@ -41,6 +41,34 @@ pub(super) async fn tables(_: Who, uri: Uri, headers: HeaderMap, body: Bytes) ->
         None => json!(["", it]),
     });
     Ok(Json(json!({ "tables": tables.collect::<Vec<_>>() })))
+}
+
+/// A text with other tables in the places of some: a name, or a query in brackets.
+pub(super) async fn replace(_: Who, given: Given) -> Result<Json<Value>, ApiError> {
+    let fields = given.fields()?;
+    let text = fields.required("q")?;
+    let bad = |message: String| Fault::Bad { field: "replacements", message };
+    let replacements = fields.text("replacements").unwrap_or_else(|| "{}".to_owned());
+    let replacements: BTreeMap<String, Value> =
+        serde_json::from_str(&replacements).map_err(|error| bad(error.to_string()))?;
+    let mut query = text.clone();
+    // From the end, so that what is before keeps its place.
+    let tables = scan::scan(scan::cut_format(&text).0)?.tables;
+    let mut found: Vec<_> = tables.iter().filter_map(|it| Some((it.span, replacements.get(&it.name)?))).collect();
+    found.sort_by_key(|(span, _)| std::cmp::Reverse(span.start));
+    for (span, by) in found {
+        let by = match by {
+            Value::String(name) => name.clone(),
+            // A database and a table.
+            Value::Array(names) => {
+                let names: Vec<_> = names.iter().filter_map(Value::as_str).filter(|it| !it.is_empty()).collect();
+                names.join(".")
+            }
+            other => return Err(bad(format!("`{other}` is no name of a table")).into()),
+        };
+        query.replace_range(span.start..span.end, &by);
+    }
+    Ok(Json(json!({ "query": query })))
 }
 
 pub(super) async fn format(who: Who, uri: Uri) -> Result<Json<Value>, ApiError> {

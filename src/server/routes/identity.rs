@@ -127,15 +127,6 @@ pub(super) async fn templates(_: Who) -> Json<Value> {
     Json(json!({ "templates": [] }))
 }
 
-pub(super) async fn releases(
-    State(context): State<Context>,
-    who: Who,
-    Name(key): Name,
-) -> Result<Json<Value>, ApiError> {
-    found(&context, &who, "workspace", &key)?;
-    Ok(Json(json!({ "releases": [] })))
-}
-
 /// The version, as text: clients compare the type to the letter.
 pub(super) async fn version(State(_): State<Context>) -> ([(axum::http::HeaderName, &'static str); 1], &'static str) {
     ([(axum::http::header::CONTENT_TYPE, "text/plain")], env!("CARGO_PKG_VERSION"))
@@ -187,7 +178,7 @@ fn wire(who: &Who, workspace: &Workspace, token: Option<String>) -> WorkspaceWir
         owner: workspace.id().to_owned(),
         created_at: created_at.to_owned(),
         members: [],
-        release: None,
+        release: super::releases::wire(workspace),
         organization: None,
     }
 }

@@ -18,6 +18,7 @@ mod nodes;
 mod openapi;
 mod pipes;
 mod quarantine;
+mod releases;
 mod resources;
 mod scheduling;
 mod scopes;
@@ -79,10 +80,12 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/auth", get(identity::auth))
         .route("/v0/user/workspaces", get(identity::user_workspaces))
         .route("/v1/user/workspaces", get(identity::user_workspaces))
-        .route("/v0/workspaces/{name}/releases", get(identity::releases))
+        .route("/v0/workspaces/{name}/releases", get(releases::list).post(releases::create))
+        .route("/v0/workspaces/{name}/releases/{semver}", put(releases::change))
         .route("/v0/templates", get(identity::templates))
         .route("/v0/sql_tables", get(helpers::tables).post(helpers::tables))
         .route("/v0/sql_format", get(helpers::format))
+        .route("/v0/sql_replace", post(helpers::replace))
         .route("/v0/dependencies", get(helpers::dependencies))
         .route("/v0/pipes/{name}/explain", get(helpers::explain))
         .route("/examples/query.http", get(helpers::example))
@@ -115,6 +118,7 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/datasources/{name}/start", post(scheduling::start))
         .route("/v0/datasources/{name}/stop", post(scheduling::stop))
         .route("/v0/datasources/{name}/alter", post(resources::alter))
+        .route("/v0/datasources/{name}/share", post(resources::share).delete(resources::share))
         .route("/v0/datasources/{name}/truncate", post(resources::truncate))
         .route("/v0/datasources/{name}/delete", post(resources::delete_rows))
         .route("/v1/datasources/{name}/quarantine/replay", post(quarantine::replay))

@@ -141,6 +141,12 @@ pub(super) async fn remove(who: Who, Name(name): Name, uri: Uri) -> Result<Respo
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// What is in a workspace stays in it.
+pub(super) async fn share(who: Who, Name(name): Name) -> Result<Json<Value>, ApiError> {
+    to_create(&who, &name)?;
+    Err(Fault::Unsupported("data sources are not shared between workspaces yet".to_owned()).into())
+}
+
 pub(super) fn to_create(who: &Who, name: &str) -> Result<Arc<Datasource>, Fault> {
     let found = who.datasource(name).filter(|_| who.access.may_create_datasource());
     found.ok_or_else(|| who.missing("data source", name))

@@ -3,6 +3,7 @@
 use crate::server::extract::Who;
 use axum::Json;
 use serde::Serialize;
+use serde_json::Value;
 
 #[derive(Serialize)]
 pub(super) struct Wire {
@@ -13,7 +14,7 @@ pub(super) struct Wire {
     scope: &'static str,
     is_branch: bool,
     main: Option<String>,
-    release: Option<String>,
+    release: Option<Value>,
     can_manage_datasources: bool,
     is_forward: bool,
 }
@@ -28,7 +29,7 @@ pub(super) async fn show(who: Who) -> Json<Wire> {
         scope: if admin { "admin" } else { "token" },
         is_branch: who.workspace.main().is_some(),
         main: who.workspace.main().map(str::to_owned),
-        release: None,
+        release: super::releases::wire(&who.workspace),
         can_manage_datasources: admin,
         is_forward: true,
     })
