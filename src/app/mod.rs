@@ -202,7 +202,7 @@ impl App {
             restored.push(Workspace::restore(shared.clone(), record, token).await?);
         }
         for workspace in &restored {
-            workspace.begin().await?;
+            workspace.start().await?;
         }
         Ok(App {
             shared,

@@ -69,7 +69,7 @@ impl Workspace {
         let (sources, pending, tokens, secrets, release) = shared
             .store(move |store| {
                 let (sources, pending) = (store.sources(&id)?, store.pending_sources(&id)?);
-                Ok((sources, pending, store.tokens(&id)?, store.secrets(&id)?, store.release(&id)?))
+                Ok((sources, pending, store.tokens(&id)?, store.secrets(&id)?, store.kept_release(&id)?))
             })
             .await?;
         let (mut project, diagnostics) = project::resolve(&sources, &shared.settings.context);
@@ -125,7 +125,7 @@ impl Workspace {
     }
 
     /// From here on it takes rows, and what happens in it is kept.
-    pub(super) async fn begin(self: &Arc<Self>) -> Result<(), AppError> {
+    pub(super) async fn start(self: &Arc<Self>) -> Result<(), AppError> {
         self.resume_files().await?;
         self.finish_replays().await;
         self.open_service();

@@ -181,7 +181,7 @@ impl App {
         };
         self.shared.store(copied).await?;
         let workspace = Workspace::restore(self.shared.clone(), record, None).await?;
-        workspace.begin().await?;
+        workspace.start().await?;
         self.swap(|all| all.push(workspace.clone()));
         Ok(workspace)
     }

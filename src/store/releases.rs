@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS releases (
 ";
 
 impl Store {
-    pub fn release(&self, workspace: &str) -> Result<Option<StoredRelease>, StoreError> {
+    pub fn kept_release(&self, workspace: &str) -> Result<Option<StoredRelease>, StoreError> {
         let release = "SELECT hash, semver, created_at FROM releases WHERE workspace = ?1";
         let connection = self.connection();
         let release = connection.query_row(release, [workspace], |row| {

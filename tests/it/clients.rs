@@ -348,11 +348,6 @@ async fn the_classic_tb_reads_asks_and_compares_a_project() {
     flow("project").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_classic_tb_works_with_this_repositorys_project() {
-    flow("audit_log").await;
-}
-
 /// What flows make it do that must succeed, as the README's row of it.
 #[test]
 fn the_table_of_clients_says_what_the_classic_tb_is_made_to_do() {

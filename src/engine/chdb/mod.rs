@@ -40,7 +40,7 @@ pub(super) fn database_prefix(slot: usize) -> String {
 
 /// The slot whose role reads a database.
 pub(super) fn slot_of(database: &str) -> usize {
-    let number = database.strip_prefix('w').and_then(|it| it.split_once('_')).and_then(|it| it.0.parse().ok());
+    let number = database.strip_prefix('w').and_then(|it| it.split_once('_')).and_then(|it| it.0.parse::<usize>().ok());
     number.filter(|it| *it < READER_SLOTS).unwrap_or_default()
 }
 

@@ -30,6 +30,7 @@ pub(super) async fn change(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
+    fed(&who, &name)?;
     let state = Body::read(&headers, &body)?.fields()?.required("state")?;
     let feeding = match state.as_str() {
         "running" => Feeding::Running,

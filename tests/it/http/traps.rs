@@ -211,7 +211,7 @@ async fn trap_10_a_deploy_replies_with_a_deployment_whatever_becomes_of_it() {
     let broken = [("pipes/keep.pipe", "NODE n\nSQL >\n    SELECT hen FROM nothing\n")];
     let fine = [("pipes/more.pipe", "NODE n\nSQL >\n    SELECT 1 AS a\n\nTYPE endpoint\n")];
     for (files, query, result) in
-        [(FARM, "", "no_changes"), (&fine, "?partial=true", "success"), (&broken, "?partial=true", "failed")]
+        [(FARM, "", "no_changes"), (&fine[..], "?partial=true", "success"), (&broken[..], "?partial=true", "failed")]
     {
         let reply = site.deploy(files, query).await;
         let body = reply.json();
@@ -279,7 +279,8 @@ async fn trap_13_schema_ttl_and_indexes_come_back_as_they_were_sent() {
         assert_eq!(nothing.status, 400);
         assert!(nothing.error().contains("There were no operations to perform"), "{}", nothing.text);
     }
-    let wider = [("dry", "true"), ("schema", &format!("{schema},`who` String `json:$.who`"))];
+    let schema = format!("{schema},`who` String `json:$.who`");
+    let wider = [("dry", "true"), ("schema", schema.as_str())];
     let dry = site.form("/v0/datasources/eggs/alter", ADMIN, &wider).await;
     assert_eq!(dry.json()["operations"].as_array().unwrap().len(), 1, "{}", dry.text);
     site.stop().await;
@@ -317,7 +318,7 @@ async fn trap_15_a_branch_is_seen_at_once_with_its_token_wherever_it_is_looked_f
     let token = listed["token"].as_str().unwrap();
     assert_eq!(site.get("/v0/pipes/heavy.json", token).await.json()["data"], json!([{"n": 0}]));
     // A deploy with its token is one of the branch alone.
-    let form = multipart::Form::new().part(
+    let form = multipart::Form::new().percent_encode_noop().part(
         "data_project://",
         multipart::Part::text("NODE n\nSQL >\n    SELECT 1 AS a\n\nTYPE endpoint\n").file_name("new.pipe"),
     );
