@@ -29,6 +29,8 @@ use raw::Raw;
 use std::{
     collections::BTreeMap,
     env, fs,
+    io::Write,
+    net::TcpStream as TcpConnection,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Arc, Barrier},
@@ -201,6 +203,7 @@ async fn measure(table: &mut Table) {
         admin_token: None,
         hold_at_most: Duration::from_secs(600),
         limits: Default::default(),
+        workspace_limits: Default::default(),
         kafka: Default::default(),
         context: Default::default(),
         fetch: app::FetchRules { private: false, max_bytes: 1 << 30 },
@@ -345,8 +348,49 @@ async fn endpoints(table: &mut Table, app: &App, raw: Raw, settings: &EngineSett
             table.add(name("p99"), ms(served.p99), "ms", Some(ms(alone.p99)));
         }
     }
+    let arguments = arguments(settings, &[]);
+    let left = tokio::task::spawn_blocking(move || abandoned(raw, &arguments, port, &token)).await.unwrap();
+    for (name, time) in [("p50", left.p50), ("p99", left.p99)] {
+        table.add(format!("a query's end after its caller has left: {name}"), time.as_secs_f64() * 1000.0, "ms", None);
+    }
     stop.cancel();
     serving.await.unwrap();
+}
+
+/// How long queries over each endpoint work on when their callers leave, as the engine's list of queries shows it:
+/// asking for that list is part of the time.
+fn abandoned(raw: Raw, arguments: &[String], port: u16, token: &str) -> Figures {
+    const ROUNDS: usize = 50;
+    let mut engine = raw.connect(arguments);
+    let begun = Instant::now();
+    let mut times = Vec::new();
+    for (endpoint, parameters) in ENDPOINTS {
+        let query: String = parameters.iter().map(|(name, value)| format!("{name}={value}&")).collect();
+        for round in 0..ROUNDS {
+            let mark = format!("{endpoint}_{round}_left");
+            let running = format!(
+                "SELECT countIf(position(query, concat('{endpoint}_', '{round}_left')) > 0) FROM system.processes"
+            );
+            let q = format!(
+                "SELECT count() FROM _, numbers(100000000000) AS x WHERE NOT ignore('{mark}', sipHash64(x.number))"
+            );
+            let q: String = form_urlencoded::byte_serialize(q.as_bytes()).collect();
+            let request = format!(
+                "GET /v0/pipes/{endpoint}.json?{query}q={q} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+            );
+            let mut stream = TcpConnection::connect(("127.0.0.1", port)).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
+            let asked = Instant::now();
+            while engine.query(&running, "TSV") == b"0\n" {
+                assert!(asked.elapsed() < Duration::from_secs(20), "{endpoint} has no rows, or never ran");
+            }
+            let left = Instant::now();
+            drop(stream);
+            while engine.query(&running, "TSV") != b"0\n" {}
+            times.push(left.elapsed());
+        }
+    }
+    Figures::of(times, begun.elapsed())
 }
 
 fn raw_load(raw: Raw, arguments: &[String], sql: &str, connections: usize, time: Duration) -> Figures {

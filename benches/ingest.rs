@@ -83,6 +83,7 @@ async fn measure() -> Vec<Line> {
         admin_token: Some(Secret::new(ADMIN)),
         hold_at_most: Duration::from_secs(600),
         limits: Default::default(),
+        workspace_limits: Default::default(),
         kafka: Default::default(),
         context: Default::default(),
         fetch: app::FetchRules { private: false, max_bytes: 1 << 30 },

@@ -57,6 +57,7 @@ impl Served {
             admin_token: None,
             hold_at_most: std::time::Duration::from_secs(60),
             limits: Default::default(),
+            workspace_limits: Default::default(),
             kafka: Default::default(),
             fetch: app::FetchRules { private: false, max_bytes: 1 << 30 },
             context: Default::default(),

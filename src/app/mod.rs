@@ -87,6 +87,8 @@ pub struct Settings {
     pub hold_at_most: Duration,
     /// What every token of the workspace but an administrator's is held to.
     pub limits: auth::Limits,
+    /// What each read of a workspace is held to, whoever asks, and how many it may have at once.
+    pub workspace_limits: auth::Limits,
     /// How Kafka's messages become batches.
     pub kafka: kafka::Tuning,
     /// What may be fetched for an import from a URL.

@@ -5,7 +5,7 @@ use super::{
     verify,
 };
 use crate::{
-    auth::Access,
+    auth::{Access, Limits},
     diagnostic::{Severity, has_errors},
     engine::{Engine, EngineError, Held, ReadLimits, Rows},
     ingest::{events::Events, service::Recorder},
@@ -201,10 +201,15 @@ impl Workspace {
         Ok((rows, compiled))
     }
 
-    /// What a read may cost: what the server gives, less what the token and the pipe ask for less of.
+    /// What all tokens of the workspace together are held to.
+    pub fn held_to(&self) -> &Limits {
+        &self.shared.settings.workspace_limits
+    }
+
+    /// What a read may cost: what the server gives, less what workspace, token and pipe ask for less of.
     fn read_limits(&self, access: &Access, compiled: &CompiledQuery) -> ReadLimits {
         let given = self.shared.engine.settings().read_limits();
-        let own = access.limits();
+        let own = access.limits().narrowed(self.held_to());
         let count = |it: u64| usize::try_from(it).unwrap_or(usize::MAX);
         // `max_threads` of a template; a number that is none is the server's.
         let of_template =

@@ -8,10 +8,13 @@
 use super::{Access, Limits, Scope, ScopeKind, check_filter};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_json::{Map, Value};
 use sha2::Sha256;
-use std::sync::Arc;
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 /// A token that is none, of which nothing more is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -32,9 +35,40 @@ pub struct Claims {
     pub exp: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nbf: Option<u64>,
+    #[serde(deserialize_with = "objects")]
     pub scopes: Vec<ScopeClaim>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object_or_none")]
     pub limits: Option<Limits>,
+}
+
+/// JSON's `{}` and nothing else: by itself serde takes a list for an object whose fields are in its order.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Fields(PhantomData))
+    }
+}
+
+fn objects<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ScopeClaim>, D::Error> {
+    let scopes = Vec::<Object<ScopeClaim>>::deserialize(deserializer)?;
+    Ok(scopes.into_iter().map(|it| it.0).collect())
+}
+
+fn object_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Limits>, D::Error> {
+    Ok(Option::<Object<Limits>>::deserialize(deserializer)?.map(|it| it.0))
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,7 +112,7 @@ pub fn verify(token: &str, key: &str, workspace_id: &str, now: u64) -> Result<Ac
     mac(key, signed.as_bytes()).verify_slice(&signature).map_err(|_| BadToken)?;
     let (header, claims) = signed.split_once('.').ok_or(BadToken)?;
     check_header(&part(header)?)?;
-    let claims: Claims = serde_json::from_slice(&part(claims)?).map_err(|_| BadToken)?;
+    let Object(claims): Object<Claims> = serde_json::from_slice(&part(claims)?).map_err(|_| BadToken)?;
     let valid = claims.workspace_id == workspace_id && now < claims.exp && claims.nbf.is_none_or(|it| it <= now);
     if !valid {
         return Err(BadToken);
@@ -151,7 +185,7 @@ fn check_header(header: &[u8]) -> Result<(), BadToken> {
         zip: Option<Value>,
         enc: Option<Value>,
     }
-    let header: Header = serde_json::from_slice(header).map_err(|_| BadToken)?;
+    let Object(header): Object<Header> = serde_json::from_slice(header).map_err(|_| BadToken)?;
     let plain = header.crit.is_none() && header.b64.is_none() && header.zip.is_none() && header.enc.is_none();
     let jwt = header.typ.is_none_or(|it| it.eq_ignore_ascii_case("JWT"));
     if header.alg == "HS256" && jwt && plain { Ok(()) } else { Err(BadToken) }
@@ -231,6 +265,7 @@ mod tests {
             json!({"alg": "HS256", "b64": false, "crit": ["b64"]}),
             json!({"alg": "HS256", "zip": "DEF"}),
             json!([]),
+            json!(["HS256", "JWT", null, null, null, null]),
         ] {
             assert_eq!(verified(&signed(&header, &claims(), KEY)).err(), Some(BadToken), "{header}");
         }
@@ -305,6 +340,10 @@ mod tests {
             &|it| it["limits"] = json!({"rps": 0}),
             &|it| it["limits"] = json!({"rps": -1}),
             &|it| it["limits"] = json!({"qps": 1}),
+            &|it| it["limits"] = json!([]),
+            &|it| it["limits"] = json!([5]),
+            &|it| it["scopes"] = json!([["PIPES:READ", "p"]]),
+            &|it| *it = json!(["w1", "app", NOW + 60, null, it["scopes"], null]),
         ];
         for (index, change) in wrong.iter().enumerate() {
             assert!(with(*change).is_err(), "{index}");

@@ -113,6 +113,11 @@ impl Access {
         self.fixed_params.iter().find(|(name, _)| name == pipe.as_str()).map(|(_, params)| params)
     }
 
+    /// Whether rows of what it reads are hidden from it.
+    pub fn sees_in_part(&self) -> bool {
+        !self.fixed_params.is_empty() || self.scopes.iter().any(|it| it.filter.is_some())
+    }
+
     pub fn limits(&self) -> Limits {
         self.limits
     }

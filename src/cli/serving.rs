@@ -86,6 +86,7 @@ impl Serving {
             admin_token: server.admin_token.as_deref().map(Secret::new),
             hold_at_most: HOLD_AT_MOST,
             limits: server.token_limits,
+            workspace_limits: server.workspace_limits,
             kafka: server.kafka.clone(),
             fetch: app::FetchRules { private: server.private_urls, max_bytes: max_file },
             context,

@@ -92,6 +92,8 @@ pub(super) struct ServerSettings {
     pub(super) query_seconds: Option<u64>,
     /// What every token is held to.
     pub(super) token_limits: Limits,
+    /// What all of a workspace is held to.
+    pub(super) workspace_limits: Limits,
     pub(super) require_sandbox: bool,
     /// The largest file that is taken in, in bytes.
     pub(super) max_file: Option<u64>,
@@ -253,10 +255,15 @@ impl Settings {
         if threads == Some(0) || query_seconds == Some(0) {
             return Err(user("threads and query seconds are at least 1"));
         }
-        let token_limits = match environment.get("BIRDHOUSE_TOKEN_LIMITS") {
-            Some(text) => token_limits(text).map_err(|it| user(format!("BIRDHOUSE_TOKEN_LIMITS: {it}")))?,
-            None => Limits::default(),
+        let limits = |name: &str| match environment.get(name) {
+            Some(text) => parse_limits(text).map_err(|it| user(format!("{name}: {it}"))),
+            None => Ok(Limits::default()),
         };
+        let token_limits = limits("BIRDHOUSE_TOKEN_LIMITS")?;
+        let workspace_limits = limits("BIRDHOUSE_WORKSPACE_LIMITS")?;
+        if workspace_limits.rps.is_some() {
+            return Err(user("BIRDHOUSE_WORKSPACE_LIMITS: `rps` is a limit of tokens".to_owned()));
+        }
         Ok(ServerSettings {
             port,
             clickhouse,
@@ -266,6 +273,7 @@ impl Settings {
             threads,
             query_seconds,
             token_limits,
+            workspace_limits,
             require_sandbox: args.require_sandbox
                 || environment.parse("BIRDHOUSE_REQUIRE_SANDBOX", "true or false")?.unwrap_or(false),
             max_file: self.size(args.max_file.as_deref(), "--max-file", "BIRDHOUSE_MAX_FILE")?,
@@ -373,7 +381,7 @@ impl FromStr for LogLevel {
     }
 }
 
-fn token_limits(text: &str) -> Result<Limits, String> {
+fn parse_limits(text: &str) -> Result<Limits, String> {
     let limits: Limits = serde_json::from_str(text).map_err(|error| error.to_string())?;
     match limits.without_effect() {
         Some(name) => Err(format!("`{name}` is at least 1")),

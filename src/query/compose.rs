@@ -29,8 +29,10 @@ pub(super) struct Composer<'a> {
     pub(super) options: RenderOptions,
     /// Set when the project itself asks.
     pub(super) owner: Option<OwnerMode>,
-    /// Whether some data source is read through a filter.
+    /// Whether some data source is read through a filter, or some pipe with parameters that the token fixes.
     pub(super) filtered: bool,
+    /// Whether a JSON or Dynamic column is read of whose rows some are hidden: its list of paths is that of all.
+    pub(super) formed: bool,
     /// Whether a data source of the service is read.
     pub(super) service: bool,
     /// The secrets that are used.
@@ -71,6 +73,7 @@ impl<'a> Composer<'a> {
             options: RenderOptions::default(),
             owner: None,
             filtered: false,
+            formed: false,
             service: false,
             secrets: Vec::new(),
             settings: IndexMap::new(),
@@ -87,6 +90,8 @@ impl<'a> Composer<'a> {
         let Some(fixed) = inside.fixed_params(&pipe.name) else {
             return self.node(pipe, pipe.output_node(), inside);
         };
+        // What it was given for a parameter hides rows as a filter does.
+        self.filtered = true;
         let mut params = self.params.clone().into_owned();
         params.extend(fixed.iter().map(|(name, value)| (name.clone(), value.clone())));
         let outer_params = std::mem::replace(&mut self.params, Cow::Owned(params));
@@ -216,6 +221,12 @@ impl<'a> Composer<'a> {
             splices.push(Splice { span: *name, sql: Sql::new("(SELECT toUInt8(0) AS zero FROM numbers") });
             splices.push(Splice { span: Span::at(*end), sql: Sql::new(")") });
         }
+        if self.formed
+            && context.pipe.is_none()
+            && let Some(name) = SHOW_FORM.iter().find(|it| scan::mentions(text, it))
+        {
+            return Err(refused(form_is_hidden(&format!("the function `{name}`"))));
+        }
         move_prewhere(&scan, &replaced, &mut splices);
         self.placeholders(&scan, &mut splices).map_err(refused)?;
         let user = match context.pipe {
@@ -255,7 +266,12 @@ impl<'a> Composer<'a> {
         if let Some(datasource) = self.project.readable(name) {
             let service = self.project.datasource(name).is_none();
             self.service |= service;
-            return match access.read(&datasource.name) {
+            let grant = access.read(&datasource.name);
+            let in_part = context.pipe.is_some() || grant.as_ref().is_ok_and(|it| !it.filters().is_empty());
+            if in_part && !access.is_admin() {
+                self.formed |= datasource.columns.iter().any(|it| it.column_type.is_dynamic());
+            }
+            return match grant {
                 // Of what is merged in the background each row is read as it is after that.
                 Ok(grant)
                     if service && grant.filters().is_empty() && datasource.engine.family != EngineFamily::MergeTree =>
@@ -441,6 +457,25 @@ fn move_prewhere(scan: &Scan, replaced: &[bool], splices: &mut Vec<Splice>) {
 fn materialized(datasource: &Datasource) -> impl Iterator<Item = &str> {
     let is_materialized = |default: &Option<ColumnDefault>| matches!(default, Some(ColumnDefault::Materialized(_)));
     datasource.columns.iter().filter(move |it| is_materialized(&it.default)).map(|it| it.name.as_str())
+}
+
+/// Functions whose answer depends on the paths that a column has in its other rows.
+const SHOW_FORM: &[&str] = &[
+    "byteSize",
+    "formatRow",
+    "formatRowNoNewline",
+    "JSONDynamicPaths",
+    "JSONDynamicPathsWithTypes",
+    "JSONSharedDataPaths",
+    "JSONSharedDataPathsWithTypes",
+    "isDynamicElementInSharedData",
+];
+
+pub(super) fn form_is_hidden(what: &str) -> ScanError {
+    let message = format!(
+        "{what} shows the paths of all rows in a JSON column, of which the token sees some: it cannot be used here"
+    );
+    ScanError { category: Refused::Function, span: Span::default(), message }
 }
 
 /// Gives a refusal its place in the file, if it has none from further inside.

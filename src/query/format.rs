@@ -115,6 +115,11 @@ impl Format {
         Format::Prometheus,
     ];
 
+    /// Whether it shows a column as it is in memory: the list of all paths that its rows ever had.
+    pub(super) fn shows_form(self) -> bool {
+        self.engine_name() == "Native"
+    }
+
     /// The name that callers know it by.
     pub fn name(self) -> &'static str {
         match self {

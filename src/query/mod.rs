@@ -108,6 +108,9 @@ pub fn compile(
             composer.query(text, access, None)?
         }
     };
+    if composer.formed && request.format.shows_form() {
+        return Err(QueryError::Refused { error: compose::form_is_hidden("the format Native"), place: None });
+    }
     let secret = |name: &String| request.secrets.get(name).map(|value| (name.clone(), escape_parameter(value)));
     Ok(CompiledQuery {
         sql,

@@ -46,8 +46,9 @@ pub(super) struct Asked {
     /// It asks for what is kept of calls.
     pub(super) about_calls: bool,
     pub(super) started: Instant,
-    /// The token's part of the places, held to the end of the answer, and by the engine to its own.
-    pub(super) _share: Option<Arc<Share>>,
+    /// The token's and the workspace's part of the places, held to the end of the answer, and by the engine to
+    /// its own.
+    pub(super) _shares: Arc<Vec<Share>>,
     /// How long a client may leave a chunk lying.
     pub(super) patience: Duration,
 }

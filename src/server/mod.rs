@@ -114,7 +114,10 @@ struct Context {
     reads: Gate,
     uploads: Gate,
     rates: Rates,
+    /// Of tokens.
     shares: Shares,
+    /// Of workspaces.
+    parts: Shares,
 }
 
 /// Serves until `shutdown` is ready, then lets running requests end for a while.
@@ -136,6 +139,7 @@ pub async fn serve(
         rates: Rates::default(),
         // Half of the queue is always left for the other tokens.
         shares: Shares::new(settings.max_running + settings.max_waiting / 2),
+        parts: Shares::new(usize::MAX),
         settings: Arc::new(settings),
     };
     let mut doors = vec![(routes::router(&context), api)];

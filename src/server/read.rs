@@ -17,6 +17,7 @@ use crate::{
     template::Params,
 };
 use axum::{http::header, response::Response};
+use sha2::{Digest, Sha256};
 use std::{sync::Arc, time::Instant};
 
 #[derive(Debug)]
@@ -78,7 +79,14 @@ pub(super) async fn begin(
     let started = Instant::now();
     let concurrency = who.access.limits().concurrency;
     let counted = !who.access.is_admin() || concurrency.is_some();
-    let share = counted.then(|| context.shares.take(who.key, concurrency)).transpose()?.map(Arc::new);
+    let mut shares = Vec::new();
+    if counted {
+        shares.push(context.shares.take(who.key, concurrency)?);
+    }
+    if let Some(most) = who.workspace.held_to().concurrency {
+        shares.push(context.parts.take(Sha256::digest(who.workspace.id()).into(), Some(most))?);
+    }
+    let shares = Arc::new(shares);
     let permit = context.reads.enter().await?;
     let mut asked = Asked {
         sink: who.workspace.sink().clone(),
@@ -87,10 +95,10 @@ pub(super) async fn begin(
         call,
         about_calls: false,
         started,
-        _share: share.clone(),
+        _shares: Arc::clone(&shares),
         patience: context.settings.client_patience,
     };
-    match who.workspace.query(&who.access, &request, share.map(|it| it as _)).await {
+    match who.workspace.query(&who.access, &request, Some(shares)).await {
         Ok((rows, query)) => {
             asked.about_calls = query.reads_service();
             answer::begin(asked, permit, rows, query, held).await

@@ -191,6 +191,23 @@ const MULTI_WORD_FIRST: &[&str] = &["double", "int", "tinyint", "smallint", "big
 const MAX_DEPTH: usize = 32;
 
 impl ColumnType {
+    /// Whether its values have paths or types of their own, of which a column keeps one list for all of its rows.
+    pub fn is_dynamic(&self) -> bool {
+        match self {
+            ColumnType::Plain(name) => matches!(*name, "JSON" | "Dynamic"),
+            ColumnType::Tuned { .. } => true,
+            ColumnType::Nullable(it) | ColumnType::LowCardinality(it) | ColumnType::Array(it) => it.is_dynamic(),
+            ColumnType::SimpleAggregateFunction { argument, .. } => argument.is_dynamic(),
+            ColumnType::Map(key, value) => key.is_dynamic() || value.is_dynamic(),
+            ColumnType::Tuple(parts) => parts.iter().any(|(_, it)| it.is_dynamic()),
+            ColumnType::Nested(parts) => parts.iter().any(|(_, it)| it.is_dynamic()),
+            ColumnType::Variant(parts) | ColumnType::AggregateFunction { arguments: parts, .. } => {
+                parts.iter().any(ColumnType::is_dynamic)
+            }
+            _ => false,
+        }
+    }
+
     pub fn parse(text: &str) -> Result<ColumnType, TypeError> {
         let depth = text.bytes().fold((0usize, 0usize), |(now, most), byte| match byte {
             b'(' => (now + 1, most.max(now + 1)),

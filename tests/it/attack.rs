@@ -206,3 +206,94 @@ async fn a_filtered_token_finds_nothing_of_others_anywhere() {
     println!("{asked} requests");
     site.stop().await;
 }
+
+/// Every call that names something, with `{}` for the name.
+const NAMING: &[(&str, &str)] = &[
+    ("GET", "/v0/datasources/{}"),
+    ("GET", "/v0/datasources/{}.datasource"),
+    ("GET", "/v1/datasources/{}/quarantine"),
+    ("GET", "/v0/pipes/{}"),
+    ("GET", "/v0/pipes/{}.pipe"),
+    ("GET", "/v0/pipes/{}.json"),
+    ("GET", "/v0/pipes/{}.csv"),
+    ("GET", "/v0/pipes/{}.json?q=SELECT+1"),
+    ("GET", "/v1/pipes/{}"),
+    ("GET", "/v0/pipes/{}/explain"),
+    ("GET", "/v0/pipes/{}/nodes/n/analysis"),
+    ("GET", "/v0/pipes/openapi.json?name={}"),
+    ("GET", "/v0/sql?q=SELECT+*+FROM+{}"),
+    ("GET", "/v0/sql?q=SELECT+*+FROM+{}_quarantine"),
+    ("GET", "/v0/sql?q=SELECT+1+IN+{}"),
+    ("GET", "/v0/sql?q=DESCRIBE+{}"),
+    ("GET", "/v0/sql?q=SELECT+joinGet('{}','item',1)"),
+    ("GET", "/v0/sql?q=SELECT+*+FROM+merge('{}')"),
+    ("GET", "/v0/sql?q=SELECT+*+FROM+_&pipeline={}"),
+    ("GET", "/v0/sql_tables?sql=SELECT+*+FROM+{}"),
+    ("GET", "/v0/sql_format?q=SELECT+*+FROM+{}"),
+    ("GET", "/v0/dependencies?datasource={}"),
+    ("GET", "/v0/dependencies?pipe={}"),
+    ("GET", "/examples/query.http?pipe={}"),
+    ("GET", "/v0/tags/{}"),
+    ("GET", "/v0/connectors/{}"),
+    ("GET", "/v0/variables/{}"),
+    ("GET", "/v0/tokens/{}"),
+    ("GET", "/v0/tokens/{}/audit"),
+    ("GET", "/v0/jobs/{}"),
+    ("GET", "/v0/workspaces/{}"),
+    ("PUT", "/v0/datasources/{}"),
+    ("DELETE", "/v0/datasources/{}"),
+    ("POST", "/v0/datasources/{}/truncate"),
+    ("POST", "/v0/datasources/{}/delete"),
+    ("POST", "/v0/datasources/{}/alter"),
+    ("POST", "/v0/datasources?mode=append&name={}"),
+    ("POST", "/v0/datasources?mode=replace&name={}"),
+    ("POST", "/v0/datasources/exchange?datasource_a={}&datasource_b=sales"),
+    ("POST", "/v1/datasources/{}/quarantine/replay"),
+    ("POST", "/v0/events?name={}"),
+    ("POST", "/v0/sql_copy?datasource={}"),
+    ("POST", "/v0/pipes/{}.json"),
+    ("DELETE", "/v0/pipes/{}"),
+    ("POST", "/v0/pipes/{}/copy"),
+    ("POST", "/v0/pipes/{}/nodes"),
+    ("PUT", "/v0/pipes/{}/nodes/n"),
+    ("POST", "/v0/pipes/{}/nodes/n/endpoint"),
+    ("POST", "/v0/pipes/{}/nodes/n/population"),
+    ("POST", "/v0/tokens/{}/refresh"),
+    ("DELETE", "/v0/tokens/{}"),
+];
+
+/// What is there and closed, and what is not there: same status, same head, same bytes but for the name itself.
+#[tokio::test]
+async fn closed_names_and_absent_ones_are_told_apart_by_no_call() {
+    let site = Site::start().await;
+    assert_eq!(site.deploy(MORE_FILES, "").await.json()["result"], "success");
+    site.append("sales", "append", ROWS).await;
+    site.token("secret_token", &["DATASOURCES:READ:secret_sales"]).await;
+    let tokens = [
+        site.token("reads", SCOPES).await,
+        site.token("calls", &["PIPES:READ:by_item"]).await,
+        site.token("appends", &["DATASOURCES:APPEND:sales"]).await,
+        site.token("drops", &["DATASOURCES:DROP:sales"]).await,
+    ];
+    let mut asked = 0;
+    for (method, path) in NAMING {
+        for closed in ["secret_sales", "nobodys_pipe", "secret_token"] {
+            for token in &tokens {
+                let heard = async |name: &str| {
+                    let request = site.request(method.parse().unwrap(), &path.replace("{}", name)).bearer_auth(token);
+                    let Reply { status, mut headers, text } = reply(request).await;
+                    for own in ["x-request-id", "date", "content-length"] {
+                        headers.remove(own);
+                    }
+                    // How long it took is no promise.
+                    let text = text.split("\"elapsed\"").next().unwrap_or_default().replace(name, "NAME");
+                    (status, headers, text)
+                };
+                assert_eq!(heard(closed).await, heard("unheard_of_x").await, "{method} {path} {closed}");
+                asked += 1;
+            }
+        }
+    }
+    println!("{asked} pairs of calls");
+    site.stop().await;
+}

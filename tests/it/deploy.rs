@@ -95,6 +95,7 @@ async fn settings(directory: &Path) -> Settings {
         admin_token: None,
         hold_at_most: Duration::from_secs(60),
         limits: Default::default(),
+        workspace_limits: Default::default(),
         kafka: birdhouse::ingest::kafka::Tuning::default(),
         fetch: birdhouse::app::FetchRules { private: false, max_bytes: 1 << 30 },
         context: Context::default(),

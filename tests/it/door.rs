@@ -199,3 +199,87 @@ async fn every_format_is_one_document_however_long() {
     }
     site.stop().await;
 }
+
+/// Neither figures nor limits that a caller may set count rows that are hidden from it.
+#[tokio::test]
+async fn what_a_read_costs_tells_nothing_of_hidden_rows() {
+    let site = Site::with_shop().await;
+    let token = site.token("part", &["DATASOURCES:READ:sales:company_id = 1"]).await;
+    let query = "SELECT count() FROM sales WHERE NOT ignore(*)";
+    for limit in ["max_rows_to_read", "max_bytes_to_read", "max_memory_usage"] {
+        for value in ["1", "2", "3", "5"] {
+            assert_eq!(site.door(&token, query, &[(limit, value)]).await.rows(), "2\n", "{limit}={value}");
+        }
+    }
+    assert_eq!(site.door(ADMIN, query, &[("max_rows_to_read", "3")]).await.code(), "158");
+    // What is denied here is in the trail as elsewhere.
+    assert_eq!(site.door(&token, "SELECT * FROM by_item", &[]).await.code(), "60");
+    let is_denial =
+        |it: &Observation| matches!(it, Observation::Audited { token_name, status: 403, .. } if token_name == "part");
+    assert!(site.seen().iter().any(is_denial));
+    for format in ["JSON", "JSONCompact", "JSONStrings", "JSONCompactStrings", "JSONColumnsWithMetadata", "XML"] {
+        let reply = site.door(&token, &format!("{query} FORMAT {format}"), &[]).await;
+        let summary: Value = serde_json::from_str(reply.header("x-clickhouse-summary")).unwrap();
+        assert_eq!(summary["read_rows"], "1", "{format}");
+        let document = reply.rows().replace(|it: char| it.is_whitespace(), "");
+        let tells = document.contains("rows_read") && !document.contains("\"rows_read\":1,");
+        assert!(!tells, "{document}");
+    }
+    site.stop().await;
+}
+
+/// A column of JSON keeps one list of paths for all of its rows, which Native and some functions show.
+#[tokio::test]
+async fn paths_of_hidden_rows_are_not_shown() {
+    const DOCUMENTS: &str = "SCHEMA >\n    `org` Int32 `json:$.org`,\n    `id` Int32 `json:$.id`,\n    `kind` \
+                             LowCardinality(String) `json:$.kind`,\n    `j` JSON `json:$.j`\n\nENGINE \
+                             \"MergeTree\"\nENGINE_SORTING_KEY \"id\"\n";
+    const PIPE: &str = "NODE n\nSQL >\n    %\n    SELECT id, j FROM documents WHERE org = {{Int32(org, 2)}}\n\nTYPE \
+                        endpoint\n";
+    let site = Site::start().await;
+    let files = [("datasources/documents.datasource", DOCUMENTS), ("endpoints/of_org.pipe", PIPE)];
+    assert_eq!(site.deploy(&files, "").await.json()["result"], "success");
+    let rows = (0..40).map(|id| match id % 4 {
+        3 => json!({"org": 1, "id": id, "kind": "seen", "j": {"a": id}}),
+        _ => json!({"org": 2, "id": id - 100, "kind": format!("k{id}"), "j": {"hidden_path": "x", "a": "text"}}),
+    });
+    let rows = rows.map(|it| it.to_string()).collect::<Vec<_>>().join("\n");
+    let sent = site.request(Method::POST, "/v0/events?name=documents&wait=true").bearer_auth(ADMIN).body(rows);
+    assert_eq!(sent.send().await.unwrap().status(), 200);
+    let filtered = site.token("of_one", &["DATASOURCES:READ:documents:org = 1"]).await;
+    let fixed = json!([{"type": "PIPES:READ", "resource": "of_org", "fixed_params": {"org": 1}}]);
+    let fixed = site.signed(fixed, json!({})).await;
+    for (token, table) in [(&filtered, "documents"), (&fixed, "of_org")] {
+        let read = async |what: &str, format: &str| {
+            let reply = site.door(token, &format!("SELECT {what} FROM {table} ORDER BY id FORMAT {format}"), &[]).await;
+            assert!(!String::from_utf8_lossy(&reply.bytes).contains("hidden_path"), "{what} {format}");
+            reply
+        };
+        for format in ["JSONEachRow", "RowBinaryWithNamesAndTypes", "CSV", "Values", "TSV", "JSONColumns"] {
+            assert_eq!(read("j", format).await.status, 200, "{format}");
+        }
+        assert_eq!(read("JSONAllPaths(j)", "JSONEachRow").await.rows().lines().count(), 10);
+        for (what, format) in [
+            ("j", "Native"),
+            ("id, tuple(j)", "Native"),
+            ("formatRow('Native', j)", "TSV"),
+            ("byteSize(j)", "TSV"),
+            ("* APPLY(byteSize)", "TSV"),
+            ("`byteSize`(j)", "TSV"),
+            ("JSONDynamicPaths(j)", "TSV"),
+            ("JSONSharedDataPathsWithTypes(j)", "TSV"),
+            ("estimateCompressionRatio(j)", "TSV"),
+            ("estimateCompressionRatioIf(j, 1)", "TSV"),
+            ("dumpColumnStructure(j)", "TSV"),
+        ] {
+            assert_ne!(read(what, format).await.status, 200, "{what} {format}");
+        }
+    }
+    // How many different values there are in hidden rows.
+    for function in ["dumpColumnStructure", "lowCardinalityIndices", "lowCardinalityKeys"] {
+        let reply = site.door(&filtered, &format!("SELECT {function}(kind) FROM documents"), &[]).await;
+        assert!(reply.text().contains("is not allowed"), "{}", reply.text());
+    }
+    assert_eq!(site.door(ADMIN, "SELECT * FROM documents FORMAT Native", &[]).await.status, 200);
+    site.stop().await;
+}

@@ -67,11 +67,11 @@ impl Site {
     }
 
     pub(crate) async fn with(settings: server::Settings) -> Site {
-        Site::held_to(Limits::default(), settings).await
+        Site::held_to(Limits::default(), Limits::default(), settings).await
     }
 
-    /// One whose every token is held to these limits.
-    pub(crate) async fn held_to(limits: Limits, settings: server::Settings) -> Site {
+    /// One whose every token, and whose workspace, is held to these limits.
+    pub(crate) async fn held_to(limits: Limits, workspace_limits: Limits, settings: server::Settings) -> Site {
         let directory = tempfile::tempdir().unwrap();
         let engine = crate::engine::engine().await.clone();
         let sink = Sink::default();
@@ -86,6 +86,7 @@ impl Site {
             hold_at_most: Duration::from_secs(60),
             limits,
             fetch: birdhouse::app::FetchRules { private: true, max_bytes: 1 << 30 },
+            workspace_limits,
             context: Context::default(),
         };
         let data = DataDirectory::open(&app_settings.data_directory).unwrap();

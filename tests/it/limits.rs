@@ -106,7 +106,7 @@ async fn a_token_has_its_own_limits_on_each_read() {
 #[tokio::test]
 async fn every_token_is_held_to_the_servers_limits() {
     let limits = Limits { max_rows_to_read: Some(1000), rps: Some(3), ..Limits::default() };
-    let site = Site::held_to(limits, server::Settings::default()).await;
+    let site = Site::held_to(limits, Limits::default(), server::Settings::default()).await;
     let big = "SELECT sum(number) FROM numbers(100000)";
     let plain = site.token("plain", &["WORKSPACE:READ_ALL"]).await;
     let wide = site.limited("wide", json!({"max_rows_to_read": 1_000_000, "rps": 1000})).await;
@@ -116,6 +116,46 @@ async fn every_token_is_held_to_the_servers_limits() {
         assert_eq!(reply.header("x-ratelimit-limit"), "3");
     }
     assert_eq!(site.sql(ADMIN, big).await.status, 200);
+    site.stop().await;
+}
+
+/// What a workspace is held to: whoever asks, and all that ask at once.
+#[tokio::test]
+async fn a_workspace_is_held_to_its_limits() {
+    let limits = Limits { max_rows_to_read: Some(1000), concurrency: Some(2), ..Limits::default() };
+    let slow = Limits { max_rows_to_read: None, max_execution_time: Some(1), max_result_bytes: Some(100), ..limits };
+    let site = Site::held_to(Limits::default(), slow, server::Settings::default()).await;
+    let wide = site.limited("wide", json!({"max_execution_time": 1000, "concurrency": 30})).await;
+    for token in [ADMIN, &*wide] {
+        refused(&site.sql(token, SLOW).await, 408, "159");
+        refused(&site.sql(token, "SELECT number FROM numbers(1000)").await, 413, "396");
+    }
+    site.stop().await;
+    let site = Site::held_to(Limits::default(), limits, server::Settings::default()).await;
+    let token = site.limited("wide", json!({"max_rows_to_read": 1_000_000})).await;
+    for token in [ADMIN, &*token] {
+        refused(&site.sql(token, "SELECT sum(number) FROM numbers(100000)").await, 400, "158");
+    }
+    let slow = |mark: &str, token: &str| {
+        // Few rows, again and again.
+        let query = format!(
+            "SELECT count() FROM numbers(150) AS a, numbers(150) AS b, numbers(150) AS c, numbers(150) AS d, \
+             numbers(150) AS e WHERE NOT ignore('{mark}', sipHash64(e.number))"
+        );
+        tokio::spawn(site.request(Method::POST, "/v0/sql").bearer_auth(token).body(query).send())
+    };
+    let held = [slow("first-of-workspace", ADMIN), slow("second-of-workspace", &token)];
+    until_running("first-of-workspace").await;
+    until_running("second-of-workspace").await;
+    for token in [ADMIN, &*token] {
+        let third = site.sql(token, "SELECT 1").await;
+        assert_eq!((third.status.as_u16(), third.header("retry-after")), (429, "1"), "{}", third.text);
+    }
+    held.iter().for_each(tokio::task::JoinHandle::abort);
+    let asked = Instant::now();
+    while site.sql(&token, "SELECT 1").await.status != 200 {
+        assert!(asked.elapsed() < Duration::from_secs(10), "the places do not come back");
+    }
     site.stop().await;
 }
 

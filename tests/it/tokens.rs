@@ -67,6 +67,8 @@ async fn a_signed_token_opens_what_it_says() {
         {
             let reply = site.get(path, token).await;
             assert_eq!(reply.json()["data"], two, "{path}: {}", reply.text);
+            // And how much was read for it counts what was not for this token.
+            assert_eq!(reply.json()["statistics"]["rows_read"], 2, "{path}: {}", reply.text);
         }
         let posted = site.form("/v0/pipes/by_item.json", token, &[("company", "1")]).await;
         assert_eq!(posted.json()["data"], two, "{}", posted.text);

@@ -22,6 +22,8 @@ pub(super) struct Exception {
     /// What the log says where the caller is told less.
     log: String,
     ask_password: bool,
+    /// The token may not do it, whatever ClickHouse's number says.
+    denied: bool,
 }
 
 pub(super) const UNKNOWN_DATABASE: i32 = 81;
@@ -71,7 +73,7 @@ impl Exception {
     pub(super) fn new(code: i32, message: impl Into<String>) -> Exception {
         let message = message.into();
         let status = known(code).map_or(StatusCode::BAD_REQUEST, |(_, status)| status);
-        Exception { code, log: message.clone(), message, status, retry_after: None, ask_password: false }
+        Exception { code, log: message.clone(), message, status, retry_after: None, ask_password: false, denied: false }
     }
 
     /// The same for a wrong token and for one that is missing, but for the status.
@@ -86,6 +88,10 @@ impl Exception {
     pub(super) fn no_handle() -> Exception {
         let message = "There is no such handle: use / for queries and /ping for health checks";
         Exception { status: StatusCode::NOT_FOUND, ..Exception::new(NO_HANDLE, message) }
+    }
+
+    pub(super) fn is_denial(&self) -> bool {
+        self.denied
     }
 
     /// The line that ClickHouse would write.
@@ -132,7 +138,8 @@ impl From<ApiError> for Exception {
         let code = error.number();
         let status = known(code).map_or(error.status(), |(_, status)| status);
         let (message, log) = (error.words(), error.message());
-        Exception { code, message, status, retry_after: error.retry_header(), log, ask_password: false }
+        let denied = error.status() == StatusCode::FORBIDDEN;
+        Exception { code, message, status, retry_after: error.retry_header(), log, ask_password: false, denied }
     }
 }
 

@@ -77,6 +77,7 @@ async fn answer(State(door): State<Door>, request: Request) -> Response {
     };
     let limit = who.access.limits().rps;
     let rate = limit.map(|limit| door.context.rates.take(who.key, limit, Instant::now()));
+    let trail = Trail::begin(&parts, "/".to_owned());
     let mut response = match rate {
         Some(rate) if rate.exceeded => {
             entry::drain(parts.headers.contains_key(header::EXPECT), body).await;
@@ -84,7 +85,12 @@ async fn answer(State(door): State<Door>, request: Request) -> Response {
         }
         _ => run(&door, &parts, fields, body, &who, &head).await,
     }
-    .unwrap_or_else(|exception: Exception| exception.reply(&head));
+    .unwrap_or_else(|exception: Exception| {
+        if exception.is_denial() {
+            trail.end(&door.context, StatusCode::FORBIDDEN);
+        }
+        exception.reply(&head)
+    });
     if let Some(rate) = rate {
         rate.tell(response.headers_mut());
     }

@@ -107,7 +107,8 @@ const TYPES: &str = "
 ";
 
 const DENIED: &str = "
-    blocknumber blocksize rownumberinblock
+    blocknumber blocksize dumpcolumnstructure estimatecompressionratio lowcardinalityindices lowcardinalitykeys
+    rownumberinblock
     __actionname __applyfilter __bitboolmaskand __bitboolmaskor __bitswaplasttwo __bitwrapperfunc __getscalar
     __patchpartitionid __scalarsubqueryresult __toyearcalendaronly _cast addresstoline
     addresstolinewithinlines addresstosymbol aggthrow aiclassify aiembed aiextract aigenerate aitranslate
@@ -188,12 +189,12 @@ const ALLOWED: &str = "
     distancecosinetransposed distancel1 distancel2 distancel2squared distancel2transposed distancelinf
     distancelp distinctdynamictypes distinctjsonpaths distinctjsonpathsandtypes divide dividedecimal
     divideornull domain domainrfc domainwithoutwww domainwithoutwwwrfc dotproduct dotproducttransposed
-    dotproducttransposedquantized dumpcolumnstructure dynamicelement dynamictype e editdistance
+    dotproducttransposedquantized dynamicelement dynamictype e editdistance
     editdistanceutf8 empty emptyarraydate emptyarraydatetime emptyarrayfloat32 emptyarrayfloat64
     emptyarrayint16 emptyarrayint32 emptyarrayint64 emptyarrayint8 emptyarraystring emptyarraytosingle
     emptyarrayuint16 emptyarrayuint32 emptyarrayuint64 emptyarrayuint8 encodeurlcomponent
     encodeurlformcomponent encodexmlcomponent encrypt endswith endswithcaseinsensitive
-    endswithcaseinsensitiveutf8 endswithutf8 entropy equals erf erfc estimatecompressionratio exists exp exp10
+    endswithcaseinsensitiveutf8 endswithutf8 entropy equals erf erfc exists exp exp10
     exp2 exponentialmovingaverage exponentialtimedecayedavg exponentialtimedecayedcount
     exponentialtimedecayedmax exponentialtimedecayedsum extract extractall extractallgroups
     extractallgroupshorizontal extractallgroupsvertical extractgroups extractkeyvaluepairs
@@ -252,7 +253,7 @@ const ALLOWED: &str = "
     largesttrianglethreebuckets last_day last_value last_value_respect_nulls lastvaluerespectnulls lcase lcm
     lead leadinframe least left leftpad leftpadutf8 leftutf8 length lengthutf8 less lessorequals
     levenshteindistance levenshteindistanceutf8 lgamma like linfdistance linfnorm linfnormalize ln localtime
-    localtimestamp locate log log10 log1p log2 lowcardinalityindices lowcardinalitykeys lower lowerutf8 lpad
+    localtimestamp locate log log10 log1p log2 lower lowerutf8 lpad
     lpdistance lpnorm lpnormalize ltrim lttb macnumtostring macstringtonum macstringtooui makedate makedate32
     makedatetime makedatetime64 mannwhitneyutest map map_from_arrays mapadd mapall mapapply mapconcat
     mapcontains mapcontainskey mapcontainskeylike mapcontainsvalue mapcontainsvaluelike mapexists
