@@ -241,6 +241,7 @@ async fn ingestion(
         key: None,
         secret: None,
         ssl_ca_pem: None,
+        schema_registry_url: None,
     };
     workspace.create_connection(connection).await.unwrap();
     let options = DeployOptions { hold_consumers: true, ..DeployOptions::default() };

@@ -20,6 +20,7 @@ pub struct NewConnection {
     pub key: Option<String>,
     pub secret: Option<Secret>,
     pub ssl_ca_pem: Option<String>,
+    pub schema_registry_url: Option<Secret>,
 }
 
 /// A look at a topic.
@@ -59,6 +60,7 @@ impl Workspace {
                 key: new.key,
                 secret: new.secret,
                 ssl_ca_pem: new.ssl_ca_pem,
+                schema_registry_url: new.schema_registry_url,
                 created_at: words::now(),
             };
             settings(&connection)?;
@@ -154,5 +156,6 @@ fn settings(it: &KafkaConnection) -> Result<kafka::Settings, kafka::BadSettings>
     add("key", it.key.as_deref());
     add("secret", it.secret.as_ref().map(Secret::reveal));
     add("ssl_ca_pem", it.ssl_ca_pem.as_deref());
+    add("schema_registry_url", it.schema_registry_url.as_ref().map(Secret::reveal));
     kafka::Settings::from_map(&map)
 }

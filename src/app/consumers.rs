@@ -9,7 +9,7 @@ use crate::{
     name::ResourceName,
     observe::{Level, Observation},
     plan::{Action, Plan},
-    project::{Column, ColumnDefault, Datasource, JsonPath, KafkaMeta, KafkaSource, OffsetReset, Project},
+    project::{Column, ColumnDefault, Datasource, JsonPath, KafkaMeta, KafkaSource, OffsetReset, Project, ValueFormat},
     store::{KafkaPosition, Store},
 };
 use std::{
@@ -49,6 +49,7 @@ struct Feed {
     group_id: String,
     offset_reset: OffsetReset,
     keeps: (bool, bool),
+    formats: (ValueFormat, ValueFormat),
     columns: Vec<ColumnShape>,
 }
 
@@ -251,6 +252,7 @@ impl Feed {
             group_id: kafka.group_id.clone(),
             offset_reset: kafka.offset_reset,
             keeps: (kafka.store_raw_value, kafka.store_headers),
+            formats: (kafka.key_format, kafka.value_format),
             columns: columns.iter().map(shape).collect(),
         }
     }

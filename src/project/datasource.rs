@@ -2,7 +2,7 @@
 
 use super::{
     Column, ColumnDefault, Connection, Datasource, EngineFamily, Index, JsonPath, KafkaMeta, KafkaSource, OffsetReset,
-    Permission, TableEngine, TokenLine,
+    Permission, TableEngine, TokenLine, ValueFormat,
 };
 use crate::{
     datafile::{Datafile, EngineLines, Text},
@@ -470,12 +470,19 @@ fn kafka(reporter: &mut Reporter<'_>) -> (Option<KafkaSource>, Option<Connection
         offset_reset,
         store_raw_value: truth(reporter, "kafka_store_raw_value"),
         store_headers: truth(reporter, "kafka_store_headers"),
+        key_format: format(reporter, "kafka_key_format"),
+        value_format: format(reporter, "kafka_value_format"),
         place: reporter.file.place(connection.span),
     };
     let inline = settings.iter().filter(|(key, _)| {
         matches!(
             *key,
-            "kafka_bootstrap_servers" | "kafka_key" | "kafka_secret" | "kafka_sasl_mechanism" | "kafka_ssl_ca_pem"
+            "kafka_bootstrap_servers"
+                | "kafka_key"
+                | "kafka_secret"
+                | "kafka_sasl_mechanism"
+                | "kafka_ssl_ca_pem"
+                | "kafka_schema_registry_url"
         ) || key.starts_with("kafka_sasl_oauthbearer")
     });
     let inline: BTreeMap<String, String> =
@@ -484,6 +491,20 @@ fn kafka(reporter: &mut Reporter<'_>) -> (Option<KafkaSource>, Option<Connection
     let place = reporter.file.place(connection.span);
     let connection = described.then(|| Connection { name, kind: "kafka".to_owned(), settings: inline, place });
     (Some(kafka), connection)
+}
+
+fn format(reporter: &mut Reporter<'_>, key: &str) -> ValueFormat {
+    let Some(text) = reporter.file.settings.get(key) else { return ValueFormat::Json };
+    match text.as_str().to_ascii_lowercase().as_str() {
+        "json_without_schema" | "json" | "raw" | "string" => ValueFormat::Json,
+        "json_with_schema" => ValueFormat::JsonWithSchema,
+        "avro" => ValueFormat::Avro,
+        _ => {
+            let message = format!("`{text}` is no format: avro, json_with_schema or json_without_schema");
+            reporter.error(text.span, "kafka_format_invalid", message);
+            ValueFormat::Json
+        }
+    }
 }
 
 fn truth(reporter: &mut Reporter<'_>, key: &str) -> bool {

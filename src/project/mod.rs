@@ -186,8 +186,21 @@ pub struct KafkaSource {
     pub offset_reset: OffsetReset,
     pub store_raw_value: bool,
     pub store_headers: bool,
+    pub key_format: ValueFormat,
+    pub value_format: ValueFormat,
     /// The place of KAFKA_CONNECTION_NAME's value: what "no such connection" points at.
     pub place: Place,
+}
+
+/// What a message's key or value is written in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum ValueFormat {
+    /// As it is: JSON where columns have jsonpaths.
+    #[default]
+    Json,
+    /// After a schema's number.
+    JsonWithSchema,
+    Avro,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -81,6 +81,8 @@ pub struct KafkaConnection {
     pub key: Option<String>,
     pub secret: Option<Secret>,
     pub ssl_ca_pem: Option<String>,
+    /// It may hold a password.
+    pub schema_registry_url: Option<Secret>,
     pub created_at: String,
 }
 
@@ -161,8 +163,10 @@ CREATE TABLE IF NOT EXISTS kafka_positions (
 ";
 
 /// Columns that came after the first data directories.
-const ADDED: &[(&str, &str, &str)] =
-    &[("tokens", "limits", "ALTER TABLE tokens ADD COLUMN limits TEXT NOT NULL DEFAULT '{}'")];
+const ADDED: &[(&str, &str, &str)] = &[
+    ("tokens", "limits", "ALTER TABLE tokens ADD COLUMN limits TEXT NOT NULL DEFAULT '{}'"),
+    ("connections", "schema_registry_url", "ALTER TABLE connections ADD COLUMN schema_registry_url BLOB"),
+];
 
 fn add_columns(connection: &Connection, added: &[(&str, &str, &str)]) -> Result<(), rusqlite::Error> {
     for (table, column, statement) in added {
@@ -296,15 +300,15 @@ impl Store {
     pub fn kafka_connections(&self, workspace: &str) -> Result<Vec<KafkaConnection>, StoreError> {
         let connection = self.connection();
         let mut statement = connection.prepare(
-            "SELECT id, name, bootstrap_servers, security_protocol, sasl_mechanism, key, secret, ssl_ca_pem, created_at \
-             FROM connections WHERE workspace = ?1 ORDER BY name",
+            "SELECT id, name, bootstrap_servers, security_protocol, sasl_mechanism, key, secret, ssl_ca_pem, created_at, \
+             schema_registry_url FROM connections WHERE workspace = ?1 ORDER BY name",
         )?;
         let mut rows = statement.query([workspace])?;
         let mut res = Vec::new();
         while let Some(row) = rows.next()? {
             let id: String = row.get(0)?;
-            let secret: Option<Vec<u8>> = row.get(6)?;
-            let secret = secret.map(|it| self.unseal(&format!("connection {id}"), &it)).transpose()?;
+            let unseal = |it: Option<Vec<u8>>| it.map(|it| self.unseal(&format!("connection {id}"), &it)).transpose();
+            let (secret, schema_registry_url) = (unseal(row.get(6)?)?, unseal(row.get(9)?)?);
             res.push(KafkaConnection {
                 name: row.get(1)?,
                 bootstrap_servers: row.get(2)?,
@@ -314,6 +318,7 @@ impl Store {
                 secret,
                 ssl_ca_pem: row.get(7)?,
                 created_at: row.get(8)?,
+                schema_registry_url,
                 id,
             });
         }
@@ -322,10 +327,11 @@ impl Store {
 
     pub fn put_kafka_connection(&self, workspace: &str, it: &KafkaConnection) -> Result<(), StoreError> {
         let purpose = format!("connection {}", it.id);
-        let secret = it.secret.as_ref().map(|secret| self.key.seal(&purpose, secret.reveal()));
+        let seal = |it: &Option<Secret>| it.as_ref().map(|it| self.key.seal(&purpose, it.reveal()));
         self.connection().execute(
             "INSERT OR REPLACE INTO connections (id, workspace, name, bootstrap_servers, security_protocol, \
-             sasl_mechanism, key, secret, ssl_ca_pem, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+             sasl_mechanism, key, secret, ssl_ca_pem, created_at, schema_registry_url) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             params![
                 it.id,
                 workspace,
@@ -334,9 +340,10 @@ impl Store {
                 it.security_protocol,
                 it.sasl_mechanism,
                 it.key,
-                secret,
+                seal(&it.secret),
                 it.ssl_ca_pem,
-                it.created_at
+                it.created_at,
+                seal(&it.schema_registry_url)
             ],
         )?;
         Ok(())

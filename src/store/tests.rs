@@ -36,6 +36,7 @@ fn connection() -> KafkaConnection {
         key: Some("user".to_owned()),
         secret: Some(Secret::new("hunter2-secret")),
         ssl_ca_pem: None,
+        schema_registry_url: None,
         created_at: "2026-01-31 12:00:00.000000".to_owned(),
     }
 }

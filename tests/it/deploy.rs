@@ -169,6 +169,7 @@ fn demo_connection() -> NewConnection {
         key: None,
         secret: None,
         ssl_ca_pem: None,
+        schema_registry_url: None,
     }
 }
 

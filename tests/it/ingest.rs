@@ -21,7 +21,7 @@ use birdhouse::{
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
-use std::{fmt::Write as _, sync::Arc};
+use std::{env, fmt::Write as _, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 /// A data source from lines of `name Type [$.path] [:= default]`. With a topic it is fed from Kafka.
@@ -77,6 +77,8 @@ pub(crate) fn datasource(name: &str, lines: &[&str], topic: Option<&str>) -> Dat
             offset_reset: OffsetReset::Earliest,
             store_raw_value: true,
             store_headers: true,
+            key_format: Default::default(),
+            value_format: Default::default(),
             place: place.clone(),
         }),
         place,
@@ -374,8 +376,16 @@ async fn a_flush_waits_for_a_table_that_is_not_there() {
 /// in silence or guesses, which we refuse.
 #[tokio::test]
 async fn values_become_what_the_engine_reads() {
-    let mut random = StdRng::seed_from_u64(7);
-    for (column_type, values) in samples(&mut random) {
+    // Some thousand values of each type, or 100,000 and more where there is time for it.
+    let rounds = env::var("DECODE_ROUNDS").map_or(4, |it| it.parse().unwrap());
+    let mut random = StdRng::seed_from_u64(env::var("DECODE_SEED").map_or(7, |it| it.parse().unwrap()));
+    let mut all = samples(&mut random);
+    for _ in 1..rounds {
+        for ((_, values), (_, more)) in all.iter_mut().zip(samples(&mut random)) {
+            values.extend(more);
+        }
+    }
+    for (column_type, values) in all {
         let (engine, namespace) = database().await;
         let lines = &["id UInt32 $.id", &format!("x {column_type} $.x")];
         let ours = create(engine, &namespace, datasource("ours", lines, None)).await;
@@ -386,11 +396,14 @@ async fn values_become_what_the_engine_reads() {
         });
         let report = load(engine, &ours, FileFormat::Ndjson, &rows).await;
         assert_eq!(report.quarantined, 0, "{column_type}: {:?}", report.errors);
-        let mut sql = Sql::new("INSERT INTO ");
-        sql.table(&theirs.table).push(" SELECT id, x FROM format(JSONEachRow, ");
-        sql.string(&format!("id UInt32, x {column_type}")).push(", ").string(&rows);
-        sql.push(") SETTINGS date_time_input_format = 'best_effort'");
-        engine.command(&sql).await.unwrap_or_else(|error| panic!("{column_type}: {error}"));
+        // A statement is bounded.
+        for rows in rows.split_inclusive('\n').collect::<Vec<_>>().chunks(1000) {
+            let mut sql = Sql::new("INSERT INTO ");
+            sql.table(&theirs.table).push(" SELECT id, x FROM format(JSONEachRow, ");
+            sql.string(&format!("id UInt32, x {column_type}")).push(", ").string(&rows.concat());
+            sql.push(") SETTINGS date_time_input_format = 'best_effort'");
+            engine.command(&sql).await.unwrap_or_else(|error| panic!("{column_type}: {error}"));
+        }
         let head = "id, toString(x) AS x";
         let one = select(engine, head, &ours.table, "ORDER BY id").await;
         let other = select(engine, head, &theirs.table, "ORDER BY id").await;

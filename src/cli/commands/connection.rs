@@ -68,6 +68,9 @@ struct Kafka {
     /// The certificates of the authority that signed the broker's: a file, or the PEM text itself
     #[arg(long, value_name = "FILE")]
     ssl_ca_pem: Option<String>,
+    /// Where the schemas of Avro are asked for; a user and a password may stand in it [env: KAFKA_SCHEMA_REGISTRY_URL]
+    #[arg(long, value_name = "URL")]
+    schema_registry_url: Option<String>,
     #[command(flatten)]
     target: TargetArgs,
 }
@@ -137,9 +140,13 @@ fn create(kafka: &Kafka, settings: &Settings, printer: &Printer) -> anyhow::Resu
         "kafka_security_protocol": kafka.security_protocol,
         "kafka_sasl_mechanism": kafka.sasl_mechanism,
     });
-    for (name, value) in
-        [("kafka_sasl_plain_username", key), ("kafka_sasl_plain_password", secret), ("kafka_ssl_ca_pem", pem)]
-    {
+    let registry = given(&kafka.schema_registry_url, "KAFKA_SCHEMA_REGISTRY_URL");
+    for (name, value) in [
+        ("kafka_sasl_plain_username", key),
+        ("kafka_sasl_plain_password", secret),
+        ("kafka_ssl_ca_pem", pem),
+        ("kafka_schema_registry_url", registry),
+    ] {
         if let Some(value) = value {
             body[name] = value.into();
         }

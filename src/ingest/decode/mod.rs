@@ -159,6 +159,12 @@ impl Decoder {
         self.take(Input::Message(message), raw, || message.source());
     }
 
+    /// A message that is known to be wrong before it is looked at.
+    pub fn refuse(&mut self, message: &Message<'_>, reason: &str) {
+        self.taken += 1;
+        self.rejected.push(refuse(&self.schema, message, reason));
+    }
+
     /// A CSV row's fields, by column as [`CsvLayout`] orders them.
     pub fn fields(&mut self, fields: &[Option<&str>], raw: impl FnOnce() -> Vec<u8>, source: impl FnOnce() -> String) {
         self.take(Input::Fields(fields), raw, source);

@@ -50,6 +50,8 @@ fn datasource(lines: &[&str]) -> Datasource {
         offset_reset: OffsetReset::Earliest,
         store_raw_value: true,
         store_headers: true,
+        key_format: Default::default(),
+        value_format: Default::default(),
         place: place.clone(),
     });
     Datasource {

@@ -4,11 +4,13 @@
 //! In: a [`Source`]. Out: rows in its table and quarantine, offsets in [`Offsets`], observations. Projects
 //! and HTTP are not known here.
 
+mod avro;
 mod check;
 mod intent;
 mod pending;
 mod preview;
 mod reader;
+mod registry;
 mod settings;
 mod shared;
 mod words;
@@ -16,6 +18,7 @@ mod writer;
 
 pub use check::{BrokerError, check_broker};
 pub use preview::{Seen, last_messages, topics};
+pub use registry::RegistryUrl;
 pub use settings::{BadSettings, SaslMechanism, SecurityProtocol, Settings};
 
 use super::{Target, batch::Writer, decode::Schema};
@@ -23,6 +26,7 @@ use crate::{engine::Engine, observe::Sink};
 use pending::Stream;
 use rdkafka::{config::FromClientConfigAndContext, consumer::BaseConsumer};
 use reader::{Reader, Rests, Saved};
+use registry::Formats;
 use shared::{Shared, Voice};
 use std::{
     collections::BTreeMap,
@@ -147,6 +151,8 @@ pub async fn start(context: &Context, source: Source) -> Result<Consumer, StartE
     let schema = Arc::new(Schema::compile(&datasource)?);
     let (offsets, id, topic) = (context.offsets.clone(), source.id.clone(), kafka.topic.clone());
     let loaded = tokio::task::spawn_blocking(move || offsets.load(&id, &topic)).await;
+    let formats = Formats::new(kafka.key_format, kafka.value_format, source.connection.registry.as_ref());
+    let formats = formats.map_err(StartError::Client)?;
     let saved = loaded.unwrap_or_else(|error| Err(error.to_string())).map_err(StartError::Offsets)?;
     let saved = saved.into_iter().map(Saved::read).collect::<Result<Vec<_>, _>>().map_err(StartError::Offsets)?;
     let shared = Shared::new(name, &kafka.topic, &context.sink);
@@ -164,7 +170,7 @@ pub async fn start(context: &Context, source: Source) -> Result<Consumer, StartE
     };
     let reader = Reader {
         client,
-        stream: Arc::new(Stream { id: source.id, topic: kafka.topic.clone(), schema }),
+        stream: Arc::new(Stream { id: source.id, topic: kafka.topic.clone(), schema, formats }),
         reset: kafka.offset_reset,
         tuning: context.tuning.clone(),
         shared: shared.clone(),

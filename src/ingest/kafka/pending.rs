@@ -2,13 +2,20 @@
 //!
 //! In: messages as they are read. Out: a [`Batch`]: its rows, and the token that names exactly them.
 
-use super::intent::Intent;
-use crate::ingest::{
-    batch::Rows,
-    decode::{Decoded, Decoder, Message, Rejected, Schema, refuse},
+use super::{
+    intent::Intent,
+    registry::{Formats, Unreachable},
+};
+use crate::{
+    ingest::{
+        batch::Rows,
+        decode::{Decoded, Decoder, Message, Rejected, Schema, refuse},
+    },
+    project::ValueFormat,
 };
 use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 use std::{
+    borrow::Cow,
     ops::Range,
     sync::Arc,
     time::{Duration, Instant},
@@ -20,6 +27,7 @@ pub(super) struct Stream {
     pub(super) id: String,
     pub(super) topic: String,
     pub(super) schema: Arc<Schema>,
+    pub(super) formats: Formats,
 }
 
 /// Messages of one partition in the order of their offsets. Their bytes are copied into one piece of memory.
@@ -124,6 +132,12 @@ impl Batch {
         crc.sum()
     }
 
+    /// Asks for what is needed to read the messages. Blocks.
+    pub(super) fn learn(&self) -> Result<(), Unreachable> {
+        let bytes = |it: &Option<Range<usize>>| it.clone().map(|it| &self.bytes[it]);
+        self.stream.formats.learn(self.messages.iter().map(|it| (bytes(&it.key), bytes(&it.value))))
+    }
+
     fn message(&self, index: usize) -> Message<'_> {
         let stored = &self.messages[index];
         Message {
@@ -146,7 +160,15 @@ impl Rows for Batch {
     fn decode(&self, rows: &[u32]) -> Decoded {
         let mut decoder = Decoder::new(self.stream.schema.clone());
         for index in rows {
-            decoder.message(&self.message(*index as usize));
+            let message = self.message(*index as usize);
+            match read(&self.stream.formats, &message) {
+                Ok((None, None)) => decoder.message(&message),
+                Ok((key, value)) => {
+                    let key = key.as_deref().or(message.key);
+                    decoder.message(&Message { key, value: value.as_deref().or(message.value), ..message });
+                }
+                Err(reason) => decoder.refuse(&message, &reason),
+            }
         }
         decoder.finish()
     }
@@ -160,4 +182,13 @@ impl Rows for Batch {
         let (from, to) = self.range();
         format!("k:{id}:{topic}:{}:{from}-{to}:e{}", self.partition, self.epoch)
     }
+}
+
+type Read<'a> = (Option<Cow<'a, [u8]>>, Option<Cow<'a, [u8]>>);
+
+/// Key and value as text; nothing where they are to stay as they are. A message without a value has none.
+fn read<'a>(formats: &Formats, message: &Message<'a>) -> Result<Read<'a>, String> {
+    let key = message.key.filter(|_| formats.key != ValueFormat::Json).map(|it| formats.key(it)).transpose()?;
+    let value = message.value.filter(|_| formats.value != ValueFormat::Json);
+    Ok((key, value.map(|it| formats.value(it)).transpose()?))
 }

@@ -8,6 +8,7 @@ use super::{
     Position, State, Tuning,
     intent::Intent,
     pending::{Batch, Stream},
+    registry::Unreachable,
     shared::{Shared, Voice},
     words::words,
     writer::Command,
@@ -340,6 +341,17 @@ impl Reader {
 
     fn insert(&self, mut batch: Batch) -> Result<(), Ended> {
         batch.reading = batch.opened.elapsed();
+        while let Err(Unreachable(reason)) = batch.learn() {
+            let message = format!("the schema registry does not answer: {reason}; it is waited for");
+            self.shared.complain(Level::Warning, Some(batch.partition), "registry", message);
+            let until = Instant::now() + SOONEST_RETRY;
+            while Instant::now() < until {
+                if self.stop.is_cancelled() {
+                    return Err(Ended);
+                }
+                std::thread::sleep(GLANCE);
+            }
+        }
         let began = Instant::now();
         let decoded = batch.decode(&batch.all());
         batch.decoding = began.elapsed();

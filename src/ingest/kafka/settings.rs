@@ -3,6 +3,7 @@
 //! In: the keys of a `.connection` file. Out: [`Settings`], and librdkafka's configuration. Secrets are in
 //! neither `Debug` nor any error.
 
+use super::registry::RegistryUrl;
 use rdkafka::ClientConfig;
 use std::{collections::BTreeMap, fmt};
 
@@ -16,6 +17,7 @@ pub struct Settings {
     pub secret: Option<String>,
     /// The certificates that are trusted, as PEM text.
     pub ca_pem: Option<String>,
+    pub registry: Option<RegistryUrl>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,6 +41,9 @@ pub enum BadSettings {
     Missing(&'static str),
     #[error("`{value}` is not a {key}: it is one of {allowed}")]
     Value { key: &'static str, value: String, allowed: &'static str },
+    /// It may hold a password, so it is not shown.
+    #[error("KAFKA_SCHEMA_REGISTRY_URL is no address: it is http(s)://host:port")]
+    Registry,
     #[error("`{0}` is not a broker's address: it is host:port, with a comma between several")]
     Address(String),
 }
@@ -84,6 +89,9 @@ impl Settings {
             key,
             secret,
             ca_pem: get("ssl_ca_pem").map(str::to_owned),
+            registry: get("schema_registry_url")
+                .map(|it| RegistryUrl::parse(it).ok_or(BadSettings::Registry))
+                .transpose()?,
         })
     }
 
@@ -96,6 +104,7 @@ impl Settings {
             key: None,
             secret: None,
             ca_pem: None,
+            registry: None,
         }
     }
 

@@ -121,6 +121,7 @@ pub(super) async fn create(
         key: text("kafka_sasl_plain_username"),
         secret: text("kafka_sasl_plain_password").map(Secret::new),
         ssl_ca_pem: text("kafka_ssl_ca_pem"),
+        schema_registry_url: text("kafka_schema_registry_url").map(Secret::new),
     };
     let made = who.workspace.create_connection(connection).await?;
     Ok((StatusCode::OK, Json(Connector::of(&who, &made))))

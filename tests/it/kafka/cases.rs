@@ -12,6 +12,7 @@ use birdhouse::{
     observe::Level,
     sql::Sql,
 };
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rdkafka::{
     Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewPartitions},
@@ -480,4 +481,55 @@ async fn two_data_sources_read_one_topic_side_by_side() {
     until_messages(&first, 500).await;
     first.stop().await;
     assert_eq!((one.table().await, two.table().await), (once(1000), once(1000)));
+}
+
+/// Whatever comes is a row or a refused one, and each once.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_ten_thousand_spoilt_messages_each_is_somewhere_once() {
+    let broker = Broker::start().await;
+    broker.topic("t", 4).await;
+    let mut random = StdRng::seed_from_u64(11);
+    let producer: ThreadedProducer<DefaultProducerContext> = broker.client().create().unwrap();
+    let spoilt = |random: &mut StdRng, id: u64| -> Vec<u8> {
+        let mut value = event(id).into_bytes();
+        match random.random_range(0..8u8) {
+            0 => {
+                let at = random.random_range(0..value.len());
+                value[at] = random.random();
+            }
+            1 => value.truncate(random.random_range(0..value.len())),
+            2 => value.insert(random.random_range(0..value.len()), 0xff),
+            3 => value = format!("{{\"id\":{id},\"id\":{},\"company\":{{\"id\":1}}}}", id + 1).into_bytes(),
+            4 => value = format!("{{\"id\":{id},\"company\":{{\"id\":1}},\"t\":\"\\ud800\"}}").into_bytes(),
+            5 => {
+                let depth = random.random_range(1..2000);
+                value = format!("{{\"id\":{}{id}{}}}", "[".repeat(depth), "]".repeat(depth)).into_bytes();
+            }
+            6 => value.extend(random.random::<[u8; 16]>()),
+            _ if id % 500 == 0 => {
+                value = json!({"id": id, "company": {"id": 1}, "t": "x".repeat(900_000)}).to_string().into_bytes();
+            }
+            _ => (),
+        }
+        value
+    };
+    for id in 0..10_000u64 {
+        let value = spoilt(&mut random, id);
+        let mut record = BaseRecord::<(), _>::to("t").payload(&value).partition((id % 4) as i32);
+        while let Err((_, back)) = producer.send(record) {
+            record = back;
+            std::thread::yield_now();
+        }
+    }
+    producer.flush(Duration::from_secs(30)).unwrap();
+    let mut feed = Feed::new(&broker, "t").await;
+    feed.tuning.batch_rows = 700;
+    let consumer = feed.start().await;
+    let status = until_messages(&consumer, 10_000).await;
+    consumer.stop().await;
+    assert_eq!(status.rows + status.quarantined, 10_000);
+    assert!(status.rows > 2000 && status.quarantined > 2000, "{status:?}");
+    assert_eq!((feed.table().await[0], feed.quarantined().await), (status.rows, status.quarantined));
+    let places = select(feed.engine, "uniqExact(partition, offset) AS u", &feed.target.table, "").await;
+    assert_eq!(places, [json!({"u": status.rows})]);
 }
