@@ -28,14 +28,11 @@ const EXAMPLE_HOST: &str = "http://localhost:8001";
 pub(super) async fn tables(_: Who, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Json<Value>, ApiError> {
     let fields = Fields::of_query(uri.query()).and(Body::read(&headers, &body)?.fields()?);
     let text = fields.text("q").ok_or(Fault::Missing("q"))?;
-    // What a template leaves when nothing is given may be nothing.
-    if text.trim().is_empty() {
-        return Ok(Json(json!({ "tables": [] })));
-    }
     let (text, _) = scan::cut_format(&text);
     let found = match scan::scan(text) {
         Ok(found) => found,
-        Err(error) if fields.flag("raising") => return Err(error.into()),
+        // What a template leaves when nothing is given may be nothing, or a comment.
+        Err(error) if fields.flag("raising") && error.message != scan::EMPTY => return Err(error.into()),
         Err(_) => return Ok(Json(json!({ "tables": [] }))),
     };
     let mut seen = BTreeSet::new();
