@@ -2,7 +2,7 @@
 //!
 //! In: headers and a body. Out: a file of these bytes, within the limits. What is in it is not known here.
 
-use super::{Settings, error::Fault, params::Fields, upload};
+use super::{Settings, entry::drain, error::Fault, params::Fields, upload};
 use crate::app::check_space;
 use axum::{
     body::{Body, Bytes},
@@ -58,16 +58,17 @@ pub(super) async fn receive(
     let encoding = headers.get(header::CONTENT_ENCODING).and_then(|it| it.to_str().ok()).unwrap_or_default();
     let encoding = encoding.trim().to_ascii_lowercase();
     // What is packed is told by its first bytes later.
-    if !["", "identity", "gzip", "x-gzip", "zstd"].contains(&encoding.as_str()) {
-        return Err(Fault::BadBody(format!("the content encoding `{encoding}` is not known: gzip and zstd are")));
-    }
-    let limit = settings.max_file;
-    if let Some(declared) = length(headers) {
-        if declared > limit {
-            return Err(Fault::FileTooLarge { limit });
-        }
+    let known = ["", "identity", "gzip", "x-gzip", "zstd"].contains(&encoding.as_str());
+    let (limit, declared) = (settings.max_file, length(headers).unwrap_or_default());
+    let welcome = match known {
+        false => Err(Fault::BadBody(format!("the content encoding `{encoding}` is not known: gzip and zstd are"))),
+        true if declared > limit => Err(Fault::FileTooLarge { limit }),
         // Twice: as it came, and as rows.
-        room(path, declared.saturating_mul(2))?;
+        true => room(path, declared.saturating_mul(2)),
+    };
+    if let Err(fault) = welcome {
+        drain(headers.contains_key(header::EXPECT), body).await;
+        return Err(fault);
     }
     let failed: Arc<Mutex<Option<Fault>>> = Arc::default();
     let bytes = chunks(body, settings, failed.clone());

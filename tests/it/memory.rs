@@ -7,6 +7,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -85,6 +86,47 @@ impl Server {
         stream
     }
 
+    /// Sends a body of so many bytes; what is answered.
+    fn post(&self, path: &str, length: u64, body: impl FnOnce(&mut TcpStream)) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: text/csv\r\nContent-Length: \
+             {length}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        body(&mut stream);
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Adds a file of about so many bytes to the data source `t`, and gives the most memory that the server had.
+    fn load(&self, bytes: u64) -> u64 {
+        let row = |id: u64| format!("{id:012},kind {},some words that make a row as long as rows are\n", id % 10);
+        let rows = bytes / row(0).len() as u64;
+        let length = rows * row(0).len() as u64;
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let watching = scope.spawn(|| {
+                let mut most = 0;
+                while !done.load(Ordering::Relaxed) {
+                    most = most.max(self.memory());
+                    thread::sleep(Duration::from_millis(10));
+                }
+                most
+            });
+            let answer = self.post("/v0/datasources?mode=append&name=t&format=csv", length, |stream| {
+                for start in (0..rows).step_by(10_000) {
+                    let piece: String = (start..rows.min(start + 10_000)).map(row).collect();
+                    stream.write_all(piece.as_bytes()).unwrap();
+                }
+            });
+            done.store(true, Ordering::Relaxed);
+            assert!(answer.contains(&format!("\"lines\":{rows},")), "{answer}");
+            watching.join().unwrap()
+        })
+    }
+
     fn whole(&self, rows: u64, format: &str) -> u64 {
         let mut stream = self.ask(rows, format);
         let (mut size, mut end, mut buffer) = (0, Vec::new(), vec![0; 1 << 16]);
@@ -130,4 +172,21 @@ fn an_answer_of_three_hundred_megabytes_passes_through() {
     assert!(size > 300_000_000, "{size}");
     let grown = server.settled_memory().saturating_sub(before);
     assert!(grown < 2 * PER_ANSWER, "it took {} MiB", grown >> 20);
+}
+
+/// What a file may take that is larger than memory: a few blocks of its rows, here and in the engine.
+const PER_FILE: u64 = 300 << 20;
+
+#[test]
+fn a_file_of_any_size_costs_a_few_of_its_blocks() {
+    // Two gigabytes in `make torture`.
+    let size = if std::env::var_os("BIRDHOUSE_TORTURE").is_some() { 2 << 30 } else { 40 << 20 };
+    let server = Server::start();
+    let columns = "id%20UInt64,%20kind%20String,%20note%20String";
+    let path = format!("/v0/datasources?name=t&schema={columns}&engine=MergeTree&engine_sorting_key=id");
+    let made = server.post(&path, 0, |_| ());
+    assert!(made.starts_with("HTTP/1.1 200"), "{made}");
+    let before = server.settled_memory();
+    let most = server.load(size);
+    assert!(most.saturating_sub(before) < PER_FILE, "{size} bytes took {} MiB", most.saturating_sub(before) >> 20);
 }
