@@ -377,8 +377,9 @@ async fn a_flush_waits_for_a_table_that_is_not_there() {
 #[tokio::test]
 async fn values_become_what_the_engine_reads() {
     // Some thousand values of each type, or 100,000 and more where there is time for it.
-    let rounds = env::var("DECODE_ROUNDS").map_or(4, |it| it.parse().unwrap());
-    let mut random = StdRng::seed_from_u64(env::var("DECODE_SEED").map_or(7, |it| it.parse().unwrap()));
+    let given = |name: &str| env::var_os(name).map(|it| it.to_str().unwrap().parse().unwrap());
+    let rounds = given("DECODE_ROUNDS").unwrap_or(4);
+    let mut random = StdRng::seed_from_u64(given("DECODE_SEED").unwrap_or(7));
     let mut all = samples(&mut random);
     for _ in 1..rounds {
         for ((_, values), (_, more)) in all.iter_mut().zip(samples(&mut random)) {

@@ -506,7 +506,7 @@ async fn of_ten_thousand_spoilt_messages_each_is_somewhere_once() {
                 value = format!("{{\"id\":{}{id}{}}}", "[".repeat(depth), "]".repeat(depth)).into_bytes();
             }
             6 => value.extend(random.random::<[u8; 16]>()),
-            _ if id % 500 == 0 => {
+            _ if id.is_multiple_of(500) => {
                 value = json!({"id": id, "company": {"id": 1}, "t": "x".repeat(900_000)}).to_string().into_bytes();
             }
             _ => (),
