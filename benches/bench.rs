@@ -9,6 +9,7 @@
 mod broker;
 mod check;
 mod compile;
+mod door;
 mod http;
 mod raw;
 mod templates;
@@ -68,6 +69,10 @@ fn main() {
         return start_raw(Path::new(&folder));
     }
     let mut table = Table::default();
+    if env::var_os("BENCH_DOOR").is_some() {
+        tokio::runtime::Runtime::new().unwrap().block_on(door_alone(&mut table));
+        return table.print();
+    }
     // Here `against` is the original renderer of templates, on the same inputs.
     for (name, value, against) in templates::figures() {
         table.add(name, value, "µs", against);
@@ -191,14 +196,23 @@ fn memory_of(process: u32, what: &str) -> f64 {
     line.and_then(|it| it.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or_default() / 1000.0
 }
 
-async fn measure(table: &mut Table) {
+/// The ClickHouse interface without all the rest: `BENCH_DOOR=1`.
+async fn door_alone(table: &mut Table) {
     let folder = tempfile::tempdir().unwrap();
-    let events = number("BENCH_EVENTS", 400_000);
     let directory = DataDirectory::open(&folder.path().join("data")).unwrap();
     let settings = EngineSettings::new(directory.engine_path(), library_path());
     let engine = Engine::open(settings.clone(), Sink::default()).await.unwrap();
-    let app_settings = app::Settings {
-        data_directory: folder.path().join("data"),
+    let app = App::start(app_settings(folder.path(), &settings), directory, engine, Sink::default()).await.unwrap();
+    let files = project().into_iter().filter(|it| it.path.ends_with("companies.datasource")).collect();
+    let report = app.workspace().deploy(files, DeployOptions::default()).await.unwrap();
+    assert!(report.changed, "{:?}", report.diagnostics);
+    door::measure(table, &app, Raw::open(&library_path()), &settings).await;
+    app.close().await;
+}
+
+fn app_settings(folder: &Path, settings: &EngineSettings) -> app::Settings {
+    app::Settings {
+        data_directory: folder.join("data"),
         engine: settings.clone(),
         admin_token: None,
         hold_at_most: Duration::from_secs(600),
@@ -207,7 +221,16 @@ async fn measure(table: &mut Table) {
         kafka: Default::default(),
         context: Default::default(),
         fetch: app::FetchRules { private: false, max_bytes: 1 << 30 },
-    };
+    }
+}
+
+async fn measure(table: &mut Table) {
+    let folder = tempfile::tempdir().unwrap();
+    let events = number("BENCH_EVENTS", 400_000);
+    let directory = DataDirectory::open(&folder.path().join("data")).unwrap();
+    let settings = EngineSettings::new(directory.engine_path(), library_path());
+    let engine = Engine::open(settings.clone(), Sink::default()).await.unwrap();
+    let app_settings = app_settings(folder.path(), &settings);
     let app = App::start(app_settings, directory, engine, Sink::default()).await.unwrap();
     let workspace = app.workspace().clone();
     let broker = Broker::start(&folder.path().join("broker"));
@@ -219,6 +242,7 @@ async fn measure(table: &mut Table) {
     broker.fill("audit_log_demo", 4, events).await;
     ingestion(table, &workspace, broker, events, raw, &settings).await;
     endpoints(table, &app, raw, &settings).await;
+    door::measure(table, &app, raw, &settings).await;
     table.add("memory at most, while measuring", memory_of(std::process::id(), "VmHWM"), "MB", None);
     app.close().await;
 }

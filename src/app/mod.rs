@@ -34,6 +34,7 @@ mod words;
 mod work;
 mod workspace;
 mod workspaces;
+mod written;
 
 pub use analysis::Analysis;
 pub use classic::{Altered, Dependents, MadePipe, NewDatasource, NewNode, NewPipe};

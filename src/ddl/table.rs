@@ -206,19 +206,10 @@ fn column(sql: &mut Sql, column: &Column) {
 }
 
 fn engine(sql: &mut Sql, engine: &TableEngine) {
-    let family = match engine.family {
-        EngineFamily::MergeTree => "MergeTree",
-        EngineFamily::ReplacingMergeTree => "ReplacingMergeTree",
-        EngineFamily::SummingMergeTree => "SummingMergeTree",
-        EngineFamily::AggregatingMergeTree => "AggregatingMergeTree",
-        EngineFamily::CollapsingMergeTree => "CollapsingMergeTree",
-        EngineFamily::VersionedCollapsingMergeTree => "VersionedCollapsingMergeTree",
-        EngineFamily::Null => {
-            sql.push("Null");
-            return;
-        }
-    };
-    sql.push(family);
+    sql.push(engine.family.name());
+    if engine.family == EngineFamily::Null {
+        return;
+    }
     if !engine.parameters.is_empty() {
         // Summed columns are one parameter, a tuple.
         let (open, close) = match engine.family {

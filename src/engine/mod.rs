@@ -59,6 +59,8 @@ pub struct Statistics {
 /// What a read holds until the engine has let go of it, which may be long after whoever asked has left.
 pub type Held = Option<Arc<dyn Any + Send + Sync>>;
 
+const NATIVE: &str = "Native";
+
 /// How an insert is made safe to repeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deduplication {
@@ -147,7 +149,19 @@ impl Engine {
     /// Inserts one block. `Ok` gives the number of rows written, views included.
     pub async fn insert(&self, head: &Sql, block: Block, deduplication: Deduplication) -> Result<u64, EngineError> {
         let Engine::Chdb(chdb) = self;
-        chdb.insert(head, block.parts, &deduplication).await
+        chdb.insert(head, NATIVE, block.parts, &deduplication).await
+    }
+
+    /// Inserts what somebody wrote in one of the engine's formats: all of it or nothing.
+    pub async fn insert_written(
+        &self,
+        head: &Sql,
+        format: Format,
+        bytes: Bytes,
+        deduplication: Deduplication,
+    ) -> Result<u64, EngineError> {
+        let Engine::Chdb(chdb) = self;
+        chdb.insert(head, format.engine_name(), vec![bytes], &deduplication).await
     }
 
     /// Asks the engine's parser what a text is; nothing is run. Some microseconds for a short text.

@@ -148,6 +148,20 @@ pub enum EngineFamily {
     Null,
 }
 
+impl EngineFamily {
+    pub fn name(self) -> &'static str {
+        match self {
+            EngineFamily::MergeTree => "MergeTree",
+            EngineFamily::ReplacingMergeTree => "ReplacingMergeTree",
+            EngineFamily::SummingMergeTree => "SummingMergeTree",
+            EngineFamily::AggregatingMergeTree => "AggregatingMergeTree",
+            EngineFamily::CollapsingMergeTree => "CollapsingMergeTree",
+            EngineFamily::VersionedCollapsingMergeTree => "VersionedCollapsingMergeTree",
+            EngineFamily::Null => "Null",
+        }
+    }
+}
+
 impl TableEngine {
     /// A MergeTree without any key.
     pub fn plain() -> TableEngine {

@@ -191,6 +191,7 @@ fn code(category: Refused) -> &'static str {
         Refused::Outfile => "sql_outfile",
         Refused::Format => "sql_format",
         Refused::Cycle => "cycle",
+        Refused::Parameter => "sql_syntax",
     }
 }
 

@@ -3,7 +3,7 @@
 //! In: texts of nodes and requests. Out: [`Sql`] with physical names, filters in their places. Which text is
 //! asked for, and what becomes of the result, is not known here.
 
-use super::{OwnerMode, QueryError};
+use super::{Catalog, OwnerMode, QueryError};
 use crate::{
     auth::{Access, ReadGrant},
     diagnostic::{Place, Span},
@@ -29,6 +29,8 @@ pub(super) struct Composer<'a> {
     pub(super) options: RenderOptions,
     /// Set when the project itself asks.
     pub(super) owner: Option<OwnerMode>,
+    /// What the caller's own text may ask of `system`, where it may ask at all.
+    pub(super) catalog: Option<&'a Catalog>,
     /// Whether some data source is read through a filter, or some pipe with parameters that the token fixes.
     pub(super) filtered: bool,
     /// Whether a JSON or Dynamic column is read of whose rows some are hidden: its list of paths is that of all.
@@ -72,6 +74,7 @@ impl<'a> Composer<'a> {
         Composer {
             options: RenderOptions::default(),
             owner: None,
+            catalog: None,
             filtered: false,
             formed: false,
             service: false,
@@ -187,7 +190,11 @@ impl<'a> Composer<'a> {
         secrets: &[String],
     ) -> Result<Sql, QueryError> {
         let refused = |error| QueryError::Refused { error, place: None };
-        let scan = scan::scan_with(text, secrets).map_err(refused)?;
+        let scan = match self.catalog {
+            Some(_) if context.pipe.is_none() => scan::scan_client(text, secrets),
+            _ => scan::scan_with(text, secrets),
+        };
+        let scan = scan.map_err(refused)?;
         let mut splices = Vec::with_capacity(scan.tables.len());
         let mut replaced = vec![false; scan.selects.len()];
         for (index, table) in scan.tables.iter().enumerate() {
@@ -263,6 +270,9 @@ impl<'a> Composer<'a> {
             Position::From => Err(QueryError::Denied(name.to_owned())),
             Position::In => Ok(Meaning::Column),
         };
+        if let (Some(catalog), Some(table), None) = (self.catalog, name.strip_prefix("system."), context.pipe) {
+            return catalog.system(table).map(Meaning::Subquery).map_or_else(denied, Ok);
+        }
         if let Some(datasource) = self.project.readable(name) {
             let service = self.project.datasource(name).is_none();
             self.service |= service;

@@ -163,6 +163,20 @@ impl Format {
         of_api.or_else(|| WIRE.iter().find(|it| it.name.eq_ignore_ascii_case(&name)).map(Format::Wire))
     }
 
+    /// Whether rows can come in this format. Those that could make the engine open a file or run an expression are none.
+    pub fn takes_rows(self) -> bool {
+        match self {
+            Format::Json | Format::JsonEachRow | Format::Parquet => true,
+            Format::Csv | Format::CsvWithNames | Format::Tsv | Format::TsvWithNames => true,
+            Format::PrettyCompact | Format::Prometheus => false,
+            Format::Wire(WireFormat { name, .. }) => {
+                let begins = ["RowBinary", "TabSeparated", "CSV", "JSONCompact", "JSONStrings"];
+                let others = ["Native", "Values", "Arrow", "ArrowStream", "JSONObjectEachRow", "JSONColumns"];
+                (begins.iter().any(|it| name.starts_with(it)) || others.contains(name)) && *name != "JSONStrings"
+            }
+        }
+    }
+
     /// How the chunks of a streamed answer fit together; nothing for JSON, whose documents are taken apart.
     pub fn chunks(self) -> Option<Chunks> {
         Some(match self {

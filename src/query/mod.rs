@@ -4,6 +4,7 @@
 //! made in any other way. Running it is not known here.
 
 mod audit;
+mod catalog;
 mod compose;
 mod format;
 mod names;
@@ -12,6 +13,7 @@ mod names;
 mod tests;
 
 pub use audit::{Audit, EndpointAudit, Read, audit};
+pub use catalog::{Catalog, DEFAULT_DATABASE, Described};
 pub use compose::MAX_LENGTH;
 pub use format::{Chunks, Format, WireFormat};
 pub use names::Names;
@@ -23,13 +25,13 @@ use crate::{
     project::{Node, Pipe, Project},
     sql::{
         Sql, UserSql,
-        scan::{self, ScanError},
+        scan::{self, ScanError, client::Dialect},
     },
     template::{Budgets, Params, TemplateError},
 };
 use compose::Composer;
 use indexmap::IndexMap;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 /// What a caller wants to read.
 #[derive(Debug, Clone)]
@@ -43,6 +45,18 @@ pub struct Request {
     pub secrets: Arc<BTreeMap<String, String>>,
     /// How far its templates may go.
     pub budgets: Budgets,
+    /// What a text says that one of ClickHouse's clients sent.
+    pub client: Option<Arc<Client>>,
+}
+
+/// What a client of ClickHouse may say beyond `/v0/sql`.
+#[derive(Debug, Clone, Default)]
+pub struct Client {
+    pub catalog: Catalog,
+    /// Values of `{name:Type}`, as they came.
+    pub parameters: Vec<(String, String)>,
+    /// Functions that tell of the server, and what they say.
+    pub constants: Vec<(&'static str, String)>,
 }
 
 #[derive(Debug, Clone)]
@@ -75,6 +89,8 @@ pub enum QueryError {
     #[error("there is no endpoint `{0}`")]
     NoSuchPipe(String),
     /// The token may not read what the query names, or it does not exist: the same words for both.
+    #[error("there is no database `{0}`")]
+    NoSuchDatabase(String),
     #[error("the resource `{0}` does not exist, or the token has no access to it")]
     Denied(String),
 }
@@ -105,7 +121,14 @@ pub fn compile(
             if access.is_admin() {
                 composer.options.secrets = request.secrets.keys().cloned().collect();
             }
-            composer.query(text, access, None)?
+            match &request.client {
+                None => composer.query(text, access, None)?,
+                Some(client) => {
+                    composer.catalog = Some(&client.catalog);
+                    let text = client.adapted(text, project)?;
+                    composer.query(&text, access, None)?
+                }
+            }
         }
     };
     if composer.formed && request.format.shows_form() {
@@ -247,7 +270,30 @@ impl Request {
             format: Format::Json,
             secrets: Arc::default(),
             budgets: Budgets::default(),
+            client: None,
         }
+    }
+}
+
+impl Client {
+    /// The text as `/v0/sql` could have sent it, but for tables of `system`.
+    fn adapted<'t>(&self, text: &'t str, project: &Project) -> Result<Cow<'t, str>, QueryError> {
+        if text.len() > MAX_LENGTH {
+            // The composer says so.
+            return Ok(Cow::Borrowed(text));
+        }
+        if text.trim_start().starts_with('%') {
+            let message = "a query of ClickHouse does not begin with %".to_owned();
+            let error = ScanError { category: scan::Refused::Syntax, span: Default::default(), message };
+            return Err(QueryError::Refused { error, place: None });
+        }
+        let own = self.catalog.database.as_str();
+        // Where something is called like the workspace, a name before a dot is that.
+        let is_resource = project.readable(own).is_some() || project.pipe(own).is_some();
+        let databases = if is_resource { &[DEFAULT_DATABASE][..] } else { &[DEFAULT_DATABASE, own] };
+        let constants: Vec<_> = self.constants.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let dialect = Dialect { parameters: &self.parameters, databases, constants: &constants };
+        scan::client::adapt(text, &dialect).map_err(|error| QueryError::Refused { error, place: None })
     }
 }
 

@@ -105,11 +105,13 @@ const NOT_IMPLEMENTED: i32 = 48;
 const LOGICAL_ERROR: i32 = 49;
 const UNKNOWN_TABLE: i32 = 60;
 const SYNTAX_ERROR: i32 = 62;
+const UNKNOWN_DATABASE: i32 = 81;
 const TIMEOUT_EXCEEDED: i32 = 159;
 const TOO_MANY_QUERIES: i32 = 202;
 const TOO_MANY_BYTES: i32 = 307;
 const FUNCTION_NOT_ALLOWED: i32 = 446;
 const SETTING_CONSTRAINT: i32 = 452;
+const UNKNOWN_QUERY_PARAMETER: i32 = 456;
 const ACCESS_DENIED: i32 = 497;
 
 const ENGINE_CODE: HeaderName = HeaderName::from_static("x-db-exception-code");
@@ -260,6 +262,7 @@ impl From<ScanError> for ApiError {
             Refused::Function => FUNCTION_NOT_ALLOWED,
             Refused::Settings => SETTING_CONSTRAINT,
             Refused::Cycle => NOT_IMPLEMENTED,
+            Refused::Parameter => UNKNOWN_QUERY_PARAMETER,
             Refused::NotSelect
             | Refused::SystemTable
             | Refused::DatabasePrefix
@@ -275,6 +278,9 @@ impl From<QueryError> for ApiError {
         match error {
             QueryError::Template { error, .. } => (*error).into(),
             QueryError::Refused { error, .. } => error.into(),
+            error @ QueryError::NoSuchDatabase(_) => {
+                ApiError::new(StatusCode::BAD_REQUEST, error.to_string()).numbered(UNKNOWN_DATABASE)
+            }
             QueryError::NoSuchPipe(name) => Fault::NoSuch { what: "endpoint", name }.into(),
             error @ QueryError::Denied(_) => {
                 ApiError::new(StatusCode::FORBIDDEN, error.to_string()).numbered(UNKNOWN_TABLE)

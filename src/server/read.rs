@@ -135,7 +135,7 @@ fn described(who: &Who, error: AppError) -> ApiError {
         QueryError::Denied(name) if admin => {
             return Fault::NoSuchName(name.clone()).into();
         }
-        QueryError::Denied(_) => None,
+        QueryError::Denied(_) | QueryError::NoSuchDatabase(_) => None,
     };
     let project = who.workspace.project();
     ApiError::from(error).at(place.and_then(|it| position(&it, &project.sources)))

@@ -33,8 +33,9 @@ pub(super) async fn decoded(headers: &HeaderMap, bytes: Bytes, limit: usize) -> 
         "" | "identity" => return Ok(bytes),
         "gzip" | "x-gzip" => gzip,
         "zstd" => zstd,
+        "lz4" => lz4,
         other => {
-            return Err(Fault::BadBody(format!("the content encoding `{other}` is not known: gzip and zstd are")));
+            return Err(Fault::BadBody(format!("the content encoding `{other}` is not known: gzip, zstd and lz4 are")));
         }
     };
     let unpacked = tokio::task::spawn_blocking(move || unpack(&bytes, limit)).await;
@@ -52,9 +53,18 @@ fn zstd(bytes: &[u8], limit: usize) -> Result<Bytes, Fault> {
     unpack(decoder, "zstd", bytes.len(), limit)
 }
 
+fn lz4(bytes: &[u8], limit: usize) -> Result<Bytes, Fault> {
+    unpack(lz4_flex::frame::FrameDecoder::new(bytes), "lz4", bytes.len(), limit)
+}
+
+/// The most that honest rows can unpack to.
+pub(super) fn honest(packed: usize) -> usize {
+    packed.saturating_mul(TIGHTEST).max(UNSUSPICIOUS)
+}
+
 /// Reads on only as long as the result may still be taken.
 fn unpack(reader: impl Read, name: &str, packed: usize, limit: usize) -> Result<Bytes, Fault> {
-    let honest = packed.saturating_mul(TIGHTEST).max(UNSUSPICIOUS);
+    let honest = honest(packed);
     let mut res = Vec::new();
     let read = reader.take(limit.min(honest) as u64 + 1).read_to_end(&mut res);
     read.map_err(|error| Fault::BadBody(format!("as {name}: {error}")))?;

@@ -3,20 +3,23 @@
 use super::Sql;
 use crate::name::{ColumnName, Physical};
 
-/// The head of a streaming insert in Native format; the rows follow as bytes, never as text.
+/// The head of a streaming insert; the rows follow as bytes, never as text.
 pub fn insert_native<'a>(table: &Physical, columns: impl IntoIterator<Item = &'a ColumnName>) -> Sql {
     let mut sql = Sql::new("INSERT INTO ");
     sql.table(table).push(" (").join(columns, ", ", |sql, it| _ = sql.column(it)).push(")");
     sql
 }
 
-/// An insert's head with what makes it whole and safe to repeat: one block, and, with a token, one time.
+/// An insert's head with what makes it whole and safe to repeat: one block, and, with a token, one time. Values that
+/// somebody else wrote are read as values and never as expressions, which would run under the role that inserts.
 /// Defaults of the engine have changed before, so none is relied on.
 pub fn insert_settings(head: &Sql, token: Option<&str>) -> Sql {
     let mut sql = head.clone();
     sql.push(
         " SETTINGS async_insert = 0, input_format_skip_unknown_fields = 0, max_insert_block_size = 1000000000, \
          min_insert_block_size_rows = 0, min_insert_block_size_bytes = 0, max_partitions_per_insert_block = 0, \
+         input_format_parallel_parsing = 0, input_format_values_interpret_expressions = 0, \
+         date_time_input_format = 'best_effort', \
          deduplicate_insert_select = 'enable_when_possible', \
          deduplicate_blocks_in_dependent_materialized_views = 1, ",
     );

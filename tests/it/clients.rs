@@ -31,6 +31,8 @@ pub(crate) struct Desk {
     folder: tempfile::TempDir,
     server: Child,
     pub(crate) host: String,
+    /// Where ClickHouse's clients are heard.
+    pub(crate) clickhouse: String,
 }
 
 /// One command of a flow, and what is expected of it.
@@ -63,7 +65,7 @@ impl Desk {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_birdhouse"));
         command
-            .args(["serve", "--port", "0", "--data-dir", "data"])
+            .args(["serve", "--port", "0", "--clickhouse-port", "0", "--data-dir", "data"])
             .current_dir(folder.path())
             .env_clear()
             .env("HOME", folder.path())
@@ -74,10 +76,15 @@ impl Desk {
             .stderr(Stdio::piped());
         let mut server = command.spawn().unwrap();
         let mut lines = BufReader::new(server.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let line = lines.find(|it| it.contains("birdhouse serves at http://localhost:")).unwrap();
+        let mut port = |said: &str| {
+            let line = lines.find(|it| it.contains(said)).unwrap();
+            let port = line.split("localhost:").nth(1).unwrap().split([' ', ',']).next().unwrap();
+            format!("http://localhost:{port}")
+        };
+        let host = port("birdhouse serves at http://localhost:");
+        let clickhouse = port("ClickHouse's clients reach it at http://localhost:");
         thread::spawn(move || lines.for_each(drop));
-        let port = line.split("localhost:").nth(1).unwrap().split(' ').next().unwrap();
-        Desk { host: format!("http://localhost:{port}"), folder, server }
+        Desk { host, clickhouse, folder, server }
     }
 
     fn path(&self) -> &Path {

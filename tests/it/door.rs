@@ -1,9 +1,11 @@
 //! The door for ClickHouse's clients: asked as curl would, and by the official clients.
 
-use crate::http::{ADMIN, Site};
+use crate::http::{ADMIN, Reply, Site};
 use birdhouse::observe::Observation;
 use reqwest::{Client, Method, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
+
+mod clients;
 
 /// A reply of the door.
 pub(crate) struct Told {
@@ -34,6 +36,13 @@ impl Told {
         assert!(self.status.as_u16() >= 400, "{}", self.text());
         assert!(self.text().starts_with(&format!("Code: {code}. DB::Exception: ")), "{}", self.text());
         code
+    }
+}
+
+impl From<Told> for Reply {
+    fn from(told: Told) -> Reply {
+        let text = String::from_utf8_lossy(&told.bytes).into_owned();
+        Reply { status: told.status, headers: told.headers, text }
     }
 }
 
@@ -196,6 +205,143 @@ async fn every_format_is_one_document_however_long() {
     for format in ["Native", "Arrow", "ArrowStream", "Parquet", "Pretty", "Values", "Vertical", "XML", "Markdown"] {
         let some = site.door(ADMIN, &format!("SELECT 1 AS a FORMAT {format}"), &[]).await;
         assert!(some.status == 200 && !some.bytes.is_empty(), "{format}");
+    }
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_is_shown_its_own_names_and_no_others() {
+    let site = Site::with_shop().await;
+    let names = async |token: &str, query: &str| site.door(token, query, &[]).await.rows().to_owned();
+    let name = site.app.workspace().name().to_owned();
+    assert_eq!(names(ADMIN, "SHOW DATABASES").await, format!("{name}\nsystem\ntinybird\n"));
+    assert_eq!(names(ADMIN, "SHOW TABLES").await, "all_sales\nby_item\nmoods\nsales\n");
+    assert_eq!(names(ADMIN, "SHOW TABLES FROM default LIKE '%sales'").await, "all_sales\nsales\n");
+    let reader = site.token("reader", &["PIPES:READ:all_sales"]).await;
+    assert_eq!(names(&reader, "SHOW DATABASES").await, format!("{name}\nsystem\n"));
+    assert_eq!(names(&reader, "SHOW TABLES").await, "all_sales\n");
+    let columns = "SELECT table, name, type FROM system.columns ORDER BY position";
+    let expected = "all_sales\tcompany_id\tInt16\nall_sales\titem\tString\nall_sales\tamount\tUInt64\n";
+    assert_eq!(names(&reader, columns).await, expected);
+    let joined = "SELECT t.name, count() FROM system.tables t JOIN system.columns c ON c.table = t.name \
+                  WHERE t.database = currentDatabase() GROUP BY 1";
+    assert_eq!(names(&reader, joined).await, "all_sales\t3\n");
+    assert_eq!(names(&reader, "EXISTS sales").await, "0\n");
+    assert_eq!(names(&reader, "EXISTS all_sales").await, "1\n");
+    // What is hidden and what is not there are the same bytes, in every statement.
+    for statement in
+        ["DESCRIBE x", "DESC TABLE default.x", "SHOW CREATE TABLE x", "SELECT * FROM x", "SELECT * FROM system.x"]
+    {
+        let words = async |name: &str| {
+            let refused = site
+                .door(
+                    &reader,
+                    &statement.replace(".x", &format!(".{name}")).replace(" x", &format!(" {name}")),
+                    &[("query_id", "q")],
+                )
+                .await;
+            assert_eq!(refused.code(), "60", "{statement}");
+            refused.text().replace(name, "x")
+        };
+        assert_eq!(words("sales").await, words("nothing").await, "{statement}");
+    }
+    for statement in
+        ["SELECT * FROM system.processes", "SELECT * FROM system.parts", "SELECT * FROM information_schema.tables"]
+    {
+        assert!(["60", "497"].contains(&site.door(ADMIN, statement, &[]).await.code()), "{statement}");
+    }
+    assert_eq!(
+        names(&reader, "SELECT version() != '', currentDatabase(), currentUser()").await,
+        format!("1\t{name}\treader\n")
+    );
+    assert_eq!(
+        names(ADMIN, &format!("SELECT `{name}`.`sales`.`item` FROM `{name}`.`sales` LIMIT 1 OFFSET 3")).await,
+        "tea\n"
+    );
+    assert_eq!(site.door(ADMIN, "SELECT 1", &[("database", "other")]).await.code(), "81");
+    assert_eq!(site.door(ADMIN, "USE other", &[]).await.code(), "81");
+    assert_eq!(names(ADMIN, "USE default").await, "");
+    let create = names(ADMIN, "SHOW CREATE TABLE sales").await;
+    assert!(create.starts_with(&format!("CREATE TABLE `{name}`.`sales` (`company_id` Int16, ")), "{create}");
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn parameters_are_values() {
+    let site = Site::with_shop().await;
+    let asked = async |query: &str, fields: &[(&str, &str)]| site.door(ADMIN, query, fields).await;
+    let query = "SELECT count() FROM {t:Identifier} WHERE item = {item:String} AND company_id IN {ids:Array(Int16)} LIMIT {n:UInt8}";
+    let fields = [("param_t", "sales"), ("param_item", "mug, blue"), ("param_ids", "[1,3]"), ("param_n", "5")];
+    assert_eq!(asked(query, &fields).await.rows(), "1\n");
+    let text = asked("SELECT {x:String} AS x FORMAT JSONEachRow", &[("param_x", "it's\\n' OR 1 --")]).await;
+    assert_eq!(text.rows(), "{\"x\":\"it's\\n' OR 1 --\"}\n");
+    assert_eq!(asked("SELECT {x:Nullable(UInt8)} IS NULL", &[("param_x", "\\N")]).await.rows(), "1\n");
+    assert_eq!(asked("SELECT {x:UInt8}", &[]).await.code(), "456");
+    assert_eq!(asked("SELECT {x:UInt8}", &[("param_x", "abc")]).await.status.as_u16(), 400);
+    // A name that a parameter gives is resolved like every other.
+    let reader = site.token("reader", &["PIPES:READ:all_sales"]).await;
+    for name in ["sales", "/etc/passwd", "nothing"] {
+        let refused = site.door(&reader, "SELECT * FROM {t:Identifier}", &[("param_t", name)]).await;
+        assert_eq!(refused.code(), "60", "{name}");
+    }
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn rows_go_in_whole_or_not_at_all() {
+    let site = Site::with_shop().await;
+    let writer = site.token("writer", &["DATASOURCES:APPEND:sales", "DATASOURCES:READ:sales"]).await;
+    let count = async || site.door(ADMIN, "SELECT count() FROM sales", &[]).await.rows().trim().parse::<u64>().unwrap();
+    let mut expected = 4;
+    for (query, body) in [
+        ("INSERT INTO sales FORMAT JSONEachRow", "{\"company_id\":3,\"item\":\"a\",\"amount\":1}\n{\"item\":\"b\"}"),
+        ("INSERT INTO default.sales (item, company_id) FORMAT CSV", "\"x\",3\n\"y\n\",4\n"),
+        ("INSERT INTO sales FORMAT CSVWithNames", "item,amount\nx,1\ny,2\n"),
+        ("INSERT INTO sales FORMAT TabSeparated", "3\ta\t1\n3\tb\t1\n"),
+        ("INSERT INTO sales (item) VALUES", "('it''s'), ('x')"),
+        ("INSERT INTO sales (company_id) FORMAT RowBinary", "\u{1}\u{0}\u{2}\u{0}"),
+        ("", "INSERT INTO `sales` FORMAT JSONCompactEachRow\n[3,\"a\",1]\n\n[3,\"b; DROP TABLE sales\",1]\n"),
+    ] {
+        let told = site.door(&writer, body, &[("query", query)]).await;
+        assert_eq!(told.rows(), "", "{query}");
+        let summary: Value = serde_json::from_str(told.header("x-clickhouse-summary")).unwrap();
+        assert_eq!(summary["written_rows"], json!("2"), "{query}");
+        expected += 2;
+        assert_eq!(count().await, expected, "{query}");
+    }
+    for (query, body) in [
+        ("INSERT INTO sales FORMAT JSONEachRow", "{\"item\":\"good\"}\n{\"amount\":\"bad\"}"),
+        ("INSERT INTO sales FORMAT JSONEachRow", "{\"nothing\":1}"),
+        ("INSERT INTO sales FORMAT CSV", "1,a,1\n2,b,none\n"),
+        ("INSERT INTO sales FORMAT RowBinary", "abc"),
+        ("INSERT INTO sales FORMAT Native", "abc"),
+        ("INSERT INTO sales (nothing) FORMAT CSV", "1\n"),
+        ("INSERT INTO sales (item) VALUES", "(file('/etc/passwd'))"),
+        ("INSERT INTO sales (amount) VALUES", "((SELECT 1))"),
+        ("INSERT INTO sales SELECT * FROM sales", ""),
+        ("INSERT INTO sales FORMAT Template", "x"),
+        ("INSERT INTO sales SETTINGS input_format_values_interpret_expressions = 1 VALUES", "(1, 'a', 1)"),
+    ] {
+        let refused = site.door(&writer, body, &[("query", query)]).await;
+        assert!(refused.status.is_client_error() || refused.status.as_u16() == 501, "{query}: {}", refused.text());
+        assert!(!refused.text().contains("w00_"), "{}", refused.text());
+        assert_eq!(count().await, expected, "{query} {}", refused.text());
+    }
+    // Who may not append learns no more than of what is not there.
+    let reader = site.token("reader", &["DATASOURCES:READ:sales"]).await;
+    let words = async |name: &str| {
+        let query = format!("INSERT INTO {name} FORMAT CSV");
+        let refused = site.door(&reader, "1,a,1\n", &[("query", &query), ("query_id", "q")]).await;
+        assert_eq!(refused.code(), "60");
+        refused.text().replace(name, "x")
+    };
+    assert_eq!(words("sales").await, words("nothing").await);
+    let by_get = site.at_door(Method::GET, "/?query=INSERT%20INTO%20sales%20VALUES%20(1,'a',1)").bearer_auth(ADMIN);
+    assert_eq!(told(by_get).await.code(), "164");
+    // A token makes the same insert twice one.
+    for _ in 0..2 {
+        let fields = [("query", "INSERT INTO sales (item) FORMAT CSV"), ("insert_deduplication_token", "once")];
+        assert_eq!(site.door(&writer, "z\n", &fields).await.rows(), "");
     }
     site.stop().await;
 }

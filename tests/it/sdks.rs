@@ -36,6 +36,7 @@ fn passes(program: &str, script: &str) {
         .current_dir(&folder)
         .env("TB_HOST", &desk.host)
         .env("TB_TOKEN", TOKEN)
+        .env("CLICKHOUSE_URL", &desk.clickhouse)
         .stdin(Stdio::null())
         .output()
         .unwrap_or_else(|error| panic!("{}: {error}; `make setup` installs it", program.display()));
@@ -106,4 +107,14 @@ fn zod_bird_works() {
 #[test]
 fn charts_and_the_tracker_work_in_a_browser() {
     passes("node", "browser.mjs");
+}
+
+#[test]
+fn clickhouse_connect_works() {
+    passes(".venv-sdk/bin/python3", "clickhouse_connect_client.py");
+}
+
+#[test]
+fn the_clickhouse_client_of_npm_works() {
+    passes("node", "clickhouse_client.mjs");
 }

@@ -8,7 +8,7 @@ use birdhouse::{
     engine::Engine,
     name::{ColumnName, Namespace, ResourceName},
     project::{Column, ColumnDefault, Datasource, Node, NodeSql, Pipe, PipeKind, Project, TableEngine},
-    query::{self, Format, Request},
+    query::{self, Catalog, Client, Format, Request, Target},
     sql::{
         ColumnType, Sql, UserSql,
         scan::{self, Judged, Position},
@@ -203,7 +203,9 @@ pub(crate) async fn run(
     request: Request,
 ) -> Result<Vec<Row>, String> {
     let request = Request { format: Format::JsonEachRow, ..request };
-    let compiled = query::compile(project, namespace, access, &request).map_err(|error| format!("refused: {error}"))?;
+    let compiled = query::compile(project, namespace, access, &request);
+    same_at_the_door(project, namespace, access, &request, compiled.as_ref().ok());
+    let compiled = compiled.map_err(|error| format!("refused: {error}"))?;
     let public = |error: birdhouse::engine::EngineError| compiled.names().public(&error.message);
     let mut rows = engine.query(&compiled, engine.settings().read_limits(), None).await.map_err(public)?;
     let mut text = Vec::new();
@@ -212,6 +214,27 @@ pub(crate) async fn run(
     }
     let text = String::from_utf8(text).unwrap();
     Ok(text.lines().map(|it| serde_json::from_str(it).unwrap()).collect())
+}
+
+/// A text means the same when one of ClickHouse's clients sends it, and is refused where it is refused here, but for
+/// what those may say besides.
+fn same_at_the_door(
+    project: &Project,
+    namespace: &Namespace,
+    access: &Access,
+    request: &Request,
+    compiled: Option<&query::CompiledQuery>,
+) {
+    let Target::Sql(text) = &request.target else { return };
+    let client = Client { catalog: Catalog::new("house"), ..Client::default() };
+    let request = Request { client: Some(Arc::new(client)), ..request.clone() };
+    let there = query::compile(project, namespace, access, &request);
+    match (compiled, there) {
+        (Some(here), Ok(there)) => assert_eq!(here.sql(), there.sql(), "{text}"),
+        (Some(_), Err(error)) => assert!(text.trim_start().starts_with('%'), "{text}: {error}"),
+        (None, Ok(_)) => assert!(["system", "default", "house"].iter().any(|it| text.contains(it)), "{text}"),
+        (None, Err(_)) => (),
+    }
 }
 
 /// Runs statements of a test; `names` are the tables in them, which get their database.

@@ -175,12 +175,11 @@ impl Connection {
         Ok(Stream { connection: self, result })
     }
 
-    /// Inserts bytes in Native format, all or none of them; gives the rows written, views included.
-    pub(super) fn insert(&mut self, head: &str, parts: &[Bytes]) -> Result<u64, String> {
-        const FORMAT: &str = "Native";
+    /// Inserts bytes of a format, all or none of them; gives the rows written, views included.
+    pub(super) fn insert(&mut self, head: &str, format: &str, parts: &[Bytes]) -> Result<u64, String> {
         let it = self.library;
         // SAFETY: an open connection; two texts with their lengths, which are copied. It gives a stream always.
-        let stream = unsafe { (it.insert)(self.raw(), head.as_ptr(), head.len(), FORMAT.as_ptr(), FORMAT.len()) };
+        let stream = unsafe { (it.insert)(self.raw(), head.as_ptr(), head.len(), format.as_ptr(), format.len()) };
         // SAFETY: a live stream, whose text lives as long as it.
         let error = || unsafe { text((it.insert_error)(stream)) };
         // SAFETY: a live stream; the bytes are copied.

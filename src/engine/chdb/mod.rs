@@ -151,6 +151,7 @@ impl Chdb {
     pub(super) async fn insert(
         &self,
         head: &Sql,
+        format: &'static str,
         parts: Vec<Bytes>,
         deduplication: &Deduplication,
     ) -> Result<u64, EngineError> {
@@ -159,7 +160,7 @@ impl Chdb {
             Deduplication::Off => None,
         };
         let head = statement::insert_settings(head, token);
-        self.ask(Purpose::Insert, |reply| Work::Insert { head, parts, reply }).await
+        self.ask(Purpose::Insert, |reply| Work::Insert { head, format, parts, reply }).await
     }
 
     pub(super) async fn judge(&self, text: &str) -> Result<Verdict, EngineError> {

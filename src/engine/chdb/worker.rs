@@ -68,6 +68,7 @@ pub(super) enum Work {
     },
     Insert {
         head: Sql,
+        format: &'static str,
         parts: Vec<Bytes>,
         reply: oneshot::Sender<Result<u64, EngineError>>,
     },
@@ -278,8 +279,8 @@ fn handle(connection: &mut Connection, gate: &mut Gate, slot: &Slot, work: Work)
             _ = reply.send(res.map_err(|error| explain(error, slot)));
             after
         }
-        Work::Insert { head, parts, reply } => {
-            let res = slot.timed(|| connection.insert(head.as_str(), &parts));
+        Work::Insert { head, format, parts, reply } => {
+            let res = slot.timed(|| connection.insert(head.as_str(), format, &parts));
             let res = res.and_then(|it| it.map_err(|error| EngineError::parse(&error)));
             let after = if res.is_err() { After::Close } else { After::Keep };
             _ = reply.send(res.map_err(|error| explain(error, slot)));

@@ -29,9 +29,8 @@ pub(super) struct Exception {
 pub(super) const UNKNOWN_DATABASE: i32 = 81;
 pub(super) const UNKNOWN_FORMAT: i32 = 73;
 pub(super) const UNKNOWN_SETTING: i32 = 115;
+pub(super) const READONLY: i32 = 164;
 pub(super) const SETTING_CONSTRAINT: i32 = 452;
-pub(super) const BAD_QUERY_PARAMETER: i32 = 457;
-pub(super) const UNKNOWN_QUERY_PARAMETER: i32 = 456;
 pub(super) const NOT_IMPLEMENTED: i32 = 48;
 const SYNTAX_ERROR: i32 = 62;
 const AUTHENTICATION_FAILED: i32 = 516;
@@ -39,6 +38,7 @@ const NO_HANDLE: i32 = 0;
 
 /// Numbers, names, statuses. The engine's own messages end in their names already.
 const KNOWN: &[(i32, &str, u16)] = &[
+    (16, "NO_SUCH_COLUMN_IN_TABLE", 404),
     (36, "BAD_ARGUMENTS", 400),
     (46, "UNKNOWN_FUNCTION", 404),
     (47, "UNKNOWN_IDENTIFIER", 404),
@@ -52,14 +52,14 @@ const KNOWN: &[(i32, &str, u16)] = &[
     (UNKNOWN_DATABASE, "UNKNOWN_DATABASE", 404),
     (UNKNOWN_SETTING, "UNKNOWN_SETTING", 404),
     (159, "TIMEOUT_EXCEEDED", 408),
-    (164, "READONLY", 403),
+    (READONLY, "READONLY", 403),
     (202, "TOO_MANY_SIMULTANEOUS_QUERIES", 503),
     (307, "TOO_MANY_BYTES", 413),
     (396, "TOO_MANY_ROWS_OR_BYTES", 413),
     (446, "FUNCTION_NOT_ALLOWED", 400),
     (SETTING_CONSTRAINT, "SETTING_CONSTRAINT_VIOLATION", 400),
-    (UNKNOWN_QUERY_PARAMETER, "UNKNOWN_QUERY_PARAMETER", 400),
-    (BAD_QUERY_PARAMETER, "BAD_QUERY_PARAMETER", 400),
+    (456, "UNKNOWN_QUERY_PARAMETER", 400),
+    (457, "BAD_QUERY_PARAMETER", 400),
     (497, "ACCESS_DENIED", 403),
     (AUTHENTICATION_FAILED, "AUTHENTICATION_FAILED", 403),
 ];

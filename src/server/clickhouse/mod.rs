@@ -4,7 +4,9 @@
 //! them. What is read goes through the same compiler, limits and records as `/v0/sql`; what that refuses is refused
 //! here. Nothing but `/ping` answers without a token.
 
+mod described;
 mod error;
+mod insert;
 mod pack;
 mod reply;
 mod request;
@@ -20,7 +22,10 @@ use super::{
     read::{self, Asking},
     upload,
 };
-use crate::query;
+use crate::{
+    query::{self, Catalog, Client, Format},
+    sql::scan::client,
+};
 use axum::{
     Router,
     body::Body,
@@ -30,9 +35,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
+use described::Descriptions;
 use error::Exception;
 use reply::Head;
-use request::Asked;
+use request::{Asked, Work};
 use std::{sync::Arc, time::Instant};
 
 /// What the door's handlers share.
@@ -41,6 +47,7 @@ struct Door {
     context: Context,
     /// The engine's, which clients take for the server's.
     version: Arc<str>,
+    described: Descriptions,
 }
 
 /// As much of an answer is held where a client wants to know its end before its beginning.
@@ -48,7 +55,7 @@ const WAITED: usize = 16 << 20;
 
 pub(super) async fn router(context: &Context) -> Router {
     let version: Arc<str> = context.app.engine_version().await.unwrap_or_default().into();
-    let door = Door { context: context.clone(), version: version.clone() };
+    let door = Door { context: context.clone(), version: version.clone(), described: Descriptions::default() };
     let say = Arc::new(move |error: ApiError| Exception::from(error).reply(&Head::new("", &version)));
     Router::new()
         .route("/ping", get(async || "Ok.\n"))
@@ -116,17 +123,70 @@ async fn run(
 ) -> Result<Response, Exception> {
     let context = &door.context;
     let body = taken(context, &parts.headers, body).await?;
-    let asked = Asked::read(&parts.headers, fields, body, &who.access).await?;
+    let asked = Asked::read(&parts.headers, fields, body, context.settings.max_insert, &who.access).await?;
     if parts.method != Method::GET && parts.method != Method::POST {
         return Err(Fault::MethodNotAllowed.into());
     }
-    if asked.text.trim().is_empty() {
-        return match parts.method {
+    let catalog = Catalog::new(who.workspace.name());
+    if !asked.database.is_empty() && !catalog.has_database(&asked.database) {
+        return Err(Exception::new(error::UNKNOWN_DATABASE, format!("there is no database `{}`", asked.database)));
+    }
+    match &asked.work {
+        Work::Insert { .. } if parts.method == Method::GET => {
+            Err(Exception::new(error::READONLY, "rows are inserted by POST"))
+        }
+        Work::Insert { head: insert, data } => {
+            let written = insert::insert(who, &catalog, insert, data.clone(), asked.deduplication_token.clone());
+            Ok(head.done(written.await?))
+        }
+        Work::Read { text, .. } if text.trim().is_empty() => match parts.method {
             Method::GET => Ok("Ok.\n".into_response()),
             _ => Err(Exception::new(62, "Empty query")),
-        };
+        },
+        Work::Read { text, format } => {
+            let format = request::format(format.as_deref())?;
+            read_rows(door, parts, who, head, &asked, text, format, catalog).await
+        }
     }
-    let format = asked.format()?;
+}
+
+/// Answers a query, or a statement about what there is, which is a query over the catalog.
+#[expect(clippy::too_many_arguments, reason = "each is another part of one request")]
+async fn read_rows(
+    door: &Door,
+    parts: &Parts,
+    who: &Who,
+    head: &Head,
+    asked: &Asked,
+    text: &str,
+    format: Format,
+    catalog: Catalog,
+) -> Result<Response, Exception> {
+    let context = &door.context;
+    let statement = client::statement(text);
+    let catalog = door.described.complete(catalog, who, text, statement.as_ref()).await;
+    let database = if asked.database.is_empty() { catalog.database.clone() } else { asked.database.clone() };
+    let shown = match &statement {
+        None => None,
+        Some(statement) => match catalog.show(statement, &database).map_err(ApiError::from)? {
+            Some(text) => Some(text),
+            None => return Ok(head.done(0)),
+        },
+    };
+    let token = who.access.token_name().to_owned();
+    let user = if token.is_empty() { "token".to_owned() } else { token };
+    let constants = [
+        ("version", door.version.to_string()),
+        ("currentDatabase", database.clone()),
+        ("current_database", database.clone()),
+        ("database", database),
+        ("currentUser", user.clone()),
+        ("current_user", user.clone()),
+        ("user", user),
+        ("hostName", "birdhouse".to_owned()),
+        ("displayName", "birdhouse".to_owned()),
+    ];
+    let client = Client { catalog, parameters: asked.parameters.clone(), constants: constants.into() };
     let came = Came {
         request_id: parts.extensions.get::<RequestId>().cloned().ok_or(Fault::Internal("no id".to_owned()))?,
         method: parts.method.clone(),
@@ -135,8 +195,12 @@ async fn run(
     };
     let who = Who { access: who.access.clone().within(&asked.limits), ..who.clone() };
     let call = read::call(&came, &who, &asked.fields);
-    let request =
-        query::Request { format, budgets: context.settings.templates, ..query::Request::sql(asked.text.clone()) };
+    let request = query::Request {
+        format,
+        budgets: context.settings.templates,
+        client: Some(Arc::new(client)),
+        ..query::Request::sql(shown.unwrap_or_else(|| text.to_owned()))
+    };
     let held = if asked.wait { WAITED } else { answer::HELD };
     let asking = Asking { pipe: None, request, call };
     let reading = read::begin(context, &came, &who, asking, held);

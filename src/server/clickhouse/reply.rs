@@ -47,6 +47,18 @@ impl Head {
         }
     }
 
+    /// What is said of a statement that gives no rows.
+    pub(super) fn done(&self, written: u64) -> Response {
+        let mut response = Response::new(Body::empty());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+        self.tell(headers);
+        if let Ok(summary) = HeaderValue::from_str(&summary(&Cost::default(), written)) {
+            headers.insert("x-clickhouse-summary", summary);
+        }
+        response
+    }
+
     pub(super) fn answer(&self, format: Format, packing: Packing, begun: Begun) -> Response {
         let (body, cost, tag) = match begun {
             Begun::Whole(pieces, cost) => (packed(packing, joined(pieces)), cost, None),
@@ -63,7 +75,7 @@ impl Head {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
         self.tell(headers);
         headers.insert("x-clickhouse-format", HeaderValue::from_static(format.engine_name()));
-        if let Ok(summary) = HeaderValue::from_str(&summary(&cost)) {
+        if let Ok(summary) = HeaderValue::from_str(&summary(&cost, 0)) {
             headers.insert("x-clickhouse-summary", summary);
         }
         if let Some(encoding) = packing.encoding() {
@@ -78,12 +90,12 @@ impl Head {
 }
 
 /// Numbers are texts, as ClickHouse writes them.
-fn summary(cost: &Cost) -> String {
+fn summary(cost: &Cost, written: u64) -> String {
     let text = |number: u64| number.to_string();
     json!({
         "read_rows": text(cost.rows_read),
         "read_bytes": text(cost.bytes_read),
-        "written_rows": "0",
+        "written_rows": text(written),
         "written_bytes": "0",
         "total_rows_to_read": "0",
         "result_rows": text(cost.rows),

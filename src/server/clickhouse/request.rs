@@ -4,17 +4,21 @@
 
 use super::{
     error::{self, Exception},
-    pack::Packing,
+    pack::{self, Packing},
     settings,
 };
 use crate::{
     auth::{Access, Limits},
     query::Format,
     server::{
+        error::ApiError,
         params::Fields,
         upload::{self, Part},
     },
-    sql::scan,
+    sql::scan::{
+        self,
+        client::{self, InsertHead},
+    },
 };
 use axum::{
     body::Bytes,
@@ -29,17 +33,36 @@ pub(super) struct Credentials {
 }
 
 pub(super) struct Asked {
-    /// The query, its FORMAT taken off.
-    pub(super) text: String,
-    format: Option<String>,
+    pub(super) work: Work,
     /// The URL's fields and those of a multipart body.
     pub(super) fields: Fields,
+    /// The database that names without one are in; empty where the client did not say.
+    pub(super) database: String,
+    /// Values of `{name:Type}`, as they came.
+    pub(super) parameters: Vec<(String, String)>,
     pub(super) packing: Packing,
     /// The client wants to know how it ended before the answer begins.
     pub(super) wait: bool,
     /// What settings limit besides the token's own limits.
     pub(super) limits: Limits,
+    /// Two inserts with the same one are one.
+    pub(super) deduplication_token: Option<String>,
 }
+
+pub(super) enum Work {
+    /// A query, its FORMAT taken off.
+    Read {
+        text: String,
+        format: Option<String>,
+    },
+    Insert {
+        head: InsertHead,
+        data: Bytes,
+    },
+}
+
+/// Where an INSERT's rows begin is found within so many bytes.
+const MAX_HEAD: usize = 64 << 10;
 
 /// How long a name may be that a client gives to its query.
 const MAX_QUERY_ID: usize = 200;
@@ -71,6 +94,7 @@ impl Asked {
         headers: &HeaderMap,
         fields: Fields,
         body: Bytes,
+        limit: usize,
         access: &Access,
     ) -> Result<Asked, Exception> {
         let (fields, body) = match upload::is_multipart(headers) {
@@ -78,35 +102,79 @@ impl Asked {
             true => (with_parts(fields, upload::parts(headers, body).await?)?, Bytes::new()),
         };
         let settings = settings::read(&fields, access)?;
-        let body = String::from_utf8(body.to_vec()).map_err(|_| Exception::new(62, "the query is not UTF-8"))?;
-        let text = match fields.text("query").filter(|it| !it.is_empty()) {
-            Some(query) if body.is_empty() => query,
-            Some(query) => format!("{query}\n{body}"),
-            None => body,
+        let body = match settings.own_blocks_in {
+            true => pack::unpacked(body, limit).await?,
+            false => body,
         };
         let header = |name: &str| headers.get(name).and_then(|it| it.to_str().ok()).map(str::to_owned);
-        let (text, format) = match scan::cut_format(&text) {
-            (text, Some(format)) => (text.to_owned(), Some(format)),
-            (text, None) => (text.to_owned(), None),
+        let work = Work::read(&fields, body)?;
+        let work = match work {
+            Work::Read { text, format: None } => {
+                let format = header("x-clickhouse-format").or_else(|| fields.text("default_format"));
+                Work::Read { text, format }
+            }
+            work => work,
         };
-        let format = format.or_else(|| header("x-clickhouse-format")).or_else(|| fields.text("default_format"));
         let accepted = header("accept-encoding").unwrap_or_default();
+        let parameter = |name: &str| Some((name.strip_prefix("param_")?.to_owned(), fields.text(name)?));
         Ok(Asked {
-            text,
-            format,
-            packing: Packing::choose(settings.own_frames, settings.packs.then_some(accepted.as_str())),
+            work,
+            database: header("x-clickhouse-database").or_else(|| fields.text("database")).unwrap_or_default(),
+            parameters: fields.names().filter_map(parameter).collect(),
+            packing: Packing::choose(settings.own_blocks_out, settings.packs.then_some(accepted.as_str())),
             wait: settings.wait,
             limits: settings.limits,
+            deduplication_token: fields.text("insert_deduplication_token").filter(|it| !it.is_empty()),
             fields,
         })
     }
+}
 
-    pub(super) fn format(&self) -> Result<Format, Exception> {
-        match self.format.as_deref() {
-            None | Some("") => Ok(Format::Tsv),
-            Some(name) => Format::parse_wire(name)
-                .ok_or_else(|| Exception::new(error::UNKNOWN_FORMAT, format!("Unknown format {name}"))),
+impl Work {
+    /// The query of the URL and the body are one text, as ClickHouse has it.
+    fn read(fields: &Fields, body: Bytes) -> Result<Work, Exception> {
+        let query = fields.text("query").filter(|it| !it.trim().is_empty());
+        let whole = match query {
+            None => body,
+            Some(query) if body.is_empty() => Bytes::from(query),
+            // The rows of a large insert are not copied.
+            Some(query) if client::is_insert(&query) => {
+                let head = client::insert_head(&query).map_err(ApiError::from)?;
+                let rest = &query.as_bytes()[head.data..];
+                let data =
+                    if rest.iter().all(u8::is_ascii_whitespace) { body } else { [rest, b"\n", &body].concat().into() };
+                return Ok(Work::Insert { head, data });
+            }
+            Some(query) => [query.as_bytes(), b"\n", &body].concat().into(),
+        };
+        let beginning = text_of(&whole[..whole.len().min(MAX_HEAD)]);
+        if client::is_insert(beginning) {
+            let head = client::insert_head(beginning).map_err(ApiError::from)?;
+            let data = whole.slice(head.data..);
+            return Ok(Work::Insert { head, data });
         }
+        let text = String::from_utf8(whole.to_vec()).map_err(|_| Exception::new(62, "the query is not UTF-8"))?;
+        Ok(match scan::cut_format(&text) {
+            (text, Some(format)) => Work::Read { text: text.to_owned(), format: Some(format) },
+            (_, None) => Work::Read { text, format: None },
+        })
+    }
+}
+
+/// The format of an answer that is asked for.
+pub(super) fn format(name: Option<&str>) -> Result<Format, Exception> {
+    match name {
+        None | Some("") => Ok(Format::Tsv),
+        Some(name) => Format::parse_wire(name)
+            .ok_or_else(|| Exception::new(error::UNKNOWN_FORMAT, format!("Unknown format {name}"))),
+    }
+}
+
+/// As much of it as is text.
+fn text_of(bytes: &[u8]) -> &str {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
     }
 }
 

@@ -18,12 +18,16 @@ pub(super) struct Settings {
     /// The reply may be packed as HTTP has it.
     pub(super) packs: bool,
     /// The reply comes in ClickHouse's own compressed blocks.
-    pub(super) own_frames: bool,
+    pub(super) own_blocks_out: bool,
+    /// And so does the body.
+    pub(super) own_blocks_in: bool,
 }
 
 /// What a name is good for.
 #[derive(Clone, Copy)]
 enum Use {
+    /// A parameter of the interface and no setting.
+    Parameter,
     /// Read where it is needed, or without meaning here.
     Passed,
     /// It must have one of these values, which change nothing.
@@ -38,34 +42,34 @@ const ON: &[&str] = &["1", "true"];
 /// A row is the engine's default where it can only be that.
 const KNOWN: &[(&str, Use)] = &[
     // The interface's own parameters.
-    ("query", Use::Passed),
-    ("database", Use::Passed),
-    ("default_format", Use::Passed),
-    ("user", Use::Passed),
-    ("password", Use::Passed),
-    ("quota_key", Use::Passed),
-    ("query_id", Use::Passed),
-    ("compress", Use::Passed),
-    ("decompress", Use::Passed),
-    ("stacktrace", Use::Passed),
-    ("buffer_size", Use::Passed),
-    ("wait_end_of_query", Use::Passed),
+    ("query", Use::Parameter),
+    ("database", Use::Parameter),
+    ("default_format", Use::Parameter),
+    ("user", Use::Parameter),
+    ("password", Use::Parameter),
+    ("quota_key", Use::Parameter),
+    ("query_id", Use::Parameter),
+    ("compress", Use::Parameter),
+    ("decompress", Use::Parameter),
+    ("stacktrace", Use::Parameter),
+    ("buffer_size", Use::Parameter),
+    ("wait_end_of_query", Use::Parameter),
     ("enable_http_compression", Use::Passed),
     ("http_zlib_compression_level", Use::Passed),
     ("network_compression_method", Use::Passed),
     ("send_progress_in_http_headers", Use::Passed),
     ("http_headers_progress_interval_ms", Use::Passed),
     ("http_response_buffer_size", Use::Passed),
-    ("client_protocol_version", Use::Passed),
+    ("client_protocol_version", Use::Parameter),
     ("cancel_http_readonly_queries_on_client_close", Use::Passed),
     ("log_comment", Use::Passed),
     ("log_queries", Use::Passed),
     ("add_http_cors_header", Use::Passed),
     // Every request stands alone, so a session holds nothing.
-    ("session_id", Use::Passed),
-    ("session_timeout", Use::Passed),
+    ("session_id", Use::Parameter),
+    ("session_timeout", Use::Parameter),
     ("session_check", Use::Only(OFF)),
-    ("close_session", Use::Passed),
+    ("close_session", Use::Parameter),
     // Limits.
     ("max_execution_time", Use::Limit(|it, value| narrow32(&mut it.max_execution_time, value))),
     ("max_threads", Use::Limit(|it, value| narrow32(&mut it.max_threads, value))),
@@ -91,16 +95,29 @@ const KNOWN: &[(&str, Use)] = &[
     ("wait_for_async_insert", Use::Passed),
     ("insert_deduplicate", Use::Passed),
     ("insert_deduplication_token", Use::Passed),
+    ("input_format_values_interpret_expressions", Use::Only(OFF)),
+    ("input_format_skip_unknown_fields", Use::Only(OFF)),
+    ("input_format_parallel_parsing", Use::Passed),
+    ("max_insert_block_size", Use::Passed),
+    ("insert_quorum", Use::Only(OFF)),
+    ("http_receive_timeout", Use::Passed),
+    ("http_send_timeout", Use::Passed),
+    ("describe_include_subcolumns", Use::Only(OFF)),
+    ("describe_compact_output", Use::Only(OFF)),
+    ("allow_experimental_json_type", Use::Passed),
 ];
 
 fn narrow32(limit: &mut Option<u32>, value: u64) {
     *limit = Some(u32::try_from(value).unwrap_or(u32::MAX));
 }
 
-/// The settings that this door knows, with the values that hold.
-#[cfg(test)]
-fn names() -> impl Iterator<Item = &'static str> {
-    KNOWN.iter().map(|(name, _)| *name)
+/// The settings that this door knows: name, value, whether it has to be so.
+pub(super) fn known() -> impl Iterator<Item = (&'static str, &'static str, bool)> {
+    KNOWN.iter().filter_map(|(name, used)| match used {
+        Use::Parameter => None,
+        Use::Passed | Use::Limit(_) => Some((*name, "0", false)),
+        Use::Only(values) => Some((*name, values.first().copied().unwrap_or_default(), true)),
+    })
 }
 
 pub(super) fn read(fields: &Fields, access: &Access) -> Result<Settings, Exception> {
@@ -109,7 +126,7 @@ pub(super) fn read(fields: &Fields, access: &Access) -> Result<Settings, Excepti
         let value = fields.text(name).unwrap_or_default();
         let known = KNOWN.iter().find(|(it, _)| *it == name);
         match known.map(|(_, it)| *it) {
-            Some(Use::Passed) => (),
+            Some(Use::Parameter | Use::Passed) => (),
             Some(Use::Only(values)) if values.contains(&value.as_str()) => (),
             Some(Use::Only(_)) => {
                 let message = format!("Setting {name} cannot be changed here: only {} is possible", shown(known));
@@ -122,7 +139,6 @@ pub(super) fn read(fields: &Fields, access: &Access) -> Result<Settings, Excepti
                     narrow(&mut limits, value);
                 }
             }
-            // A role narrows nothing here: the token says all.
             None => {
                 let message = format!("Setting {name} is unknown, or may not be set here");
                 return Err(Exception::new(error::UNKNOWN_SETTING, message));
@@ -135,7 +151,13 @@ pub(super) fn read(fields: &Fields, access: &Access) -> Result<Settings, Excepti
         limits = Limits { max_memory_usage: None, max_rows_to_read: None, max_bytes_to_read: None, ..limits };
     }
     let packs = fields.text("enable_http_compression").is_none_or(|it| !OFF.contains(&it.as_str()));
-    Ok(Settings { limits, wait: fields.flag("wait_end_of_query"), packs, own_frames: fields.flag("compress") })
+    Ok(Settings {
+        limits,
+        wait: fields.flag("wait_end_of_query"),
+        packs,
+        own_blocks_out: fields.flag("compress"),
+        own_blocks_in: fields.flag("decompress"),
+    })
 }
 
 fn shown(known: Option<&(&str, Use)>) -> String {
@@ -163,7 +185,7 @@ mod tests {
 
     #[test]
     fn names_are_known_once() {
-        let names: std::collections::HashSet<_> = names().collect();
+        let names: std::collections::HashSet<_> = KNOWN.iter().map(|(name, _)| *name).collect();
         assert_eq!(names.len(), KNOWN.len());
     }
 
@@ -171,7 +193,7 @@ mod tests {
     fn settings_are_on_the_list_or_refused_in_the_same_words() {
         let settings = read("query=select+1&max_execution_time=2.5&compress=1&param_x=3&max_threads=0").unwrap();
         let limits = Limits { max_execution_time: Some(3), ..Limits::default() };
-        assert_eq!((settings.limits, settings.own_frames, settings.packs), (limits, true, true));
+        assert_eq!((settings.limits, settings.own_blocks_out, settings.packs), (limits, true, true));
         assert!(!read("enable_http_compression=0").unwrap().packs);
         let refused = |query| read(query).unwrap_err().text("").replace("allow_ddl", "x").replace("nonsense", "x");
         assert_eq!(refused("allow_ddl=1"), refused("nonsense=1"));

@@ -4,7 +4,7 @@ use super::pipes::{datafile, restricted};
 use crate::{
     app::{Changed, TableStatistics},
     name::ResourceName,
-    project::{Column, ColumnDefault, Datasource, EngineFamily, PipeKind},
+    project::{Column, ColumnDefault, Datasource, PipeKind},
     server::{
         error::{ApiError, Fault},
         extract::{Name, Who},
@@ -189,7 +189,7 @@ fn wire(who: &Who, datasource: &Datasource, statistics: &BTreeMap<ResourceName, 
         updated_at: changed.updated_at,
         statistics: StatisticsWire { bytes: statistics.bytes, row_count: statistics.rows },
         engine: EngineWire {
-            engine: engine_name(engine.family),
+            engine: engine.family.name(),
             engine_sorting_key: text(&engine.sorting_key),
             engine_partition_key: text(&engine.partition_key),
             engine_primary_key: text(&engine.primary_key),
@@ -249,16 +249,4 @@ fn sql_schema(columns: &[ColumnWire]) -> String {
         res
     };
     columns.iter().map(column).collect::<Vec<_>>().join(", ")
-}
-
-fn engine_name(family: EngineFamily) -> &'static str {
-    match family {
-        EngineFamily::MergeTree => "MergeTree",
-        EngineFamily::ReplacingMergeTree => "ReplacingMergeTree",
-        EngineFamily::SummingMergeTree => "SummingMergeTree",
-        EngineFamily::AggregatingMergeTree => "AggregatingMergeTree",
-        EngineFamily::CollapsingMergeTree => "CollapsingMergeTree",
-        EngineFamily::VersionedCollapsingMergeTree => "VersionedCollapsingMergeTree",
-        EngineFamily::Null => "Null",
-    }
 }

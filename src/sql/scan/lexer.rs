@@ -44,8 +44,13 @@ pub(super) fn lex(text: &str) -> Result<Vec<Token>, ScanError> {
     if text.len() > MAX_LENGTH {
         return Err(error(Span::at(0), "this SQL is longer than 1 MB"));
     }
+    lex_until(text, |_| false)
+}
+
+/// The tokens up to the first after which `done` says so: what follows need not be SQL.
+pub(super) fn lex_until(text: &str, done: impl Fn(&[Token]) -> bool) -> Result<Vec<Token>, ScanError> {
     let mut lexer = Lexer { text, bytes: text.as_bytes(), at: 0 };
-    let mut tokens: Vec<Token> = Vec::with_capacity(text.len() / 4);
+    let mut tokens: Vec<Token> = Vec::with_capacity((text.len() / 4).min(4096));
     let mut open: Vec<usize> = Vec::new();
     while lexer.skip_blank()? {
         let start = lexer.at;
@@ -69,6 +74,9 @@ pub(super) fn lex(text: &str) -> Result<Vec<Token>, ScanError> {
             _ => (),
         }
         tokens.push(Token { kind, span, partner });
+        if done(&tokens) {
+            break;
+        }
     }
     match open.pop() {
         Some(index) => Err(error(tokens[index].span, "this bracket is not closed")),

@@ -4,6 +4,7 @@
 //! the reason why the text is refused. What the names mean is not known here.
 
 mod clauses;
+pub mod client;
 mod expression;
 mod functions;
 mod lexer;
@@ -98,6 +99,8 @@ pub enum Refused {
     Outfile,
     Format,
     Cycle,
+    /// A `{name:Type}` without a value.
+    Parameter,
 }
 
 /// The tokens of a text, its literals made alike: `''` for a string, `` `` `` for a name in quotes, `0` for a number.
@@ -139,6 +142,13 @@ pub fn scan_with(text: &str, secrets: &[String]) -> Result<Scan, ScanError> {
 pub fn scan_shared(text: &str, secrets: &[String]) -> Result<Scan, ScanError> {
     let tokens = query_tokens(text)?;
     Walker { shared: true, ..Walker::new(text, &tokens, secrets) }.walk(Whole::Query)
+}
+
+/// The same for ClickHouse's clients, who may name the tables of `system`: like every other name they mean what the
+/// caller's rights make of them.
+pub fn scan_client(text: &str, secrets: &[String]) -> Result<Scan, ScanError> {
+    let tokens = query_tokens(text)?;
+    Walker { system: true, ..Walker::new(text, &tokens, secrets) }.walk(Whole::Query)
 }
 
 fn query_tokens(text: &str) -> Result<Vec<lexer::Token>, ScanError> {

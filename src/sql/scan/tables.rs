@@ -64,7 +64,7 @@ impl<'t> Walker<'t> {
             1 if self.ctes.contains(&name) => (),
             2 if !function && name == "system" && is_free_system_table(&self.unquoted(index + 2)?) => (),
             // What the service says of a workspace is named with a prefix, and resolved like every other name.
-            1 | 2 if parts == 1 || (!function && (name == SERVICE || self.shared && !is_system(&name))) => {
+            1 | 2 if parts == 1 || (!function && self.is_known_prefix(&name)) => {
                 table = Some(self.scan.tables.len());
                 let select = self.frame().select;
                 let name = match parts {
@@ -89,6 +89,10 @@ impl<'t> Walker<'t> {
         frame.table = table;
         frame.alias_taken = false;
         Ok(next)
+    }
+
+    fn is_known_prefix(&self, name: &str) -> bool {
+        name == SERVICE || self.shared && !is_system(name) || self.system && name == "system"
     }
 
     /// What follows IN, or the comma of `in(x, t)`, may be a table.

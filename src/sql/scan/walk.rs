@@ -26,6 +26,8 @@ pub(super) struct Walker<'t> {
     pub(super) secrets: &'t [String],
     /// Tables of other workspaces may be named, as `workspace.table`.
     pub(super) shared: bool,
+    /// Tables of `system` are names like others.
+    pub(super) system: bool,
     pub(super) frames: Vec<Frame<'t>>,
     /// The CTEs that can be seen.
     pub(super) ctes: Vec<Cow<'t, str>>,
@@ -125,6 +127,7 @@ impl<'t> Walker<'t> {
             tokens,
             secrets,
             shared: false,
+            system: false,
             frames: Vec::with_capacity(8),
             ctes: Vec::new(),
             pending: None,
