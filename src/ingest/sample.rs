@@ -3,6 +3,7 @@
 //! In: the first bytes of a file. Out: [`SampleColumn`]s, and their lines in a SCHEMA. Where the bytes come from
 //! is not known here.
 
+use super::suggest::step;
 use crate::{
     engine::{Engine, EngineError, EngineErrorKind},
     sql::{ColumnType, Sql, statement},
@@ -171,14 +172,6 @@ fn is_object(kind: &ColumnType) -> bool {
     matches!(kind, ColumnType::Tuple(keys) if keys.iter().all(|(name, _)| name.is_some()))
 }
 
-/// A key as a step of a jsonpath.
-fn step(key: &str) -> String {
-    match key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        true => format!(".{key}"),
-        false => format!(".['{key}']"),
-    }
-}
-
 /// Inference makes much nullable. What has a value in each of the first rows mostly always has one, but only a
 /// key must: there the engine refuses NULL.
 fn plain(inferred: &str) -> String {
@@ -192,6 +185,7 @@ fn plain(inferred: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::project::{JsonPath, JsonStep};
 
     #[test]
     fn a_file_is_known_by_its_first_bytes() {
@@ -200,6 +194,17 @@ mod tests {
         assert_eq!(SampleFormat::of(b"name,weight\ntit,11\n"), SampleFormat::Csv);
         assert_eq!(SampleFormat::of(b"tit,11\nwren,9\n"), SampleFormat::CsvWithoutNames);
         assert_eq!(SampleFormat::of(b"name,\ntit,11\n"), SampleFormat::CsvWithoutNames);
+    }
+
+    #[test]
+    fn a_key_is_a_step_of_a_path_whatever_is_in_it() {
+        for key in ["plain_1", "it's", "a.b", "say \"a\""] {
+            let column = SampleColumn { name: key.to_owned(), kind: "String".to_owned() };
+            let line = definition(&column, true);
+            let path = line.split_once("`json:").and_then(|(_, it)| it.strip_suffix('`')).unwrap();
+            let steps = JsonPath::parse(path).map(|it| it.steps);
+            assert_eq!(steps, Ok(vec![JsonStep::Key(key.to_owned())]), "{line}");
+        }
     }
 
     #[test]

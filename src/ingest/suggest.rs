@@ -110,9 +110,11 @@ fn look(seen: &mut Vec<Seen>, row: usize, path: &str, name: &str, depth: usize, 
 }
 
 /// A key as a step of a jsonpath.
-fn step(key: &str) -> String {
+pub(super) fn step(key: &str) -> String {
     let plain = !key.is_empty() && key.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_');
-    if plain { format!(".{key}") } else { format!(".['{}']", key.replace('\'', "\\'")) }
+    // Paths have no escapes: a key with one of the two quotes stands in the other.
+    let quote = if key.contains('\'') { '"' } else { '\'' };
+    if plain { format!(".{key}") } else { format!(".[{quote}{key}{quote}]") }
 }
 
 fn column_name(text: &str) -> String {
