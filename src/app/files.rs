@@ -208,7 +208,7 @@ impl Workspace {
         mode: Mode,
     ) -> Result<Appended, AppError> {
         let incoming = self.receive()?;
-        fs::write(incoming.path(), body).map_err(LoadError::Disk)?;
+        tokio::fs::write(incoming.path(), body).await.map_err(LoadError::Disk)?;
         let upload = Upload { name: datasource.to_string(), format, dialect: Dialect::default() };
         self.load(incoming, upload, datasource, mode).await
     }
