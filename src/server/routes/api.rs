@@ -33,19 +33,24 @@ fn document(text: &str) -> Value {
         "servers": [{ "url": "/" }],
         "security": [{ "bearer": [] }, { "token": [] }],
         "paths": paths,
-        "components": {
-            "securitySchemes": {
-                "bearer": { "type": "http", "scheme": "bearer" },
-                "token": { "type": "apiKey", "in": "query", "name": "token" },
-            },
-            "schemas": {
-                "Error": {
-                    "type": "object",
-                    "required": ["error"],
-                    "properties": { "error": { "type": "string", "minLength": 1 } },
-                },
-            },
-        },
+        "components": { "securitySchemes": security_schemes(), "schemas": { "Error": error() } },
+    })
+}
+
+/// The ways in which a token comes.
+pub(super) fn security_schemes() -> Value {
+    json!({
+        "bearer": { "type": "http", "scheme": "bearer" },
+        "token": { "type": "apiKey", "in": "query", "name": "token" },
+    })
+}
+
+/// What every refusal is.
+pub(super) fn error() -> Value {
+    json!({
+        "type": "object",
+        "required": ["error"],
+        "properties": { "error": { "type": "string", "minLength": 1 } },
     })
 }
 

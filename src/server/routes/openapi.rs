@@ -3,6 +3,7 @@
 //! In: the project and a token. Out: one path per endpoint, its parameters as its templates declare them, its answer's
 //! columns as the engine describes them.
 
+use super::api;
 use crate::{
     project::{NodeName, Pipe},
     server::extract::Who,
@@ -31,10 +32,7 @@ pub(super) async fn show(who: Who) -> Json<Value> {
         "security": [{ "bearer": [] }, { "token": [] }],
         "paths": paths,
         "components": {
-            "securitySchemes": {
-                "bearer": { "type": "http", "scheme": "bearer" },
-                "token": { "type": "apiKey", "in": "query", "name": "token" },
-            },
+            "securitySchemes": api::security_schemes(),
             "schemas": {
                 "Meta": {
                     "type": "object",
@@ -50,11 +48,7 @@ pub(super) async fn show(who: Who) -> Json<Value> {
                         "bytes_read": { "type": "integer" },
                     },
                 },
-                "Error": {
-                    "type": "object",
-                    "required": ["error"],
-                    "properties": { "error": { "type": "string" } },
-                },
+                "Error": api::error(),
             },
         },
     }))
