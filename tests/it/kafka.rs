@@ -5,6 +5,7 @@ mod formats;
 mod front;
 mod secure;
 mod served;
+mod transactions;
 
 use crate::{
     engine::database,
