@@ -1,6 +1,6 @@
 //! The Kafka consumers of a workspace: which ones should run, which ones do, and when they wait for fixtures.
 
-use super::{AppError, Workspace, whole};
+use super::{AppError, Workspace, claims::reached, whole};
 use crate::{
     ingest::{
         Target,
@@ -13,7 +13,7 @@ use crate::{
     store::{KafkaPosition, Store},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -26,7 +26,14 @@ pub(super) struct Consumers {
     held_until: Option<Instant>,
     /// How much longer a sign of life of the push makes that.
     held_for: Duration,
+    /// Those that must not run while rows are changed which theirs would come to.
+    barred: BTreeMap<ResourceName, usize>,
 }
+
+/// Consumers that must not run for a while.
+#[must_use]
+#[derive(Debug)]
+pub(super) struct Barred(Vec<ResourceName>);
 
 #[derive(Debug)]
 struct Running {
@@ -131,7 +138,8 @@ impl Workspace {
     pub(super) async fn start_consumers(&self) -> Result<(), AppError> {
         let mut consumers = self.consumers.lock().await;
         let project = self.project();
-        let wanted = self.feeds(&project).await?;
+        let mut wanted = self.feeds(&project).await?;
+        wanted.retain(|name, _| !consumers.barred.contains_key(name));
         stop_unlike(&mut consumers, &wanted).await;
         // A branch has the connections of its workspace, so that its files mean the same, and takes nothing from them.
         if consumers.held_until.is_some() || self.main().is_some() || self.shared.running().is_err() {
@@ -164,6 +172,54 @@ impl Workspace {
             }
         }
         Ok(())
+    }
+
+    /// Stops the consumers whose rows reach one of these data sources, until [`Workspace::unbar_consumers`]. Nothing
+    /// when one of them has rows half in: they come first, and none is stopped.
+    pub(super) async fn bar_consumers(&self, names: &BTreeSet<ResourceName>) -> Result<Option<Barred>, AppError> {
+        let project = self.project();
+        let reaching = project.datasources.values().filter_map(|it| {
+            let topic = it.kafka.as_ref()?.topic.clone();
+            (!reached(&project, &it.name).is_disjoint(names)).then(|| (it.name.clone(), topic))
+        });
+        let reaching: Vec<_> = reaching.collect();
+        let barred = Barred(reaching.iter().map(|(name, _)| name.clone()).collect());
+        if reaching.is_empty() {
+            return Ok(Some(barred));
+        }
+        let mut consumers = self.consumers.lock().await;
+        barred.0.iter().for_each(|name| *consumers.barred.entry(name.clone()).or_default() += 1);
+        drop(consumers);
+        let is_half_in = async {
+            self.start_consumers().await?;
+            let mut is_half_in = false;
+            for (name, topic) in reaching {
+                let (id, name) = (self.record.id.clone(), name.to_string());
+                let positions = self.shared.store(move |store| store.kafka_positions(&id, &name, &topic)).await?;
+                is_half_in |= positions.iter().any(|it| it.intent.is_some());
+            }
+            Ok(is_half_in)
+        };
+        match is_half_in.await {
+            Ok(false) => Ok(Some(barred)),
+            Ok(true) => self.unbar_consumers(barred).await.map(|()| None),
+            Err(error) => self.unbar_consumers(barred).await.and(Err(error)),
+        }
+    }
+
+    pub(super) async fn unbar_consumers(&self, barred: Barred) -> Result<(), AppError> {
+        if barred.0.is_empty() {
+            return Ok(());
+        }
+        let mut consumers = self.consumers.lock().await;
+        for name in &barred.0 {
+            if let Some(count) = consumers.barred.get_mut(name) {
+                *count -= 1;
+            }
+        }
+        consumers.barred.retain(|_, count| *count > 0);
+        drop(consumers);
+        self.start_consumers().await
     }
 
     /// Stops what must not run while a plan is carried out: consumers that the wanted project has not or has

@@ -9,7 +9,11 @@ use crate::{
     plan::{self, Action, Plan},
     project::{self, Project},
 };
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 #[derive(Debug, Clone, Default)]
 pub struct DeployOptions {
@@ -36,6 +40,10 @@ pub struct DeployReport {
     /// The whole project's files, which the diagnostics' places are in.
     pub sources: Vec<Source>,
 }
+
+/// How often it is tried to make a view when nobody has rows half in.
+const TURNS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(200);
 
 impl Workspace {
     /// Makes `files` the deployed project. One deploy at a time; others wait.
@@ -119,7 +127,7 @@ impl Workspace {
         if options.one_of_several {
             self.hold_quietly().await;
         }
-        let failure = self.carry_out(&report, &current, wanted).await;
+        let failure = self.carry_out_in_turn(&report, &current, wanted).await;
         let done = failure.as_ref().is_ok_and(Option::is_none);
         // A push that needs no fixtures ends the hold of an earlier one that never came back; one that fails
         // ends its own, and leaves an earlier one's as it is.
@@ -134,6 +142,49 @@ impl Workspace {
             None => report.changed = !report.plan.is_empty(),
         }
         Ok(report)
+    }
+
+    /// A new view of a target that is there already would be given again what another has given it of a batch that is
+    /// half in. So nobody may have one while such a view is made.
+    async fn carry_out_in_turn(
+        &self,
+        report: &DeployReport,
+        current: &Project,
+        wanted: Project,
+    ) -> Result<Option<Diagnostic>, AppError> {
+        let targets = report.plan.steps.iter().filter_map(|step| match &step.action {
+            Action::CreateView { target, .. } if current.datasources.contains_key(target) => Some((target, step)),
+            _ => None,
+        });
+        let targets: BTreeMap<_, _> = targets.collect();
+        let mut claims = Vec::new();
+        let mut barred = None;
+        for turn in 0..TURNS {
+            if turn > 0 {
+                tokio::time::sleep(PAUSE).await;
+            }
+            claims.clear();
+            for target in targets.keys() {
+                claims.extend(self.change_rows(target).await);
+            }
+            if claims.len() == targets.len() {
+                let names = targets.keys().map(|it| (*it).clone()).collect();
+                barred = self.bar_consumers(&names).await?;
+                if barred.is_some() {
+                    break;
+                }
+            }
+        }
+        let Some(barred) = barred else {
+            let (target, step) = targets.first_key_value().expect("without targets there is nothing in the way");
+            let words = format!("rows are half in `{target}`, and a new view would give it some of them twice");
+            let hint = "a view that cannot take them is mended by a push that leaves the other views as they are; \
+                        then this one goes through";
+            return Ok(Some(Diagnostic::error("half_in", words).at(step.place.clone()).hint(hint)));
+        };
+        let carried_out = self.carry_out(report, current, wanted).await;
+        self.unbar_consumers(barred).await?;
+        carried_out
     }
 
     /// Runs a plan's statements and keeps the new project. A statement that the engine refuses is a diagnostic,
@@ -198,8 +249,13 @@ impl Workspace {
     /// What was set aside goes for good. What is not done here is done at the next start.
     async fn finish_drop(&self, name: &ResourceName) {
         self.files.give_up(name);
-        for name in [name.clone(), name.quarantine()] {
-            if let Err(error) = self.shared.engine.command(&ddl::drop_table(&self.namespace.dropped(&name))).await {
+        if let Some(events) = self.events.get() {
+            events.give_up(name);
+        }
+        let (namespace, quarantine) = (&self.namespace, name.quarantine());
+        let dropped = [namespace.dropped(name), namespace.dropped(&quarantine)];
+        for table in dropped.into_iter().chain([namespace.gathering(name), namespace.replay(name)]) {
+            if let Err(error) = self.shared.engine.command(&ddl::drop_table(&table)).await {
                 self.shared.warn(format!("the rows of `{name}` are still on the disk: {error}"));
             }
         }

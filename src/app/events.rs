@@ -1,10 +1,10 @@
 //! Events over HTTP into a data source, gathered and logged by `ingest`.
 
-use super::{AppError, Workspace};
+use super::{AppError, Workspace, claims};
 use crate::{
     ingest::{
         Target,
-        events::{Accepted, Events, Format, Tuning},
+        events::{Accepted, Events, Format, Tables, Tuning},
     },
     name::ResourceName,
     project::Datasource,
@@ -32,13 +32,20 @@ impl Workspace {
     }
 
     /// Opens the log of events and puts in what is in it.
-    pub(super) fn open_events(&self) -> Result<(), AppError> {
+    pub(super) fn open_events(self: &Arc<Self>) -> Result<(), AppError> {
         let shared = &self.shared;
         let directory = shared.settings.data_directory.join("events").join(&self.record.id);
         let project = self.project();
         let find = |name: &str| project.datasource(name).map(|it| self.target(it));
         let tuning = Tuning::default();
-        let events = Events::open(&directory, &shared.engine, &self.sink, tuning, self.inserting.clone(), find);
+        let workspace = Arc::downgrade(self);
+        let reached = move |name: &ResourceName| match workspace.upgrade() {
+            Some(workspace) => claims::reached(&workspace.project(), name),
+            None => [name.clone()].into(),
+        };
+        let tables =
+            Tables { inserting: self.inserting.clone(), claims: self.claims.clone(), reached: Arc::new(reached) };
+        let events = Events::open(&directory, &shared.engine, &self.sink, tuning, tables, find);
         let events = events.map_err(|error| {
             AppError::Invalid(format!("the log of events {} cannot be opened: {error}", directory.display()))
         })?;

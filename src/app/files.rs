@@ -167,6 +167,11 @@ impl Files {
         }
     }
 
+    /// Is cancelled when nothing more is to be tried.
+    pub(super) fn stopping(&self) -> CancellationToken {
+        self.stop.child_token()
+    }
+
     /// Returns when nothing is inserted any more; what is not in is at the next start.
     pub(super) async fn stop(&self) {
         self.stop.cancel();
@@ -421,12 +426,12 @@ impl Workspace {
             files::to_lines(&self.shared.engine, &incoming.folder(), &incoming.id).await?;
         }
         let schema = Arc::new(Schema::compile(datasource).map_err(LoadError::Schema)?);
-        let (folder, reading, stop) = (incoming.folder(), upload.clone(), stop.clone());
-        let spooled = tokio::task::spawn_blocking(move || files::spool(&folder, &reading, &schema, &stop)).await;
+        let (folder, reading, stop, columns) = (incoming.folder(), upload.clone(), stop.clone(), schema.clone());
+        let spooled = tokio::task::spawn_blocking(move || files::spool(&folder, &reading, &columns, &stop)).await;
         let spooled = spooled.map_err(|_| AppError::Stopping)??;
         let intent = Intent::new(incoming.id.clone(), name.to_string(), mode, upload, &spooled);
         let (store, workspace, folder) = (self.shared.store.clone(), self.record.id.clone(), incoming.folder());
-        let begun = Loading::begin(store, workspace, folder, intent).await;
+        let begun = Loading::begin(store, workspace, folder, intent, schema).await;
         let loading = begun.map_err(|message| LoadError::Disk(std::io::Error::other(message)))?;
         incoming.keep();
         Ok((loading, spooled))
@@ -480,6 +485,10 @@ impl Workspace {
             None => self.files.places.acquire().await.ok(),
         };
         let more = loading.intent().done < loading.intent().chunks;
+        let _claim = match (&loading.intent().mode, ResourceName::new(&loading.intent().datasource)) {
+            (Mode::Append, Ok(name)) => Some(self.bring_into(&name).await),
+            _ => None,
+        };
         let end = 'all: {
             let mut more = more;
             while more {
@@ -492,6 +501,10 @@ impl Workspace {
                     _ = first.send(());
                     place = self.files.places.acquire().await.ok();
                 }
+            }
+            if let Some(first) = first.take() {
+                _ = first.send(());
+                place = self.files.places.acquire().await.ok();
             }
             self.take_place(&mut loading, under_way).await
         };
@@ -544,8 +557,7 @@ impl Workspace {
             if loading.intent().mode != Mode::Append {
                 target.table = self.staging(&loading.intent().id, &target).await?;
             }
-            let schema = Schema::compile(&datasource).map_err(|error| Stopped::Broken(error.to_string()))?;
-            let schema = Arc::new(schema);
+            let schema = loading.schema(&datasource)?;
             let writer = Writer::new(&self.shared.engine, &target, &schema, &self.sink);
             let attempt = under_way.given_up.child_token();
             let (begun, id) = (Instant::now(), loading.intent().id.clone());
@@ -601,28 +613,56 @@ impl Workspace {
             return Ok(Some(()));
         }
         failpoint::reach("file-gathered");
-        // Rows that come while the others are being changed would be lost: those who bring some wait.
-        let (_shared, _alone) = match loading.intent().mode {
-            Mode::ReplaceWhere { .. } => (None, Some(self.inserting.write().await)),
-            Mode::Append | Mode::Replace => (Some(self.inserting.read().await), None),
-        };
-        let paused = self.pause_consumers(loading).await;
-        let _replacing = self.replacing.lock().await;
-        let taken = self.swap(loading, under_way).await;
-        if paused && let Err(error) = self.start_consumers().await {
-            self.shared.warn(format!("consumers could not be started: {error}"));
+        // Before that, others may have rows half in of which nobody knows yet.
+        tokio::select! {
+            () = under_way.given_up.cancelled() => {}
+            _ = self.started.wait() => {}
         }
-        taken
+        loop {
+            let Some(datasource) = self.still_there(loading, under_way)? else { return Ok(None) };
+            if let Some(taken) = self.take_turn(loading, under_way, &datasource).await {
+                return taken;
+            }
+            under_way.tell(Some("other rows of the data source come or go; they are first".to_owned()));
+            tokio::select! {
+                () = under_way.given_up.cancelled() => {}
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
     }
 
-    /// Consumers do not wait like others: they are stopped while rows are changed that they may add to.
-    async fn pause_consumers(&self, loading: &Loading) -> bool {
-        let pauses = matches!(loading.intent().mode, Mode::ReplaceWhere { .. })
-            && self.project().datasources.values().any(|it| it.kafka.is_some());
-        if pauses {
-            self.stop_consumers().await;
+    /// Nothing happens while somebody else brings rows that must not be missing from what is made here, or changes
+    /// some.
+    async fn take_turn(
+        &self,
+        loading: &mut Loading,
+        under_way: &UnderWay,
+        datasource: &Datasource,
+    ) -> Option<Result<Option<()>, Stopped>> {
+        let changes_some = matches!(loading.intent().mode, Mode::ReplaceWhere { .. });
+        let _claim = match changes_some {
+            true => Some(self.change_rows(&datasource.name).await?),
+            false => None,
+        };
+        let _inserting = self.inserting.read().await;
+        let _replacing = self.replacing.try_lock().ok()?;
+        if !changes_some {
+            return Some(self.swap(loading, under_way).await);
         }
-        pauses
+        let names = BTreeSet::from([datasource.name.clone()]);
+        let ready = async {
+            let waits = self.has_replays(&datasource.name).await?;
+            if waits { Ok(None) } else { self.bar_consumers(&names).await }
+        };
+        let barred = match ready.await {
+            Ok(barred) => barred?,
+            Err(error) => return Some(Err(Stopped::Broken(AppError::to_string(&error)))),
+        };
+        let taken = self.swap(loading, under_way).await;
+        if let Err(error) = self.unbar_consumers(barred).await {
+            self.shared.warn(format!("consumers could not be started: {error}"));
+        }
+        Some(taken)
     }
 
     async fn swap(&self, loading: &mut Loading, under_way: &UnderWay) -> Result<Option<()>, Stopped> {
@@ -635,24 +675,25 @@ impl Workspace {
             Mode::ReplaceWhere { .. } => self.namespace.changed(&id),
             Mode::Append | Mode::Replace => staging.clone(),
         };
-        let wanted = match &loading.intent().swap {
-            Some(table) => table.clone(),
-            None => {
-                if let Mode::ReplaceWhere { condition, when_empty } = loading.intent().mode.clone() {
-                    if loading.intent().rows == 0 && !when_empty {
-                        engine.command(&ddl::drop_table(&staging)).await.map_err(broken)?;
-                        return Ok(Some(()));
-                    }
-                    self.make_changed(&datasource.name, &condition, &staging, &replacement).await?;
-                    failpoint::reach("file-changed");
+        let present = self.id_of_table(&target.table).await?;
+        let noted = loading.intent().swap.clone();
+        let wanted = match (noted, loading.intent().mode.clone()) {
+            (Some(table), _) if Some(&table) == present.as_ref() => table,
+            // Of one that a crash left behind: rows may have come since it was made, and it is made again.
+            (_, Mode::ReplaceWhere { condition, when_empty }) => {
+                if loading.intent().rows == 0 && !when_empty {
+                    engine.command(&ddl::drop_table(&staging)).await.map_err(broken)?;
+                    return Ok(Some(()));
                 }
-                let table = self.id_of_table(&replacement).await?.unwrap_or_default();
-                loading.note_swap(table.clone(), &under_way.given_up).await?;
-                table
+                self.make_changed(&datasource.name, &condition, &staging, &replacement).await?;
+                failpoint::reach("file-changed");
+                self.note_swap(loading, under_way, &replacement).await?
             }
+            (Some(table), _) => table,
+            (None, _) => self.note_swap(loading, under_way, &replacement).await?,
         };
         failpoint::reach("file-exchange");
-        if self.id_of_table(&target.table).await?.as_ref() != Some(&wanted) {
+        if present.as_ref() != Some(&wanted) {
             engine.command(&ddl::exchange(&target.table, &replacement)).await.map_err(broken)?;
         }
         failpoint::reach("file-exchanged");
@@ -660,6 +701,17 @@ impl Workspace {
             engine.command(&ddl::drop_table(table)).await.map_err(broken)?;
         }
         Ok(Some(()))
+    }
+
+    async fn note_swap(
+        &self,
+        loading: &mut Loading,
+        under_way: &UnderWay,
+        replacement: &Physical,
+    ) -> Result<String, Stopped> {
+        let table = self.id_of_table(replacement).await?.unwrap_or_default();
+        loading.note_swap(table.clone(), &under_way.given_up).await?;
+        Ok(table)
     }
 
     /// Makes a table of a data source's rows that do not fulfil a condition, and of a file's that do. Parts that no

@@ -15,6 +15,7 @@
 
 mod adopt;
 mod analysis;
+mod claims;
 mod classic;
 mod connections;
 mod consumers;

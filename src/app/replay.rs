@@ -5,11 +5,11 @@
 //! number. What a crash cuts short is done to the end at the next start, before anything else is inserted: what is
 //! done already is done again without a trace. What is refused again is in the quarantine again.
 
-use super::{AppError, Workspace, verify, whole};
+use super::{AppError, Workspace, claims::reached, verify, whole};
 use crate::{
     ddl,
     ingest::{
-        batch::{Cuts, Fleeting, Writer, Written},
+        batch::{Aborted, Cuts, Ledger, Writer, Written},
         decode::{Schema, SchemaError},
         failpoint,
         files::LoadError,
@@ -18,10 +18,10 @@ use crate::{
     name::ResourceName,
     project::Datasource,
     query,
+    store::Store,
 };
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
-use tokio_util::sync::CancellationToken;
 
 const BATCH_ROWS: u64 = 5_000;
 
@@ -58,17 +58,21 @@ impl Workspace {
             .transpose()?;
         let workspace = self.clone();
         whole(async move {
-            let _inserting = workspace.inserting.read().await;
-            let _replacing = workspace.replacing.lock().await;
+            let _replaying = workspace.replaying.lock().await;
+            let _claim = workspace.bring_into(&datasource.name).await;
             let before = workspace.finish_replay(&datasource).await?;
             let (namespace, engine) = (&workspace.namespace, &workspace.shared.engine);
             let (gathering, replay) = (namespace.gathering(&datasource.name), namespace.replay(&datasource.name));
             let quarantine = namespace.table(&datasource.name.quarantine());
+            // A deploy may come between the batches, and not in the middle of this.
+            let inserting = workspace.inserting.read().await;
+            workspace.existing(datasource.name.as_str())?;
             // One that a crash left behind, incomplete.
             engine.command(&ddl::drop_table(&gathering)).await?;
             let gathered = engine.command(&ddl::gather(&gathering, &quarantine, condition.as_ref())).await;
             gathered.map_err(|error| workspace.told(error))?;
             engine.command(&ddl::rename(&gathering, &replay)).await?;
+            drop(inserting);
             failpoint::reach("replay-gathered");
             let after = workspace.finish_replay(&datasource).await?;
             Ok(Written { rows: before.rows + after.rows, quarantined: before.quarantined + after.quarantined })
@@ -96,7 +100,9 @@ impl Workspace {
         };
         engine.command(&ddl::forget_replayed(&target.quarantine, &replay)).await?;
         let schema = Arc::new(Schema::compile(datasource).map_err(|it| AppError::Load(LoadError::Schema(it)))?);
-        let writer = Writer::new(engine, &target, &schema, &self.sink);
+        let writer = Writer::new(engine, &target, &schema, &self.sink).gated(&self.inserting);
+        let own = schema.columns().filter(|it| ddl::QUARANTINE_COLUMNS.iter().all(|(name, _)| *name != it.as_str()));
+        engine.command(&ddl::complete_gathered(&replay, own)).await?;
         let mut total = Written::default();
         for number in (0..rows).step_by(BATCH_ROWS as usize) {
             let page = ddl::refused_rows(&replay, schema.columns(), number..number + BATCH_ROWS);
@@ -106,13 +112,13 @@ impl Workspace {
             let batch = Batch::read(&schema, &page, format!("r:{id}:{number}")).map_err(|message| {
                 AppError::Load(LoadError::Schema(SchemaError { column: "c__raw".to_owned(), message }))
             })?;
-            let mut ledger = Fleeting { started: latest + 1, cuts: Cuts::default() };
-            let stop = CancellationToken::new();
+            let mut ledger = Kept::read(self, &id, number, latest + 1).await?;
+            let stop = self.files.stopping();
             let flush = writer.flush(&batch, batch.decode_all(), &mut ledger, "quarantine", &stop);
             let written = match tokio::time::timeout(PATIENCE, flush).await {
                 Ok(Ok(written)) => written,
-                Ok(Err(_)) => return Err(AppError::Stopping),
-                Err(_) => {
+                Ok(Err(_)) if self.shared.running().is_err() => return Err(AppError::Stopping),
+                Ok(Err(_)) | Err(_) => {
                     let message = writer.trouble().1.unwrap_or_default();
                     return Err(AppError::Invalid(format!("the rows are not taken: {message}; they wait")));
                 }
@@ -122,6 +128,68 @@ impl Workspace {
             failpoint::reach("replay-batch");
         }
         engine.command(&ddl::drop_table(&replay)).await?;
+        let workspace = self.record.id.clone();
+        self.shared.store(move |store| store.forget_replay(&workspace, &id)).await?;
         Ok(total)
+    }
+
+    /// A replay into one of the data sources whose rows reach this one waits in the middle.
+    pub(super) async fn has_replays(&self, reaching: &ResourceName) -> Result<bool, AppError> {
+        let project = self.project();
+        for name in project.datasources.keys().filter(|it| reached(&project, it).contains(reaching)) {
+            let state = self.shared.engine.command(&ddl::table_state(&self.namespace.replay(name))).await?;
+            if !verify::rows::<Gathered>(&state)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// What a batch must remember over a crash, in the store.
+struct Kept {
+    store: Arc<Store>,
+    workspace: String,
+    replay: String,
+    batch: u64,
+    started: u32,
+    cuts: Cuts,
+}
+
+impl Kept {
+    async fn read(workspace: &Workspace, replay: &str, batch: u64, started: u32) -> Result<Kept, AppError> {
+        let (id, of) = (workspace.record.id.clone(), replay.to_owned());
+        let record = workspace.shared.store(move |store| store.replay(&id, &of, batch)).await?;
+        let cuts = record.map(|it| serde_json::from_str(&it)).transpose();
+        let cuts = cuts.map_err(|it| AppError::Invalid(format!("what is left of a replay cannot be read: {it}")))?;
+        Ok(Kept {
+            store: workspace.shared.store.clone(),
+            workspace: workspace.record.id.clone(),
+            replay: replay.to_owned(),
+            batch,
+            started,
+            cuts: cuts.unwrap_or_default(),
+        })
+    }
+}
+
+impl Ledger for Kept {
+    fn started(&self) -> u32 {
+        self.started
+    }
+
+    fn cuts(&self) -> &Cuts {
+        &self.cuts
+    }
+
+    async fn cut(&mut self, unit: &str, message: &str) -> Result<(), Aborted> {
+        self.cuts.insert(unit, message);
+        let (store, workspace, replay, batch) =
+            (self.store.clone(), self.workspace.clone(), self.replay.clone(), self.batch);
+        let record = serde_json::to_string(&self.cuts).map_err(|_| Aborted)?;
+        let kept = tokio::task::spawn_blocking(move || store.put_replay(&workspace, &replay, batch, &record)).await;
+        kept.map_err(|_| Aborted)?.map_err(|_| Aborted)?;
+        failpoint::reach("replay-cut");
+        Ok(())
     }
 }

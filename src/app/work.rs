@@ -1,12 +1,12 @@
 //! Work on rows that takes its time, each as a job: populate, copy, delete.
 
-use super::{AppError, Shared, Workspace, classic, verify, words};
+use super::{AppError, Shared, Workspace, claims::source, classic, verify, words};
 use crate::{
     ddl,
     engine::EngineError,
     jobs::{Job, JobKind, NotCancelled, Subject},
     name::{Physical, ResourceName},
-    project::{Pipe, PipeKind, Project, ReferenceTarget},
+    project::{Pipe, PipeKind},
     query,
     sql::{Sql, statement},
     template::Params,
@@ -78,7 +78,9 @@ impl Workspace {
         };
         let (workspace, name) = (self.clone(), pipe.name.clone());
         let node = pipe.output_node().name.clone();
+        let into = target.clone();
         let work = async move {
+            let _claim = workspace.bring_into(&into).await;
             if populate.truncate {
                 let truncated = workspace.shared.engine.command(&ddl::truncate(&table)).await;
                 truncated.map_err(|error| workspace.words(&error))?;
@@ -118,7 +120,10 @@ impl Workspace {
             self.insert_select_into(&self.namespace.side(target), &self.namespace.table(target), &select).await?;
         let work = async move {
             match replace {
-                false => workspace.run(&insert).await?,
+                false => {
+                    let _claim = workspace.bring_into(&name).await;
+                    workspace.run(&insert).await?;
+                }
                 true => workspace.replace_by(&name, &side).await?,
             }
             Ok(None)
@@ -134,7 +139,10 @@ impl Workspace {
         let insert = self.insert_select(&self.namespace.table(&name), &select).await?;
         let subject = Subject { datasource: Some(name.to_string()), ..Subject::default() };
         let workspace = self.clone();
-        let work = async move { workspace.run(&insert).await.map(|()| None) };
+        let work = async move {
+            let _claim = workspace.bring_into(&name).await;
+            workspace.run(&insert).await.map(|()| None)
+        };
         Ok(self.jobs.start(words::random_id(), JobKind::Copy, subject, work))
     }
 
@@ -249,22 +257,4 @@ impl Drop for Kill {
             runtime.spawn(async move { _ = shared.engine.command(&statement::kill([&*mark])).await });
         }
     }
-}
-
-/// The data source whose inserts a view sees: the one that its outermost FROM begins with.
-fn source(project: &Project, pipe: &Pipe) -> Option<ResourceName> {
-    let mut seen = BTreeSet::new();
-    let (mut pipe, mut node) = (pipe, pipe.output_node());
-    while seen.insert((pipe.name.clone(), node.name.clone())) {
-        let first = node.reads.first()?;
-        match first.target {
-            ReferenceTarget::Datasource => return Some(first.name.clone()),
-            ReferenceTarget::Node => node = pipe.node(first.name.as_str())?,
-            ReferenceTarget::Pipe => {
-                pipe = project.pipe(first.name.as_str())?;
-                node = pipe.output_node();
-            }
-        }
-    }
-    None
 }

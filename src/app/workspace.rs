@@ -8,7 +8,7 @@ use crate::{
     auth::{Access, Limits},
     diagnostic::{Severity, has_errors},
     engine::{Engine, EngineError, Held, ReadLimits, Rows},
-    ingest::{events::Events, service::Recorder},
+    ingest::{claims::Claims, events::Events, service::Recorder},
     jobs::Jobs,
     name::Namespace,
     observe::Sink,
@@ -42,10 +42,16 @@ pub struct Workspace {
     pub(super) changing_connections: sync::Mutex<()>,
     /// Shared by those who insert rows from files, held alone by a deploy while its statements run.
     pub(super) inserting: Arc<sync::RwLock<()>>,
+    /// Who brings rows into which data sources, and who changes those that are there.
+    pub(super) claims: Claims,
+    /// Is set when everything that an earlier process had begun is going on.
+    pub(super) started: sync::SetOnce<()>,
     /// Set once the workspace is back.
     pub(super) events: OnceLock<Events>,
     /// Held by who replaces a table's rows.
     pub(super) replacing: sync::Mutex<()>,
+    /// Held by who reads refused rows once more.
+    pub(super) replaying: sync::Mutex<()>,
     pub(super) consumers: sync::Mutex<Consumers>,
     pub(super) jobs: Jobs,
     pub(super) files: Files,
@@ -111,8 +117,11 @@ impl Workspace {
             changing_tokens: sync::Mutex::default(),
             changing_connections: sync::Mutex::default(),
             inserting: Arc::default(),
+            claims: Claims::default(),
+            started: sync::SetOnce::new(),
             events: OnceLock::new(),
             replacing: sync::Mutex::default(),
+            replaying: sync::Mutex::default(),
             consumers: sync::Mutex::default(),
             jobs,
             files: Files::default(),
@@ -131,7 +140,9 @@ impl Workspace {
         self.open_service();
         self.open_events()?;
         self.hold_again().await?;
-        self.start_consumers().await
+        self.start_consumers().await?;
+        _ = self.started.set(());
+        Ok(())
     }
 
     pub fn id(&self) -> &str {
@@ -260,6 +271,7 @@ impl Workspace {
         if let Some(events) = self.events.get() {
             events.close().await;
         }
+        let _replaying = self.replaying.lock().await;
         let _inserting = self.inserting.write().await;
         let _replacing = self.replacing.lock().await;
         if let Some(recorder) = self.recorder.get() {

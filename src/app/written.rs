@@ -26,6 +26,7 @@ impl Workspace {
         self.shared.running()?;
         let (workspace, name) = (self.clone(), datasource.clone());
         whole(async move {
+            let _claim = workspace.bring_into(&name).await;
             let _inserting = workspace.inserting.read().await;
             workspace.shared.running()?;
             let begun = Instant::now();

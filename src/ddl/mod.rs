@@ -7,7 +7,7 @@ mod quarantine;
 mod service;
 mod table;
 
-pub use quarantine::{forget_replayed, gather, reasons, refused_rows, refused_values, table_state};
+pub use quarantine::{complete_gathered, forget_replayed, gather, reasons, refused_rows, refused_values, table_state};
 pub use service::{kafka_times, pipe_stats_view};
 pub use table::{
     QUARANTINE_COLUMNS, attach_all, count_rows, create_quarantine, create_side_table, create_table, databases,

@@ -59,6 +59,16 @@ pub fn forget_replayed(quarantine: &Physical, replay: &Physical) -> Sql {
     sql
 }
 
+/// Columns that a data source got since its rows were gathered; every one is text.
+pub fn complete_gathered<'a>(replay: &Physical, columns: impl Iterator<Item = &'a ColumnName>) -> Sql {
+    let mut sql = Sql::new("ALTER TABLE ");
+    sql.table(replay).push(" ");
+    sql.join(columns, ", ", |sql, it| {
+        sql.push("ADD COLUMN IF NOT EXISTS ").column(it).push(" Nullable(String)");
+    });
+    sql
+}
+
 /// `raw` (in base64), `source`, `date` (seconds since 1970) and `values` of the gathered rows with these numbers.
 pub fn refused_rows<'a>(
     replay: &Physical,

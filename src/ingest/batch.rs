@@ -24,6 +24,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 /// Writes into one data source.
@@ -34,6 +35,7 @@ pub struct Writer {
     schema: Arc<Schema>,
     sink: Sink,
     trouble: Arc<Trouble>,
+    gate: Option<Arc<RwLock<()>>>,
 }
 
 /// Rows that can be decoded again in part, when the engine does not take the whole.
@@ -139,7 +141,14 @@ impl Writer {
             schema: schema.clone(),
             sink: sink.clone(),
             trouble: Arc::default(),
+            gate: None,
         }
+    }
+
+    /// Shares the gate during each insert and at no other time: who holds it alone, to mend a view for instance,
+    /// comes between two attempts.
+    pub fn gated(self, gate: &Arc<RwLock<()>>) -> Writer {
+        Writer { gate: Some(gate.clone()), ..self }
     }
 
     /// Failed attempts since the last good one, and what the last said.
@@ -275,6 +284,13 @@ impl Writer {
     }
 
     async fn insert(&self, table: &Physical, block: Block, token: Option<String>) -> Result<(), EngineError> {
+        if failpoint::due(failpoint::REFUSED) {
+            return Err(EngineError { kind: EngineErrorKind::Query, code: 6, message: "refused".to_owned() });
+        }
+        let _gate = match &self.gate {
+            Some(gate) => Some(gate.read().await),
+            None => None,
+        };
         let head = statement::insert_native(table, block.columns.iter().map(|(name, _)| name));
         let token = token.filter(|_| !failpoint::is_armed(failpoint::NO_DEDUPLICATION));
         let deduplication = token.clone().map_or(Deduplication::Off, Deduplication::Token);

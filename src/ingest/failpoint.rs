@@ -24,6 +24,9 @@ static ARMED: OnceLock<Vec<Armed>> = OnceLock::new();
 /// With this one armed, inserts say nothing of who they are: what is repeated is in twice.
 pub const NO_DEDUPLICATION: &str = "no-deduplication";
 
+/// With this one armed, the engine is said to refuse the rows of an insert: the first, or the one of the count.
+pub const REFUSED: &str = "refused";
+
 /// Takes `name` or `name:3` (die at the third time), several with commas between.
 pub fn arm(text: &str) -> Result<(), String> {
     let mut armed = Vec::new();
@@ -56,7 +59,7 @@ pub(super) fn reach_soon(name: &str) {
     }
 }
 
-fn due(name: &str) -> bool {
+pub(super) fn due(name: &str) -> bool {
     let Some(armed) = ARMED.get() else { return false };
     armed.iter().any(|it| it.name == name && it.left.fetch_sub(1, Ordering::AcqRel) == 1)
 }

@@ -4,6 +4,7 @@
 //! acknowledgement. HTTP is not known here.
 
 pub mod batch;
+pub mod claims;
 pub mod decode;
 pub mod events;
 pub mod failpoint;

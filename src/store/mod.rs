@@ -10,6 +10,7 @@ mod files;
 mod key;
 mod paused;
 mod releases;
+mod replays;
 mod scopes;
 mod secrets;
 mod tags;
@@ -193,6 +194,7 @@ impl Store {
         connection.execute_batch(releases::SCHEMA)?;
         connection.execute_batch(files::SCHEMA)?;
         connection.execute_batch(paused::SCHEMA)?;
+        connection.execute_batch(replays::SCHEMA)?;
         add_columns(&connection, ADDED)?;
         add_columns(&connection, workspaces::ADDED)?;
         let check: Option<Vec<u8>> =

@@ -5,6 +5,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
+    fs,
     io::Write,
     sync::{
         Arc, Mutex,
@@ -125,6 +126,132 @@ async fn refused_rows_are_read_once_more_and_count_once() {
         assert_eq!(ask(&server, "SELECT count() AS n, uniqExact(id) AS u FROM events"), json!([{"n": 100, "u": 100}]));
         assert_eq!(ask(&server, "SELECT sum(n) AS n FROM kinds"), json!([{"n": 100}]));
         assert_eq!(ask(&server, "SELECT c__raw FROM events_quarantine"), json!([{"c__raw": "nothing"}]));
+    }
+}
+
+/// A batch that the engine did not take as a whole is cut; a crash in the middle of it does not make it whole again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_is_cut_counts_once_wherever_the_server_dies() {
+    let (house, mut server) = House::new();
+    let mut wanted = 0;
+    for failpoint in ["refused,replay-cut", "refused,mid-insert:3", "refused,after-insert"] {
+        house.folder.file("datasources/events.datasource", &EVENTS.replace("$.id", "$.identity"));
+        tokio::task::block_in_place(|| house.folder.ok(&["push"]));
+        let rows: String = (0..100).map(|id| format!("{{\"id\":{},\"kind\":\"k\"}}\n", wanted + id)).collect();
+        let sender = format!("name=events&token={ADMIN}&wait=true");
+        assert_eq!(post(&server, &sender, &[], rows).await, (200, answer(0, 100)));
+        wanted += 100;
+        house.folder.file("datasources/events.datasource", EVENTS);
+        tokio::task::block_in_place(|| house.folder.ok(&["push"]));
+        drop(server);
+        let dying = house.serve(failpoint);
+        house.folder.ok(&["auth", "--host", &dying.host(), "--token", ADMIN]);
+        let replay = || house.folder.command(&["quarantine", "replay", "events"]).output().unwrap();
+        assert!(!tokio::task::block_in_place(replay).status.success(), "{failpoint}: the server died in the middle");
+        drop(dying);
+        server = house.serve("");
+        house.folder.ok(&["auth", "--host", &server.host(), "--token", ADMIN]);
+        let counts = ask(&server, "SELECT count() AS n, uniqExact(id) AS u FROM events");
+        assert_eq!(counts, json!([{"n": wanted, "u": wanted}]), "{failpoint}");
+        assert_eq!(ask(&server, "SELECT sum(n) AS n FROM kinds"), json!([{"n": wanted}]), "{failpoint}");
+        assert_eq!(ask(&server, "SELECT count() AS n FROM events_quarantine"), json!([{"n": 0}]), "{failpoint}");
+    }
+}
+
+const BAD_KIND: &str = "SELECT kind, count() AS n FROM events WHERE NOT throwIf(kind = 'bad') GROUP BY kind";
+const COPIES: &str = "SCHEMA >\n    `id` UInt64\n\nENGINE \"MergeTree\"\nENGINE_SORTING_KEY \"id\"\n";
+const TO_COPIES: &str = "NODE n\nSQL >\n    SELECT id FROM events\n\nTYPE materialized\nDATASOURCE copies\n";
+
+/// A view that cannot take an event does not keep anybody from mending it: what is half in is brought level once
+/// it is, in tables and views, also where columns or views have changed meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_mends_a_view_that_throws_and_everything_is_in_once() {
+    let (house, server) = House::new();
+    house.folder.file("datasources/copies.datasource", COPIES);
+    let throwing = TO_KINDS.replace("SELECT kind, count() AS n FROM events GROUP BY kind", BAD_KIND);
+    let wider = EVENTS.replace("    `id`", "    `size` UInt8 `json:$.size` DEFAULT 7,\n    `id`");
+    let sender = format!("name=events&token={ADMIN}");
+    let files = "/v1/datasources/events/append?format=ndjson";
+    let mut sent = 0;
+    for (round, columns) in [EVENTS, &wider, &wider].into_iter().enumerate() {
+        house.folder.file("pipes/to_kinds.pipe", &throwing);
+        house.folder.file("pipes/to_copies.pipe", TO_COPIES);
+        push(&house);
+        let rows = |ids: std::ops::Range<u64>, kind: &str| -> String {
+            ids.map(|id| format!("{{\"id\":{id},\"kind\":\"{kind}\",\"size\":1}}\n")).collect()
+        };
+        // One waits and hears of the view; a file waits too, with a row that is refused.
+        let (status, error) =
+            post(&server, &format!("{sender}&wait=true"), &[], rows(sent..sent + 10, "bad") + "none\n").await;
+        assert_eq!(status, 422, "{error}");
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let file = rows(sent + 10..sent + 20, "bad") + "{\"id\":\"x\",\"kind\":\"file\"}\n";
+        let begun =
+            client.post(format!("{}{files}", server.host())).bearer_auth(ADMIN).body(file).send().await.unwrap();
+        assert_eq!(begun.status(), 202);
+        for id in sent + 20..sent + 30 {
+            assert_eq!(post(&server, &sender, &[], rows(id..id + 1, "good")).await, (202, answer(1, 0)));
+        }
+        sent += 30;
+        house.folder.file("pipes/to_kinds.pipe", TO_KINDS);
+        house.folder.file("datasources/events.datasource", columns);
+        if round == 2 {
+            // Where the view that took the rows goes and another takes its place, they would be in twice.
+            fs::remove_file(house.folder.path().join("pipes/to_copies.pipe")).unwrap();
+            house.folder.file("pipes/other_copies.pipe", TO_COPIES);
+            let refused = || house.folder.command(&["push"]).output().unwrap();
+            let refused = tokio::task::block_in_place(refused);
+            let words = String::from_utf8_lossy(&refused.stderr);
+            assert!(!refused.status.success() && words.contains("rows are half in `copies`"), "{words}");
+            house.folder.file("pipes/to_copies.pipe", TO_COPIES);
+            fs::remove_file(house.folder.path().join("pipes/other_copies.pipe")).unwrap();
+        }
+        push(&house);
+        let counts = "SELECT count() AS n, uniqExact(id) AS u, (SELECT sum(n) FROM kinds) AS k, \
+            (SELECT count() FROM copies) AS c, (SELECT count() FROM events_quarantine) AS q FROM events";
+        let bad = 2 * (round as u64 + 1);
+        let wanted = json!([{"n": sent, "u": sent, "k": sent, "c": sent, "q": bad}]);
+        eventually(&format!("round {round}"), &wanted, || ask(&server, counts));
+        // Once more, for what comes late.
+        drop(post(&server, &format!("{sender}&wait=true"), &[], rows(sent..sent + 1, "last")).await);
+        sent += 1;
+        let wanted = json!([{"n": sent, "u": sent, "k": sent, "c": sent, "q": bad}]);
+        assert_eq!(ask(&server, counts), wanted, "round {round}");
+        let kept = ask(&server, "SELECT id, kind FROM events_quarantine WHERE c__source LIKE '%.ndjson:%'");
+        assert_eq!(kept[round], json!({"id": "x", "kind": "file"}));
+    }
+    // With nothing half in, it may.
+    fs::remove_file(house.folder.path().join("pipes/to_copies.pipe")).unwrap();
+    house.folder.file("pipes/other_copies.pipe", TO_COPIES);
+    push(&house);
+}
+
+/// A push that comes to an end.
+fn push(house: &House) {
+    tokio::task::block_in_place(|| {
+        let mut push = house.folder.command(&["push"]).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while push.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                push.kill().unwrap();
+                panic!("the push waits for what it is to mend");
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        assert!(push.wait().unwrap().success());
+    });
+}
+
+/// Waits until it is as wanted.
+fn eventually(what: &str, wanted: &Value, mut found: impl FnMut() -> Value) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        let found = found();
+        if found == *wanted {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what}: {found} is not {wanted}");
+        tokio::task::block_in_place(|| thread::sleep(Duration::from_millis(100)));
     }
 }
 

@@ -299,6 +299,42 @@ async fn a_replacement_is_whole_wherever_the_server_dies() {
     server.stop();
 }
 
+/// Rows that a job is bringing while a file replaces others by a condition are not lost with the table that they were
+/// begun to be written to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_runs_during_a_replacement_loses_nothing() {
+    let (house, server) = House::new();
+    const COPIED: u64 = 6_000_000;
+    house.folder.file(
+        "pipes/many.pipe",
+        &format!(
+            "NODE n\nSQL >\n    SELECT number AS id, concat('k', toString(cityHash64(repeat(toString(number), 500)) % 3)) \
+             AS kind, toUInt8(1) AS month FROM numbers({COPIED})\n\nTYPE copy\nTARGET_DATASOURCE events\nCOPY_MODE append\n"
+        ),
+    );
+    tokio::task::block_in_place(|| house.folder.ok(&["push"]));
+    let (status, job) = post(&server, "/v0/pipes/many/copy", "").await.unwrap();
+    assert_eq!(status, 200, "{job}");
+    let id = job["job"]["job_id"].as_str().or(job["job"]["id"].as_str()).unwrap().to_owned();
+    let deadline = Instant::now() + PATIENCE;
+    while ask(&server, "SELECT count() AS n FROM events")["n"] == 0 {
+        assert!(Instant::now() < deadline, "nothing is copied");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(get(&server, &format!("/v0/jobs/{id}")).1["status"], "working", "the copy is too fast for this test");
+    let some = "/v1/datasources/events/replace?format=ndjson&replace_condition=month%3D2";
+    let (status, begun) = post(&server, some, "{\"id\":1,\"kind\":\"new\",\"month\":2}").await.unwrap();
+    assert_eq!(status, 202, "{begun}");
+    assert_eq!(ended(&server, begun["id"].as_str().unwrap()).await["status"], "done");
+    assert_eq!(ended(&server, &id).await["status"], "done");
+    assert_eq!(
+        ask(&server, "SELECT count() AS n, uniqExact(month, id) AS u FROM events"),
+        json!({"n": COPIED + 1, "u": COPIED + 1})
+    );
+    assert_eq!(house.left(), 0);
+    server.stop();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn files_come_packed_in_other_dialects_and_as_parquet() {
     let (_house, server) = House::new();

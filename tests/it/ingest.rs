@@ -121,7 +121,7 @@ async fn load(engine: &Engine, target: &Target, format: FileFormat, text: &str) 
     let stop = CancellationToken::new();
     let spooled = files::spool(&folder, &upload, &schema, &stop).unwrap();
     let intent = Intent::new("i1".to_owned(), "file".to_owned(), Mode::Append, upload, &spooled);
-    let mut loading = Loading::begin(store, "w".to_owned(), folder, intent).await.unwrap();
+    let mut loading = Loading::begin(store, "w".to_owned(), folder, intent, schema.clone()).await.unwrap();
     let writer = Writer::new(engine, target, &schema, &Sink::default());
     while loading.insert(&writer, &schema, &stop, &|_| ()).await.unwrap() {}
     let written = loading.intent().written();

@@ -118,6 +118,15 @@ impl Workspace {
         whole(async move {
             // No file, deploy or replacement of rows is in the middle of it.
             let _deploying = workspace.deploying.lock().await;
+            let mut claims = Vec::new();
+            for name in names.iter().collect::<BTreeSet<_>>() {
+                let in_use = || AppError::InUse {
+                    kind: "data source",
+                    name: name.to_string(),
+                    by: "rows that are on their way in; try again later".to_owned(),
+                };
+                claims.push(workspace.change_rows(name).await.ok_or_else(in_use)?);
+            }
             let _inserting = workspace.inserting.write().await;
             let _replacing = workspace.replacing.lock().await;
             workspace.shared.running()?;

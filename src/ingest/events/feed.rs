@@ -4,12 +4,13 @@
 
 use super::{
     Accepted, EventsError, Shared,
-    log::{Intent, Log, Record},
+    log::{Intent, Record},
 };
 use crate::{
     ingest::{
         Target,
         batch::{self, Aborted, Cuts, Ledger, Rows, Writer},
+        claims::Bringing,
         decode::{Decoded, Decoder, Problem, Rejected, Schema},
         failpoint,
     },
@@ -25,6 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 #[derive(Debug)]
 pub(super) struct Feed {
@@ -34,6 +36,8 @@ pub(super) struct Feed {
     pub(super) wake: Notify,
     /// Its data source has changed: what is gathered is the last.
     retired: AtomicBool,
+    /// Cancelled when its data source goes, and with it what is gathered; or when the server stops.
+    life: CancellationToken,
     state: watch::Sender<State>,
 }
 
@@ -72,7 +76,7 @@ pub(super) struct Body {
 
 /// An intent and the log that keeps it.
 struct Noted<'a> {
-    log: &'a Log,
+    shared: &'a Shared,
     intent: Intent,
 }
 
@@ -83,13 +87,14 @@ struct Named<'a> {
 }
 
 impl Feed {
-    pub(super) fn new(target: &Target, schema: Arc<Schema>) -> Feed {
+    pub(super) fn new(target: &Target, schema: Arc<Schema>, life: CancellationToken) -> Feed {
         Feed {
             target: target.clone(),
             gathered: Mutex::new(Gathered::new(schema.clone())),
             schema,
             wake: Notify::new(),
             retired: AtomicBool::new(false),
+            life,
             state: watch::Sender::default(),
         }
     }
@@ -176,7 +181,8 @@ pub(super) async fn run(shared: Arc<Shared>, feed: Arc<Feed>) {
                 let next = Gathered { number: gathered.number + 1, ..Gathered::new(feed.schema.clone()) };
                 std::mem::replace(&mut *gathered, next)
             };
-            if insert(&shared, &feed, gathered, None).await == Err(Aborted) {
+            let claim = shared.tables.claims.bring(&(shared.tables.reached)(&feed.target.datasource.name)).await;
+            if insert(&shared, &feed, gathered, claim, None).await == Err(Aborted) {
                 feed.gathered().ended = true;
                 return;
             }
@@ -199,14 +205,15 @@ pub(super) async fn run(shared: Arc<Shared>, feed: Arc<Feed>) {
     }
 }
 
-/// Inserts a batch: one that a crash cut short as it was.
+/// Inserts a batch: one that a crash cut short as it was. A view that throws may be mended meanwhile, and what is
+/// left goes in under the new definitions.
 pub(super) async fn insert(
     shared: &Shared,
     feed: &Feed,
     mut gathered: Gathered,
+    claim: Bringing,
     again: Option<Intent>,
 ) -> Result<(), Aborted> {
-    let _inserting = shared.inserting.read().await;
     let decoded = gathered.decoder.finish();
     let (log, name) = (&shared.log, feed.target.datasource.name.to_string());
     let intent = match again {
@@ -221,53 +228,64 @@ pub(super) async fn insert(
         },
     };
     let token = intent.token.clone();
-    let mut noted = Noted { log, intent };
-    note(shared, &noted).await?;
+    let mut noted = Noted { shared, intent };
+    noted.insist().await?;
     failpoint::reach("event-intent");
-    let writer = Writer::new(&shared.engine, &feed.target, &feed.schema, &shared.sink);
+    let writer = Writer::new(&shared.engine, &feed.target, &feed.schema, &shared.sink).gated(&shared.tables.inserting);
     let named = Named { gathered: &gathered, token: &token };
-    let flush = writer.flush(&named, decoded, &mut noted, "events", &shared.stop);
-    tokio::pin!(flush);
-    let written = loop {
-        tokio::select! {
-            written = &mut flush => break written,
-            () = tokio::time::sleep(Duration::from_millis(100)) => {
-                // Those who wait hear of a view that fails; the rows go on being offered to it.
-                let view = writer.trouble().1.filter(|it| writer.trouble().0 > 0 && it.contains("while pushing to view"));
-                feed.state.send_if_modified(|it| {
-                    let changed = it.view != view;
-                    it.view = view;
-                    changed
-                });
+    let written = {
+        let flush = writer.flush(&named, decoded, &mut noted, "events", &feed.life);
+        tokio::pin!(flush);
+        loop {
+            tokio::select! {
+                written = &mut flush => break written,
+                () = tokio::time::sleep(Duration::from_millis(100)) => {
+                    // Those who wait hear of a view that fails; the rows go on being offered to it.
+                    let (attempts, message) = writer.trouble();
+                    let view = message.filter(|it| attempts > 0 && it.contains("while pushing to view"));
+                    feed.state.send_if_modified(|it| {
+                        let changed = it.view != view;
+                        it.view = view;
+                        changed
+                    });
+                }
             }
         }
     };
-    written?;
+    if written.is_err() && (shared.stop.is_cancelled() || !feed.life.is_cancelled()) {
+        return Err(Aborted);
+    }
     failpoint::reach("event-inserted");
-    log.append(&Record::Done { token: token.clone() }, b"");
-    log.release(gathered.bodies.iter().map(|it| it.segment));
+    let done = log.append(&Record::Done { token: token.clone() }, b"");
+    let log = log.clone();
+    tokio::spawn(async move {
+        // Until then a crash would have it inserted again.
+        _ = log.synced(done).await;
+        drop(claim);
+    });
+    shared.log.release(gathered.bodies.iter().map(|it| it.segment));
     shared.held.fetch_sub(gathered.bytes, Ordering::AcqRel);
     feed.state.send_modify(|it| *it = State { inserted: gathered.number, view: None });
     Ok(())
 }
 
-/// Writes an intent down, however often it takes.
-async fn note(shared: &Shared, noted: &Noted<'_>) -> Result<(), Aborted> {
-    loop {
-        let Err(message) = noted.write().await else { return Ok(()) };
-        let message = format!("the log of events cannot be written: {message}");
-        shared.sink.observe(Observation::Engine { level: Level::Error, message });
-        tokio::select! {
-            () = shared.stop.cancelled() => return Err(Aborted),
-            () = tokio::time::sleep(Duration::from_secs(1)) => (),
+impl Noted<'_> {
+    /// Writes the intent down, however often it takes.
+    async fn insist(&self) -> Result<(), Aborted> {
+        loop {
+            let Err(message) = self.write().await else { return Ok(()) };
+            let message = format!("the log of events cannot be written: {message}");
+            self.shared.sink.observe(Observation::Engine { level: Level::Error, message });
+            tokio::select! {
+                () = self.shared.stop.cancelled() => return Err(Aborted),
+                () = tokio::time::sleep(Duration::from_secs(1)) => (),
+            }
         }
     }
-}
 
-impl Noted<'_> {
     async fn write(&self) -> Result<(), String> {
-        let place = self.log.append(&Record::Intent(self.intent.clone()), b"");
-        self.log.synced(place).await
+        let place = self.shared.log.append(&Record::Intent(self.intent.clone()), b"");
+        self.shared.log.synced(place).await
     }
 }
 
@@ -282,7 +300,7 @@ impl Ledger for Noted<'_> {
 
     async fn cut(&mut self, unit: &str, message: &str) -> Result<(), Aborted> {
         self.intent.cuts.insert(unit, message);
-        self.write().await.map_err(|_| Aborted)
+        self.insist().await
     }
 }
 

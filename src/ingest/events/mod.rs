@@ -10,7 +10,7 @@
 mod feed;
 mod log;
 
-use super::{Target, decode::Schema, decode::SchemaError, failpoint};
+use super::{Target, claims::Claims, decode::Schema, decode::SchemaError, failpoint};
 use crate::{
     engine::Engine,
     name::ResourceName,
@@ -22,8 +22,8 @@ use log::{BodyHead, Log, Record, Unfinished};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::{
-    collections::{BTreeMap, HashMap},
-    io,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt, io,
     ops::Range,
     path::Path,
     sync::{
@@ -79,6 +79,16 @@ pub enum EventsError {
     View(String),
 }
 
+/// What stands in the way of inserts now and then.
+#[derive(Clone)]
+pub struct Tables {
+    /// Held alone by who changes tables.
+    pub inserting: Arc<RwLock<()>>,
+    pub claims: Claims,
+    /// The data sources that rows reach which go into one, itself included.
+    pub reached: Arc<dyn Fn(&ResourceName) -> BTreeSet<ResourceName> + Send + Sync>,
+}
+
 /// The events of one workspace. Cheap to clone; every clone is the same.
 #[derive(Debug, Clone)]
 pub struct Events(Arc<Shared>);
@@ -89,9 +99,10 @@ struct Shared {
     engine: Engine,
     sink: Sink,
     tuning: Tuning,
-    /// Held alone by who changes tables.
-    inserting: Arc<RwLock<()>>,
+    tables: Tables,
     feeds: Mutex<HashMap<ResourceName, Arc<Feed>>>,
+    /// Cancelled when a data source goes.
+    lives: Mutex<HashMap<ResourceName, CancellationToken>>,
     tasks: Mutex<JoinSet<()>>,
     held: AtomicUsize,
     next: AtomicU64,
@@ -112,7 +123,7 @@ impl Events {
         engine: &Engine,
         sink: &Sink,
         tuning: Tuning,
-        inserting: Arc<RwLock<()>>,
+        tables: Tables,
         find: impl Fn(&str) -> Option<Target>,
     ) -> io::Result<Events> {
         let (log, unfinished) = Log::open(directory)?;
@@ -122,8 +133,9 @@ impl Events {
             engine: engine.clone(),
             sink: sink.clone(),
             tuning,
-            inserting,
+            tables,
             feeds: Mutex::default(),
+            lives: Mutex::default(),
             tasks: Mutex::default(),
             held: AtomicUsize::new(0),
             next: next.into(),
@@ -208,13 +220,32 @@ impl Events {
         {
             return Ok(feed.clone());
         }
-        let feed = Arc::new(Feed::new(target, Arc::new(Schema::compile(&target.datasource)?)));
+        let schema = Arc::new(Schema::compile(&target.datasource)?);
+        let feed = Arc::new(Feed::new(target, schema, self.life(&target.datasource.name)));
         if let Some(before) = feeds.insert(target.datasource.name.clone(), feed.clone()) {
             before.retire();
         }
         drop(feeds);
         self.spawn(feed::run(self.0.clone(), feed.clone()));
         Ok(feed)
+    }
+
+    /// What is gathered for a data source goes with it.
+    pub fn give_up(&self, datasource: &ResourceName) {
+        let life = self.0.lives.lock().unwrap_or_else(PoisonError::into_inner).remove(datasource);
+        let feed = self.0.feeds.lock().unwrap_or_else(PoisonError::into_inner).remove(datasource);
+        if let Some(life) = life {
+            life.cancel();
+        }
+        if let Some(feed) = feed {
+            feed.retire();
+        }
+    }
+
+    /// Lasts as long as the data source of this name that there is now, and no longer than the server.
+    fn life(&self, datasource: &ResourceName) -> CancellationToken {
+        let mut lives = self.0.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        lives.entry(datasource.clone()).or_insert_with(|| self.0.stop.child_token()).clone()
     }
 
     fn forget(&self, feed: &Arc<Feed>) {
@@ -248,7 +279,9 @@ impl Events {
                 self.0.sink.observe(Observation::Engine { level: Level::Warning, message });
                 continue;
             };
-            let feed = Feed::new(&target, Arc::new(schema));
+            let name = &target.datasource.name;
+            let claim = self.0.tables.claims.bring_at_once(&(self.0.tables.reached)(name));
+            let feed = Feed::new(&target, Arc::new(schema), self.life(name));
             let mut gathered = Gathered::new(feed.schema.clone());
             for (head, bytes, segment) in bodies {
                 let bytes = Bytes::from(bytes);
@@ -257,8 +290,14 @@ impl Events {
                 gathered.take(Body { number: head.number, segment, source: head.source, bytes }, &rows);
             }
             let shared = self.0.clone();
-            self.spawn(async move { _ = feed::insert(&shared, &feed, gathered, intent).await });
+            self.spawn(async move { _ = feed::insert(&shared, &feed, gathered, claim, intent).await });
         }
+    }
+}
+
+impl fmt::Debug for Tables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tables").field("claims", &self.claims).finish_non_exhaustive()
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
         decode::{Decoded, Decoder, Problem, Rejected, Schema},
         failpoint,
     },
+    project::Datasource,
     store::Store,
 };
 use std::{
@@ -30,6 +31,8 @@ pub struct Loading {
     workspace: String,
     folder: PathBuf,
     intent: Intent,
+    /// What its rows were read by, as long as the process lasts: a deploy may change it before they are all in.
+    schema: Option<Arc<Schema>>,
 }
 
 /// Why a file is not in. What is left of it waits for the next start.
@@ -51,8 +54,9 @@ impl Loading {
         workspace: String,
         folder: PathBuf,
         intent: Intent,
+        schema: Arc<Schema>,
     ) -> Result<Loading, String> {
-        let loading = Loading { store, workspace, folder, intent };
+        let loading = Loading { store, workspace, folder, intent, schema: Some(schema) };
         failpoint::reach("file-spooled");
         loading.keep().await?;
         failpoint::reach("file-intent");
@@ -61,7 +65,17 @@ impl Loading {
 
     /// One that an earlier process has begun.
     pub fn resume(store: Arc<Store>, workspace: String, folder: PathBuf, intent: Intent) -> Loading {
-        Loading { store, workspace, folder, intent }
+        Loading { store, workspace, folder, intent, schema: None }
+    }
+
+    /// What its rows were read by; after a restart, what they would be read by now.
+    pub fn schema(&mut self, datasource: &Datasource) -> Result<Arc<Schema>, Stopped> {
+        if let Some(schema) = &self.schema {
+            return Ok(schema.clone());
+        }
+        let schema = Arc::new(Schema::compile(datasource).map_err(|error| Stopped::Broken(error.to_string()))?);
+        self.schema = Some(schema.clone());
+        Ok(schema)
     }
 
     pub fn intent(&self) -> &Intent {
@@ -77,8 +91,8 @@ impl Loading {
         stop: &CancellationToken,
         tell: &(dyn Fn(Option<String>) + Sync),
     ) -> Result<bool, Stopped> {
-        let (folder, at) = (self.folder.clone(), self.intent.at);
-        let chunk = tokio::task::spawn_blocking(move || spool::chunk(&folder, at)).await;
+        let (folder, at, columns) = (self.folder.clone(), self.intent.at, schema.clone());
+        let chunk = tokio::task::spawn_blocking(move || spool::chunk(&folder, at, &columns)).await;
         let chunk = chunk.map_err(io::Error::other).and_then(|it| it);
         let Some(chunk) = chunk.map_err(|error| Stopped::Broken(error.to_string()))? else { return Ok(false) };
         let Chunk { decoded, first, taken, end } = chunk;
@@ -131,7 +145,7 @@ impl Loading {
 
     /// Nothing is left to be done. What cannot be removed now is at the next start.
     pub async fn end(self) -> Result<(), String> {
-        let Loading { store, workspace, folder, intent } = self;
+        let Loading { store, workspace, folder, intent, .. } = self;
         let forgotten = tokio::task::spawn_blocking(move || {
             store.forget_file_load(&workspace, &intent.id).map_err(|error| error.to_string())?;
             failpoint::reach("file-forgotten");

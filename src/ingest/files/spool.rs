@@ -52,8 +52,10 @@ struct Head {
     taken: u64,
     rows: usize,
     blocks: Vec<BlockHead>,
-    /// Bytes of refused rows, in JSON.
+    /// Bytes of refused rows, in JSON, and the columns that their values are of.
     refused: usize,
+    #[serde(default)]
+    columns: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -96,6 +98,7 @@ pub fn spool(
     let mut spooling = Spooling {
         folder,
         name: &upload.name,
+        schema,
         decoder: Decoder::new(schema.clone()),
         stop,
         out,
@@ -121,6 +124,7 @@ pub fn spool(
 struct Spooling<'a> {
     folder: &'a Path,
     name: &'a str,
+    schema: &'a Schema,
     decoder: Decoder,
     stop: &'a CancellationToken,
     out: BufWriter<File>,
@@ -149,7 +153,7 @@ impl Spooling<'_> {
             let reasons: Vec<_> = row.errors.iter().map(|it| it.message.as_str()).collect();
             spooled.errors.push(format!("{}: {}", row.source, reasons.join("; ")));
         }
-        write(&mut self.out, &decoded, self.first, taken)?;
+        write(&mut self.out, &decoded, self.schema, self.first, taken)?;
         self.first = self.taken;
         Ok(())
     }
@@ -184,7 +188,7 @@ impl read::Take for Spooling<'_> {
     }
 }
 
-fn write(out: &mut impl Write, decoded: &Decoded, first: u64, taken: u64) -> io::Result<()> {
+fn write(out: &mut impl Write, decoded: &Decoded, schema: &Schema, first: u64, taken: u64) -> io::Result<()> {
     let refused: Vec<_> = decoded.rejected.iter().map(RefusedRow::new).collect();
     let refused = if refused.is_empty() { Vec::new() } else { serde_json::to_vec(&refused)? };
     let head = Head {
@@ -202,6 +206,7 @@ fn write(out: &mut impl Write, decoded: &Decoded, first: u64, taken: u64) -> io:
             })
             .collect(),
         refused: refused.len(),
+        columns: if refused.is_empty() { Vec::new() } else { schema.columns().map(ToString::to_string).collect() },
     };
     let text = serde_json::to_vec(&head)?;
     out.write_all(&(text.len() as u64).to_le_bytes())?;
@@ -219,8 +224,9 @@ fn write(out: &mut impl Write, decoded: &Decoded, first: u64, taken: u64) -> io:
     out.write_all(&refused)
 }
 
-/// The chunk of a folder's spool that begins at a byte; nothing at its end. Blocks.
-pub(super) fn chunk(folder: &Path, at: u64) -> io::Result<Option<Chunk>> {
+/// The chunk of a folder's spool that begins at a byte; nothing at its end. What could be read of refused rows is
+/// given by the columns of `schema`, which may have more than it was read by. Blocks.
+pub(super) fn chunk(folder: &Path, at: u64, schema: &Schema) -> io::Result<Option<Chunk>> {
     let mut file = File::open(spool_path(folder))?;
     if at == file.metadata()?.len() {
         return Ok(None);
@@ -256,7 +262,15 @@ pub(super) fn chunk(folder: &Path, at: u64) -> io::Result<Option<Chunk>> {
     }
     if head.refused > 0 {
         let refused: Vec<RefusedRow> = serde_json::from_slice(&bytes(head.refused)?)?;
-        decoded.rejected = refused.into_iter().map(RefusedRow::row).collect::<io::Result<_>>()?;
+        let place = |name: &ColumnName| head.columns.iter().position(|it| it == name.as_str());
+        let places: Vec<_> = schema.columns().map(place).collect();
+        for row in refused {
+            let mut row = row.row()?;
+            if !head.columns.is_empty() && !row.values.is_empty() {
+                row.values = places.iter().map(|place| place.and_then(|it| row.values.get_mut(it)?.take())).collect();
+            }
+            decoded.rejected.push(row);
+        }
     }
     let end = file.stream_position()?;
     Ok(Some(Chunk { decoded, first: head.first, taken: head.taken, end }))
