@@ -23,6 +23,10 @@ const DIMENSIONS: &str = "allow_dimensions_outside_sorting_key";
 /// How many inserts a table remembers. It makes an insert that is tried again count once; whoever inserts must
 /// send a token of its own or switch this off, or else two equal blocks would be one.
 const WINDOW: &str = "non_replicated_deduplication_window";
+const INSERTS: u64 = 1000;
+/// Where a table has partitions, what it remembers is the part that an insert put into each of them. A crash
+/// repeats up to four batches of a consumer, so each of them may fill 2,500 partitions.
+const INSERTED_PARTS: u64 = 10_000;
 
 pub fn drop_database(namespace: &Namespace) -> Sql {
     let mut sql = Sql::new("DROP DATABASE IF EXISTS ");
@@ -60,7 +64,7 @@ pub fn create_quarantine(datasource: &Datasource, table: &Physical) -> Sql {
         sql.ident(name).push(" ").push(column_type);
     });
     sql.push(") ENGINE = MergeTree PARTITION BY toYYYYMM(`insertion_date`) ORDER BY (`insertion_date`) ");
-    sql.push("TTL `insertion_date` + INTERVAL 30 DAY SETTINGS ").push(WINDOW).push(" = 1000");
+    sql.push("TTL `insertion_date` + INTERVAL 30 DAY SETTINGS ").push(WINDOW).push(" = ").number(INSERTS);
     sql
 }
 
@@ -230,10 +234,11 @@ fn engine(sql: &mut Sql, engine: &TableEngine) {
         sql.push(" TTL ").user(ttl);
     }
     sql.push(" SETTINGS ");
+    let window = if engine.partition_key.is_some() { INSERTED_PARTS } else { INSERTS };
     match &engine.settings {
         Some(settings) if settings.text().contains(WINDOW) => _ = sql.user(settings),
-        Some(settings) => _ = sql.user(settings).push(", ").push(WINDOW).push(" = 1000"),
-        None => _ = sql.push(WINDOW).push(" = 1000"),
+        Some(settings) => _ = sql.user(settings).push(", ").push(WINDOW).push(" = ").number(window),
+        None => _ = sql.push(WINDOW).push(" = ").number(window),
     }
     // The engine has come to refuse what many projects do: their plain columns hang on the key.
     let told = engine.settings.as_ref().is_some_and(|it| it.text().contains(DIMENSIONS));

@@ -3,16 +3,18 @@
 use crate::{
     cli::{Folder, Server},
     engine::database,
+    ingest::{create, datasource, select},
     kafka::Broker,
 };
 use birdhouse::{
+    diagnostic::Span,
     engine::{Deduplication, Engine, EngineError},
     name::{ColumnName, Namespace, Physical, ResourceName},
     native::{Block, Buffer},
-    sql::{ColumnType, Sql, statement},
+    sql::{ColumnType, Sql, UserSql, statement},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     env, thread,
     time::{Duration, Instant},
@@ -104,6 +106,31 @@ async fn the_engine_takes_a_token_once_in_the_table_and_every_view() {
         insert(engine, &landing, 0..1000, "k:3").await.unwrap();
     }
     assert_eq!(counts().await, [3000, 3000, 1500, 3000], "its repetition brings all of them level");
+}
+
+/// What a table remembers of an insert is the part in each of its partitions: a batch of days of many years is as
+/// many entries. So a table with partitions remembers more of them.
+#[tokio::test]
+async fn a_table_remembers_parts_and_not_inserts() {
+    let (engine, namespace) = database().await;
+    let made = async |name: &str, settings: Option<&str>| {
+        let mut days = datasource(name, &["id UInt64 $.id"], None);
+        days.engine.partition_key = Some(UserSql::expression("id", Span::at(0)).unwrap());
+        days.engine.settings = settings.map(|it| UserSql::expression(it, Span::at(0)).unwrap());
+        create(engine, &namespace, days).await.table
+    };
+    let short = made("short", Some("non_replicated_deduplication_window = 30")).await;
+    let long = made("long", None).await;
+    // Both are begun when a crash comes, so both are repeated.
+    let more = if torture() { 1200 } else { 35 };
+    for table in [&short, &long] {
+        for (ids, token) in [(0..10, "k:1"), (10..more, "k:2"), (0..10, "k:1")] {
+            insert(engine, table, ids, token).await.unwrap();
+        }
+    }
+    let head = "count() AS rows, uniqExact(id) AS ids";
+    assert_eq!(select(engine, head, &short, "").await, [json!({"rows": more + 10, "ids": more})]);
+    assert_eq!(select(engine, head, &long, "").await, [json!({"rows": more, "ids": more})]);
 }
 
 /// A Kafka topic, a project with views of it and of one another, and a server that does not live long.
