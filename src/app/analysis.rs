@@ -53,6 +53,9 @@ impl Workspace {
     /// The engine reads such a file from its own folder alone.
     async fn parquet_columns(&self, file: &Bytes) -> Result<Vec<SampleColumn>, AppError> {
         let engine = &self.shared.engine;
+        if !engine.opens_files() {
+            return Err(AppError::Invalid(crate::ingest::files::NO_PARQUET.to_owned()));
+        }
         let name = format!("sample-{}.parquet", words::random_id());
         let path = engine.settings().directory.join("data").join(name);
         let unwritten = |error: std::io::Error| AppError::Invalid(format!("the file could not be looked at: {error}"));

@@ -223,6 +223,11 @@ impl App {
         Ok(self.shared.engine.ping().await?)
     }
 
+    /// What runs the SQL, for whoever runs the server.
+    pub fn engine(&self) -> &Engine {
+        &self.shared.engine
+    }
+
     /// The version of ClickHouse that runs the SQL.
     pub async fn engine_version(&self) -> Result<String, AppError> {
         Ok(self.shared.engine.version().await?)

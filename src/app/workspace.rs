@@ -71,6 +71,7 @@ impl Workspace {
     ) -> Result<Arc<Workspace>, AppError> {
         let namespace = Namespace::new(&record.database);
         shared.engine.command(&statement::create_database(namespace.database())).await?;
+        shared.engine.admit(namespace.database()).await?;
         let id = record.id.clone();
         let (sources, pending, tokens, secrets, release) = shared
             .store(move |store| {

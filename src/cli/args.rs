@@ -48,6 +48,14 @@ pub(super) struct ServerArgs {
     /// A port for ClickHouse's clients; 0 takes a free one [env: BIRDHOUSE_CLICKHOUSE_PORT; default: none, 7182 in dev]
     #[arg(long, value_name = "PORT", help_heading = "Serving")]
     pub(super) clickhouse_port: Option<u16>,
+    /// Let the server's own administrator speak to the engine itself on that port, as the user `engine`: this server can be
+    /// the engine of another then [env: BIRDHOUSE_CLICKHOUSE_ADMIN]
+    #[arg(long, help_heading = "Serving")]
+    pub(super) clickhouse_admin: bool,
+    /// Where the engine runs: `chdb` in this process, or the address of a ClickHouse server, like http://localhost:8123. Its
+    /// user and password come from BIRDHOUSE_ENGINE_USER and BIRDHOUSE_ENGINE_PASSWORD [env: BIRDHOUSE_ENGINE; default: chdb]
+    #[arg(long, value_name = "ENGINE", help_heading = "Serving")]
+    pub(super) engine: Option<String>,
     /// An address to listen on besides 127.0.0.1 and ::1, like 0.0.0.0; there is no TLS [env: BIRDHOUSE_LISTEN]
     #[arg(long, value_name = "ADDRESS", help_heading = "Serving")]
     pub(super) listen: Option<IpAddr>,

@@ -52,7 +52,8 @@ fn apps_are_users(error: &AppError) -> bool {
 }
 
 fn engines_are_users(error: &EngineError) -> bool {
-    matches!(error.kind, EngineErrorKind::Missing | EngineErrorKind::Locked | EngineErrorKind::Query)
+    use EngineErrorKind::{Locked, Missing, Query, Unreachable};
+    matches!(error.kind, Missing | Locked | Query | Unreachable)
 }
 
 #[cfg(test)]

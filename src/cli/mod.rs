@@ -11,6 +11,7 @@ pub mod discover;
 mod fault;
 mod findings;
 mod logs;
+mod place;
 mod port;
 mod printer;
 mod pushing;

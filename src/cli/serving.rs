@@ -92,7 +92,8 @@ impl Serving {
             context,
         };
         let app = runtime.block_on(App::open(app_settings, sink.clone()))?;
-        let server_settings = server::Settings { templates: server.templates, max_file, ..defaults };
+        let clickhouse_admin = server.clickhouse_admin;
+        let server_settings = server::Settings { templates: server.templates, max_file, clickhouse_admin, ..defaults };
         Ok(Serving { runtime, app, sink, listeners, clickhouse, signals, server_settings })
     }
 
@@ -205,6 +206,7 @@ fn engine_settings(server: &ServerSettings, settings: &Settings) -> anyhow::Resu
         res.max_execution_time = Duration::from_secs(seconds);
     }
     res.require_sandbox = server.require_sandbox;
+    res.place = server.engine.clone();
     Ok(res)
 }
 

@@ -8,7 +8,7 @@ use super::{
     fault::user,
     tinyb::{Host, Tinyb},
 };
-use crate::{auth::Limits, ingest::kafka::Tuning, template::Budgets};
+use crate::{auth::Limits, engine::EnginePlace, ingest::kafka::Tuning, template::Budgets};
 use anyhow::Context;
 use std::{
     collections::BTreeMap,
@@ -83,6 +83,9 @@ pub(super) enum ClickhousePort {
 pub(super) struct ServerSettings {
     pub(super) port: u16,
     pub(super) clickhouse: ClickhousePort,
+    /// ClickHouse's port lets the server's administrator speak to the engine.
+    pub(super) clickhouse_admin: bool,
+    pub(super) engine: EnginePlace,
     /// An address besides those of loopback.
     pub(super) listen: Option<IpAddr>,
     pub(super) data_dir: PathBuf,
@@ -267,6 +270,9 @@ impl Settings {
         Ok(ServerSettings {
             port,
             clickhouse,
+            clickhouse_admin: args.clickhouse_admin
+                || environment.parse("BIRDHOUSE_CLICKHOUSE_ADMIN", "true or false")?.unwrap_or(false),
+            engine: self.engine(args.engine.as_deref())?,
             listen,
             data_dir: self.data_dir(args.data_dir.as_deref()),
             memory,

@@ -27,6 +27,8 @@ pub enum EngineErrorKind {
     /// Another process has the data directory; the message names it.
     Locked,
     Closed,
+    /// A server that runs the engine cannot be reached, or went away in the middle.
+    Unreachable,
     Internal,
 }
 
@@ -71,8 +73,8 @@ impl EngineError {
 
     /// Whether the same work may succeed later.
     pub fn is_retryable(&self) -> bool {
-        matches!(self.kind, EngineErrorKind::TooMuchMemory | EngineErrorKind::DiskFull | EngineErrorKind::Timeout)
-            || self.code == TOO_MANY_PARTS
+        use EngineErrorKind::{DiskFull, Timeout, TooMuchMemory, Unreachable};
+        matches!(self.kind, TooMuchMemory | DiskFull | Timeout | Unreachable) || self.code == TOO_MANY_PARTS
     }
 
     /// Where in the statement the engine's parser gave up: a byte offset.

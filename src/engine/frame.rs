@@ -26,10 +26,10 @@ pub(super) struct Parts<'t> {
     pub(super) rows_before_limit: Option<u64>,
 }
 
-const META: &str = "{\n\t\"meta\":\n\t";
+pub(super) const META: &str = "{\n\t\"meta\":\n\t";
 const DATA: &str = ",\n\n\t\"data\":\n\t[\n";
 const DATA_END: &str = "\n\t],\n\n\t\"";
-const ROWS: &str = "\n\n\t\"rows\": ";
+pub(super) const ROWS: &str = "\n\n\t\"rows\": ";
 const BEFORE_LIMIT: &str = "\n\t\"rows_before_limit_at_least\": ";
 
 /// Splits one chunk; nothing if it is not what the engine writes.

@@ -7,12 +7,15 @@ mod error;
 mod frame;
 pub mod install;
 pub mod library;
+mod remote;
 mod settings;
+mod slots;
 
 pub use chdb::prepare_process;
 pub use error::{EngineError, EngineErrorKind};
 pub use frame::Column;
-pub use settings::{EngineSettings, ReadLimits};
+pub(crate) use remote::SUMMARY;
+pub use settings::{EngineAddress, EngineLogin, EnginePassword, EnginePlace, EngineServer, EngineSettings, ReadLimits};
 
 use crate::{
     native::Block,
@@ -27,16 +30,31 @@ use std::{any::Any, sync::Arc, time::Duration};
 #[derive(Debug, Clone)]
 pub enum Engine {
     Chdb(chdb::Chdb),
+    Remote(remote::Remote),
 }
 
 /// The rows of a read, as they come. Dropping it ends the query.
 #[derive(Debug)]
 pub struct Rows {
-    answer: chdb::Answer,
+    answer: Answer,
     columns: Vec<Column>,
     /// A chunk that came before anybody asked for it.
     first: Option<Bytes>,
     end: Option<End>,
+}
+
+/// An answer on its way. Dropping it ends the query without waiting.
+#[derive(Debug)]
+enum Answer {
+    Chdb(chdb::Answer),
+    Remote(Box<remote::Answer>),
+}
+
+/// What an answer gives next.
+enum Part {
+    Columns(Vec<Column>),
+    Chunk(Bytes),
+    End(Box<End>),
 }
 
 /// What is known at the end of an answer.
@@ -47,7 +65,7 @@ struct End {
     tail: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Statistics {
     /// Seconds in the engine.
     pub elapsed: f64,
@@ -92,64 +110,106 @@ pub enum Verdict {
 }
 
 impl Engine {
-    /// Opens the engine on a directory. A process can have one open at a time.
+    /// Opens the engine: on a directory, of which a process can have one open at a time, or on a server.
     pub async fn open(settings: EngineSettings, sink: Sink) -> Result<Engine, EngineError> {
+        if let EnginePlace::Server(server) = settings.place.clone() {
+            return remote::Remote::open(server, settings, sink).await.map(Engine::Remote);
+        }
         let opened = tokio::task::spawn_blocking(move || chdb::Chdb::open(settings, sink)).await;
         let opened = opened.map_err(|error| EngineError::own(EngineErrorKind::Internal, error.to_string()))?;
         opened.map(Engine::Chdb)
     }
 
+    /// Lets users read a workspace's database, once it is there. The embedded engine knows by its name.
+    pub async fn admit(&self, database: &str) -> Result<(), EngineError> {
+        match self {
+            Engine::Chdb(_) => Ok(()),
+            Engine::Remote(remote) => remote.admit(database).await,
+        }
+    }
+
     /// How many workspaces can have a reader's role of their own.
-    pub const SLOTS: usize = chdb::READER_SLOTS;
+    pub const SLOTS: usize = slots::READER_SLOTS;
 
     /// A name for a workspace's database: the reader's role of this slot sees those that begin so. `random` is
     /// letters, digits and underscores that nobody can guess.
     pub fn database_name(slot: usize, random: &str) -> String {
-        format!("{}{random}", chdb::database_prefix(slot))
+        format!("{}{random}", slots::database_prefix(slot))
     }
 
     /// The slot that a database was named for.
     pub fn slot_of(database: &str) -> usize {
-        chdb::slot_of(database)
+        slots::slot_of(database)
+    }
+
+    /// The slot that a reader's role is for.
+    pub fn slot_of_role(role: &str) -> Option<usize> {
+        slots::slot_of_role(role)
     }
 
     /// Runs a read under the reader's role within these limits. `Ok` means that the engine has given a
     /// first part of the answer or its end.
     pub async fn query(&self, query: &CompiledQuery, limits: ReadLimits, held: Held) -> Result<Rows, EngineError> {
-        let Engine::Chdb(chdb) = self;
-        chdb.read(chdb::Reader::User(limits), query.sql(), query.parameters(), query.format(), held).await
+        match self {
+            Engine::Chdb(chdb) => {
+                let reader = chdb::Reader::User(limits);
+                chdb.read(reader, query.sql(), query.parameters(), query.format(), held).await
+            }
+            Engine::Remote(remote) => {
+                let reader = remote::Reader::User(limits);
+                remote.read(reader, query.sql(), query.parameters(), query.format(), held).await
+            }
+        }
     }
 
     /// Runs a read of ours under the admin's role, without limits.
     pub async fn read(&self, sql: &Sql, format: Format) -> Result<Rows, EngineError> {
-        let Engine::Chdb(chdb) = self;
-        chdb.read(chdb::Reader::Own, sql, &[], format, None).await
+        match self {
+            Engine::Chdb(chdb) => chdb.read(chdb::Reader::Own, sql, &[], format, None).await,
+            Engine::Remote(remote) => remote.read(remote::Reader::Own, sql, &[], format, None).await,
+        }
     }
 
     /// Runs a statement of ours as if a user had asked: the reader's role, limits and gate. For tests of the
     /// walls, and for whoever wants less than the admin's rights.
     pub async fn read_as_user(&self, sql: &Sql, format: Format) -> Result<Rows, EngineError> {
-        let Engine::Chdb(chdb) = self;
-        chdb.read(chdb::Reader::User(chdb.settings().read_limits()), sql, &[], format, None).await
+        self.read_within(sql, &[], format, self.settings().read_limits()).await
+    }
+
+    /// The same with parameters, and within limits of one's own.
+    pub async fn read_within(
+        &self,
+        sql: &Sql,
+        parameters: &[(String, String)],
+        format: Format,
+        limits: ReadLimits,
+    ) -> Result<Rows, EngineError> {
+        match self {
+            Engine::Chdb(chdb) => chdb.read(chdb::Reader::User(limits), sql, parameters, format, None).await,
+            Engine::Remote(remote) => remote.read(remote::Reader::User(limits), sql, parameters, format, None).await,
+        }
     }
 
     /// Runs one statement of ours under the admin's role and gives its whole answer as JSONEachRow bytes
     /// (empty for DDL).
     pub async fn command(&self, sql: &Sql) -> Result<Bytes, EngineError> {
-        let Engine::Chdb(chdb) = self;
-        chdb.command(sql).await
+        match self {
+            Engine::Chdb(chdb) => chdb.command(sql).await,
+            Engine::Remote(remote) => remote.command(sql).await,
+        }
     }
 
     /// The same for a statement that holds a user's text: what takes longer is ended.
     pub async fn command_within(&self, sql: &Sql, limit: Duration) -> Result<Bytes, EngineError> {
-        let Engine::Chdb(chdb) = self;
-        chdb.command_within(sql, limit).await
+        match self {
+            Engine::Chdb(chdb) => chdb.command_within(sql, limit).await,
+            Engine::Remote(remote) => remote.command_within(sql, limit).await,
+        }
     }
 
     /// Inserts one block. `Ok` gives the number of rows written, views included.
     pub async fn insert(&self, head: &Sql, block: Block, deduplication: Deduplication) -> Result<u64, EngineError> {
-        let Engine::Chdb(chdb) = self;
-        chdb.insert(head, NATIVE, block.parts, &deduplication).await
+        self.insert_parts(head, NATIVE, block.parts, &deduplication).await
     }
 
     /// Inserts what somebody wrote in one of the engine's formats: all of it or nothing.
@@ -160,14 +220,28 @@ impl Engine {
         bytes: Bytes,
         deduplication: Deduplication,
     ) -> Result<u64, EngineError> {
-        let Engine::Chdb(chdb) = self;
-        chdb.insert(head, format.engine_name(), vec![bytes], &deduplication).await
+        self.insert_parts(head, format.engine_name(), vec![bytes], &deduplication).await
+    }
+
+    async fn insert_parts(
+        &self,
+        head: &Sql,
+        format: &'static str,
+        parts: Vec<Bytes>,
+        deduplication: &Deduplication,
+    ) -> Result<u64, EngineError> {
+        match self {
+            Engine::Chdb(chdb) => chdb.insert(head, format, parts, deduplication).await,
+            Engine::Remote(remote) => remote.insert(head, format, &parts, deduplication).await,
+        }
     }
 
     /// Asks the engine's parser what a text is; nothing is run. Some microseconds for a short text.
     pub async fn classify(&self, text: &str) -> Result<Verdict, EngineError> {
-        let Engine::Chdb(chdb) = self;
-        chdb.judge(text).await
+        match self {
+            Engine::Chdb(chdb) => chdb.judge(text).await,
+            Engine::Remote(remote) => remote.judge(text).await,
+        }
     }
 
     pub async fn ping(&self) -> Result<(), EngineError> {
@@ -180,20 +254,35 @@ impl Engine {
         struct Row {
             version: String,
         }
+        if let Engine::Remote(remote) = self {
+            return Ok(remote.version().to_owned());
+        }
         let bytes = self.command(&statement::version()).await?;
         let row: Result<Row, _> = serde_json::from_slice(&bytes);
         row.map(|it| it.version).map_err(|error| EngineError::own(EngineErrorKind::Internal, error.to_string()))
     }
 
-    /// How far the kernel confines what queries can open.
+    /// How far the kernel confines what queries can open; of a server it is not known.
     pub fn sandboxing(&self) -> Sandboxing {
-        let Engine::Chdb(chdb) = self;
-        chdb.sandboxing()
+        match self {
+            Engine::Chdb(chdb) => chdb.sandboxing(),
+            Engine::Remote(_) => Sandboxing::None,
+        }
+    }
+
+    /// Whether it can open files in its own directory, which those that are only it can read are put into.
+    pub fn opens_files(&self) -> bool {
+        match self {
+            Engine::Chdb(_) => true,
+            Engine::Remote(remote) => remote.opens_files(),
+        }
     }
 
     pub fn settings(&self) -> &EngineSettings {
-        let Engine::Chdb(chdb) = self;
-        chdb.settings()
+        match self {
+            Engine::Chdb(chdb) => chdb.settings(),
+            Engine::Remote(remote) => remote.settings(),
+        }
     }
 
     /// Ends running queries, closes every connection. Must come before the process ends; an exit that forgets
@@ -205,14 +294,16 @@ impl Engine {
 
     /// [`Engine::close`] for where nothing can be awaited.
     pub fn close_blocking(&self) {
-        let Engine::Chdb(chdb) = self;
-        chdb.close();
+        match self {
+            Engine::Chdb(chdb) => chdb.close(),
+            Engine::Remote(remote) => remote.close(),
+        }
     }
 }
 
 impl Rows {
     /// Waits for the first part, so that what fails at once fails here.
-    async fn begin(answer: chdb::Answer) -> Result<Rows, EngineError> {
+    async fn begin(answer: Answer) -> Result<Rows, EngineError> {
         let mut rows = Rows { answer, columns: Vec::new(), first: None, end: None };
         rows.first = rows.advance().await?;
         Ok(rows)
@@ -253,10 +344,14 @@ impl Rows {
 
     async fn advance(&mut self) -> Result<Option<Bytes>, EngineError> {
         loop {
-            match self.answer.next().await {
-                Ok(chdb::Part::Columns(columns)) => self.columns = columns,
-                Ok(chdb::Part::Chunk(bytes)) => return Ok(Some(bytes)),
-                Ok(chdb::Part::End(end)) => {
+            let part = match &mut self.answer {
+                Answer::Chdb(answer) => answer.next().await,
+                Answer::Remote(answer) => answer.next().await,
+            };
+            match part {
+                Ok(Part::Columns(columns)) => self.columns = columns,
+                Ok(Part::Chunk(bytes)) => return Ok(Some(bytes)),
+                Ok(Part::End(end)) => {
                     self.end = Some(*end);
                     return Ok(None);
                 }

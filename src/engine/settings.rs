@@ -1,10 +1,65 @@
 //! What an engine is opened with: where its data is, and what it may use.
 
-use std::{num::NonZero, path::PathBuf, time::Duration};
+use std::{fmt, num::NonZero, path::PathBuf, time::Duration};
+
+/// Where the engine runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum EnginePlace {
+    /// In this process.
+    #[default]
+    Embedded,
+    /// A ClickHouse server.
+    Server(EngineServer),
+}
+
+/// A ClickHouse server, and who asks it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineServer {
+    pub address: EngineAddress,
+    /// Who may do everything that a workspace needs: databases, tables, inserts.
+    pub login: EngineLogin,
+    /// Who reads for users, where somebody made such a user; else one is made for each workspace.
+    pub reader: Option<EngineLogin>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EngineAddress {
+    /// `http://host:8123`, without user and password.
+    Url(String),
+    /// A socket on this machine.
+    Socket(PathBuf),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineLogin {
+    pub user: String,
+    pub password: EnginePassword,
+}
+
+/// Nothing prints it.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct EnginePassword(String);
+
+impl EnginePassword {
+    pub fn new(text: impl Into<String>) -> EnginePassword {
+        EnginePassword(text.into())
+    }
+
+    pub(super) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for EnginePassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
 
 /// Where the data is and the limits. [`EngineSettings::new`] fits the machine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EngineSettings {
+    pub place: EnginePlace,
     /// The engine's own directory inside the data directory: its tables and its generated configuration.
     pub directory: PathBuf,
     /// The `libchdb.so` to open.
@@ -87,6 +142,7 @@ impl EngineSettings {
         let cores = std::thread::available_parallelism().map_or(2, NonZero::get);
         let memory = machine_memory();
         EngineSettings {
+            place: EnginePlace::Embedded,
             directory: directory.into(),
             library: library.into(),
             readers: 2 * cores,

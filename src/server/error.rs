@@ -354,6 +354,9 @@ impl From<EngineError> for ApiError {
             DiskFull => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the disk is full").retry_after(30),
             Missing | Locked => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message),
             Closed => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down").retry_after(5),
+            Unreachable => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the engine cannot be reached now").retry_after(1)
+            }
             Internal => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "something went wrong in the engine"),
         };
         ApiError { engine_code: (error.code != 0).then_some(error.code), ..res }.logged(error.message)

@@ -43,6 +43,8 @@ pub struct Settings {
     pub max_file: u64,
     /// The largest body of an insert over ClickHouse's protocol, and of a file that is only looked at.
     pub max_insert: usize,
+    /// ClickHouse's port lets whoever runs the server speak to the engine itself.
+    pub clickhouse_admin: bool,
     /// The longest URL, and the most that headers may take, in bytes.
     pub max_head: usize,
     /// Reads whose answers have not begun, at the same time.
@@ -74,6 +76,7 @@ impl Default for Settings {
             max_events: 10 << 20,
             max_file: 10 << 30,
             max_insert: 128 << 20,
+            clickhouse_admin: false,
             max_head: 32 << 10,
             max_running: cores * 4,
             max_waiting: cores * 32,

@@ -1,6 +1,6 @@
 //! The engine's own statements: insert heads, roles, checks of settings. All of them are ours whole.
 
-use super::Sql;
+use super::{Sql, UserSql};
 use crate::name::{ColumnName, Physical};
 
 /// The head of a streaming insert; the rows follow as bytes, never as text.
@@ -10,24 +10,55 @@ pub fn insert_native<'a>(table: &Physical, columns: impl IntoIterator<Item = &'a
     sql
 }
 
-/// An insert's head with what makes it whole and safe to repeat: one block, and, with a token, one time. Values that
-/// somebody else wrote are read as values and never as expressions, which would run under the role that inserts.
-/// Defaults of the engine have changed before, so none is relied on.
+/// What every connection of ours has, to whatever engine.
+pub const SESSION: &[(&str, &str)] = &[
+    ("implicit_select", "0"),
+    ("session_timezone", "UTC"),
+    ("http_max_tries", "1"),
+    ("http_connection_timeout", "2"),
+    ("http_receive_timeout", "10"),
+    ("async_insert", "0"),
+    // What projects do and older engines took: JSON values in keys, subqueries in joins without a name.
+    ("allow_suspicious_types_in_group_by", "1"),
+    ("allow_suspicious_types_in_order_by", "1"),
+    ("joined_subquery_requires_alias", "0"),
+    ("date_time_input_format", "best_effort"),
+    // What it keeps of one caller's filter it took for another's: rows were missing.
+    ("use_query_condition_cache", "0"),
+];
+
+/// What makes an insert whole and safe to repeat: one block, and, with a token, one time. Values that somebody else
+/// wrote are read as values and never as expressions, which would run under the role that inserts. Defaults of the
+/// engine have changed before, so none is relied on.
+pub const WHOLE_INSERT: &[(&str, &str)] = &[
+    ("async_insert", "0"),
+    ("input_format_skip_unknown_fields", "0"),
+    ("max_insert_block_size", "1000000000"),
+    ("min_insert_block_size_rows", "0"),
+    ("min_insert_block_size_bytes", "0"),
+    ("max_partitions_per_insert_block", "0"),
+    ("input_format_parallel_parsing", "0"),
+    ("input_format_values_interpret_expressions", "0"),
+    ("date_time_input_format", "best_effort"),
+    ("deduplicate_insert_select", "enable_when_possible"),
+    ("deduplicate_blocks_in_dependent_materialized_views", "1"),
+];
+
+/// Whether identical inserts are one. Without a token a table with a window would take two for one.
+pub fn deduplicates(token: Option<&str>) -> (&'static str, &'static str) {
+    ("deduplicate_insert", if token.is_some() { "enable" } else { "disable" })
+}
+
+pub const DEDUPLICATION_TOKEN: &str = "insert_deduplication_token";
+
+/// An insert's head with [`WHOLE_INSERT`] and its token.
 pub fn insert_settings(head: &Sql, token: Option<&str>) -> Sql {
     let mut sql = head.clone();
-    sql.push(
-        " SETTINGS async_insert = 0, input_format_skip_unknown_fields = 0, max_insert_block_size = 1000000000, \
-         min_insert_block_size_rows = 0, min_insert_block_size_bytes = 0, max_partitions_per_insert_block = 0, \
-         input_format_parallel_parsing = 0, input_format_values_interpret_expressions = 0, \
-         date_time_input_format = 'best_effort', \
-         deduplicate_insert_select = 'enable_when_possible', \
-         deduplicate_blocks_in_dependent_materialized_views = 1, ",
-    );
-    match token {
-        Some(token) => sql.push("deduplicate_insert = 'enable', insert_deduplication_token = ").string(token),
-        // Without a token a table with a window would take two identical inserts for one.
-        None => sql.push("deduplicate_insert = 'disable'"),
-    };
+    sql.push(" SETTINGS ");
+    for (name, value) in WHOLE_INSERT.iter().copied().chain([deduplicates(token)]) {
+        sql.push(name).push(" = ").string(value).push(", ");
+    }
+    sql.push(DEDUPLICATION_TOKEN).push(" = ").string(token.unwrap_or_default());
     sql
 }
 
@@ -91,6 +122,59 @@ pub const WHOLE_PIPE: &str = "SELECT * FROM _";
 pub fn kill<'a>(log_comments: impl IntoIterator<Item = &'a str>) -> Sql {
     let mut sql = Sql::new("KILL QUERY WHERE Settings['log_comment'] IN (");
     sql.join(log_comments, ", ", |sql, it| _ = sql.string(it)).push(") ASYNC");
+    sql
+}
+
+/// Which of these settings an engine knows, as `name`.
+pub fn known_settings<'a>(names: impl IntoIterator<Item = &'a str>) -> Sql {
+    let mut sql = Sql::new("SELECT name FROM system.settings WHERE name IN (");
+    sql.join(names, ", ", |sql, it| _ = sql.string(it)).push(")");
+    sql
+}
+
+pub fn drop_database(database: &str) -> Sql {
+    let mut sql = Sql::new("DROP DATABASE IF EXISTS ");
+    sql.ident(database).push(" SYNC");
+    sql
+}
+
+/// A table in a database that users must not see.
+pub fn create_probe(database: &str) -> Sql {
+    let mut sql = Sql::new("CREATE TABLE ");
+    sql.ident(database).push(".probe (k UInt8) ENGINE = Memory");
+    sql
+}
+
+/// What a user's read must be denied, and how to try it: it does no harm where it is not.
+pub fn probes(database: &str) -> [(&'static str, Sql); 4] {
+    let mut foreign = Sql::new("SELECT count() FROM ");
+    foreign.ident(database).push(".probe");
+    [
+        ("tables of other databases can be read", foreign),
+        ("files can be read", Sql::new("SELECT count() FROM file('birdhouse-probe', 'LineAsString')")),
+        ("addresses can be opened", Sql::new("SELECT count() FROM url('http://127.0.0.1:1/', 'LineAsString')")),
+        ("other servers can be read", Sql::new("SELECT count() FROM remote('127.0.0.1:1', system.one)")),
+    ]
+}
+
+/// Ends a request to a server by its name. It does not wait.
+pub fn kill_request(query_id: &str) -> Sql {
+    let mut sql = Sql::new("KILL QUERY WHERE query_id = ");
+    sql.string(query_id).push(" ASYNC");
+    sql
+}
+
+/// The rows that follow come in this format.
+pub fn in_format(head: &Sql, format: &'static str) -> Sql {
+    let mut sql = head.clone();
+    sql.push(" FORMAT ").push(format);
+    sql
+}
+
+/// What a text parses to, as a tree in lines (`explain`).
+pub fn explain_ast(text: &UserSql) -> Sql {
+    let mut sql = Sql::new("EXPLAIN AST ");
+    sql.user(text);
     sql
 }
 
@@ -187,6 +271,7 @@ mod tests {
     fn inserts_are_whole_and_say_how_they_repeat() {
         let head = Sql::new("INSERT INTO t (a)");
         assert!(insert_settings(&head, Some("it's")).as_str().ends_with("insert_deduplication_token = 'it\\'s'"));
-        assert!(insert_settings(&head, None).as_str().ends_with("deduplicate_insert = 'disable'"));
+        let without = "deduplicate_insert = 'disable', insert_deduplication_token = ''";
+        assert!(insert_settings(&head, None).as_str().ends_with(without));
     }
 }

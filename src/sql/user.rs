@@ -19,6 +19,8 @@ pub enum UserSql {
     Expression(Fragment),
     /// A condition for a delete, a replace or a populate.
     Condition(Fragment),
+    /// A whole statement of whoever runs the engine, as it came.
+    Statement(Fragment),
 }
 
 /// The text and the place in its source where it stands.
@@ -68,6 +70,11 @@ impl UserSql {
         Ok(UserSql::Condition(Fragment { text: text.to_owned(), span }))
     }
 
+    /// A text that is run as it is, for whoever may say anything to the engine.
+    pub fn statement(text: &str) -> UserSql {
+        UserSql::Statement(Fragment { text: text.to_owned(), span: Span::new(0, text.len()) })
+    }
+
     pub fn text(&self) -> &str {
         &self.fragment().text
     }
@@ -82,7 +89,8 @@ impl UserSql {
             | UserSql::Query(it)
             | UserSql::Filter(it)
             | UserSql::Expression(it)
-            | UserSql::Condition(it) => it,
+            | UserSql::Condition(it)
+            | UserSql::Statement(it) => it,
         }
     }
 }

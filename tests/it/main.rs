@@ -25,6 +25,7 @@ mod once;
 mod oracle;
 mod places;
 mod plan;
+mod remote;
 mod rls;
 mod schemathesis;
 mod sdks;

@@ -3,19 +3,15 @@
 //! In: [`EngineSettings`]. Out: files in the engine's directory and argument lists. They are written anew at
 //! each start: nobody edits them.
 
-use crate::engine::{EngineSettings, ReadLimits};
+use crate::engine::{
+    EngineSettings, ReadLimits,
+    slots::{READER_SLOTS, slot_role},
+};
+use crate::sql::statement::SESSION;
 use std::{fmt::Write as _, fs, io, path::PathBuf, time::Duration};
 
 /// The role that may do everything: DDL, inserts, our own reads. It never runs a user's text.
 pub(super) const ADMIN_ROLE: &str = "adm";
-
-/// Roles for reading, each over the databases whose names begin with `w00_`, `w01_`, ..: the engine reads
-/// roles at its start only, so a workspace takes a slot and a database name with the slot's prefix.
-pub(super) const READER_SLOTS: usize = 32;
-
-/// An empty database for connections to stand in, so that a bare name resolves to nothing. (`default` would
-/// show the file system as tables.)
-pub(super) const NOWHERE: &str = "nowhere";
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,10 +33,6 @@ impl Purpose {
     pub(super) fn is_read(self) -> bool {
         matches!(self, Purpose::Read | Purpose::Whole)
     }
-}
-
-pub(super) fn slot_role(slot: usize) -> String {
-    format!("w{slot:02}")
 }
 
 /// Writes the files; gives the path of the one to start with.
@@ -88,24 +80,10 @@ pub(super) fn arguments(
     let mut res =
         vec![format!("--path={}", data_path(settings).display()), format!("--config-file={}", config.display())];
     let mut set = |name: &str, value: &str| res.push(format!("--{name}={value}"));
-    for (name, value) in [
-        ("implicit_select", "0"),
-        ("session_timezone", "UTC"),
-        ("http_max_tries", "1"),
-        ("http_connection_timeout", "2"),
-        ("http_receive_timeout", "10"),
-        ("async_insert", "0"),
-        // What projects do and older engines took: JSON values in keys, subqueries in joins without a name.
-        ("allow_suspicious_types_in_group_by", "1"),
-        ("allow_suspicious_types_in_order_by", "1"),
-        ("joined_subquery_requires_alias", "0"),
-        ("date_time_input_format", "best_effort"),
-        // What it keeps of one caller's filter it took for another's: rows were missing.
-        ("use_query_condition_cache", "0"),
-        ("log_comment", tag),
-    ] {
+    for (name, value) in SESSION {
         set(name, value);
     }
+    set("log_comment", tag);
     match purpose {
         Purpose::Read | Purpose::Whole => {
             for (name, value) in limits(settings, purpose, read) {

@@ -11,8 +11,8 @@ mod session;
 mod worker;
 
 use super::{
-    Column, Deduplication, End, EngineError, EngineErrorKind, EngineSettings, Format, Held, ReadLimits, Rows,
-    Sandboxing, Verdict,
+    Deduplication, EngineError, EngineErrorKind, EngineSettings, Format, Held, Part, ReadLimits, Rows, Sandboxing,
+    Verdict,
 };
 use crate::{
     observe::{Level, Observation, Sink},
@@ -29,20 +29,6 @@ use std::{
 };
 use tokio::sync::{mpsc, oneshot};
 use worker::{Event, Slot, Work};
-
-/// How many roles there are for reading; more workspaces share some.
-pub(super) const READER_SLOTS: usize = config::READER_SLOTS;
-
-/// The prefix that a database must have to be read by users: the one of the slot whose role they read with.
-pub(super) fn database_prefix(slot: usize) -> String {
-    format!("{}_", config::slot_role(slot))
-}
-
-/// The slot whose role reads a database.
-pub(super) fn slot_of(database: &str) -> usize {
-    let number = database.strip_prefix('w').and_then(|it| it.split_once('_')).and_then(|it| it.0.parse::<usize>().ok());
-    number.filter(|it| *it < READER_SLOTS).unwrap_or_default()
-}
 
 #[derive(Clone)]
 pub struct Chdb {
@@ -120,7 +106,7 @@ impl Chdb {
             })
             .await?;
         let answer = answer.ok_or_else(EngineError::closed)?;
-        Rows::begin(answer).await
+        Rows::begin(super::Answer::Chdb(answer)).await
     }
 
     pub(super) async fn command(&self, sql: &Sql) -> Result<Bytes, EngineError> {
@@ -215,13 +201,6 @@ pub(super) struct Answer {
     slot: Weak<Slot>,
     number: u64,
     ended: bool,
-}
-
-/// What an answer gives next.
-pub(super) enum Part {
-    Columns(Vec<Column>),
-    Chunk(Bytes),
-    End(Box<End>),
 }
 
 impl Answer {

@@ -9,7 +9,10 @@ use super::{
     sandbox::Sandbox,
 };
 use crate::{
-    engine::{EngineError, EngineErrorKind, EngineSettings, ReadLimits, Sandboxing},
+    engine::{
+        EngineError, EngineErrorKind, EngineSettings, ReadLimits, Sandboxing,
+        slots::{NOWHERE, slot_role},
+    },
     sql::{Sql, statement},
 };
 use std::path::PathBuf;
@@ -51,10 +54,10 @@ pub(super) fn open(
                 format!("the engine did not read its configuration {}: {error}", origin.config.display()),
             )
         })?;
-        run(&mut connection, &statement::create_database(config::NOWHERE))?;
+        run(&mut connection, &statement::create_database(NOWHERE))?;
     }
     // The database comes first: under a reader's role USE would need a grant that shows it.
-    run(&mut connection, &statement::use_database(config::NOWHERE))?;
+    run(&mut connection, &statement::use_database(NOWHERE))?;
     run(&mut connection, &statement::set_role(&role))?;
     check(&mut connection, &origin.settings, purpose, limits, tag)?;
     Ok(connection)
@@ -82,7 +85,7 @@ pub(super) fn check(
         .map_err(|error| EngineError::own(EngineErrorKind::Internal, format!("unreadable session: {error}")))?;
     let wanted_session = Session {
         roles: vec![role(purpose, limits)],
-        database: config::NOWHERE.to_owned(),
+        database: NOWHERE.to_owned(),
         zone: "UTC".to_owned(),
         settings: wanted.iter().map(|(_, value)| value.clone()).collect(),
     };
@@ -104,7 +107,7 @@ pub(super) fn run(connection: &mut Connection, sql: &Sql) -> Result<Vec<u8>, Eng
 
 fn role(purpose: Purpose, limits: ReadLimits) -> String {
     match purpose {
-        Purpose::Read | Purpose::Whole => config::slot_role(limits.slot),
+        Purpose::Read | Purpose::Whole => slot_role(limits.slot),
         Purpose::Command | Purpose::Insert | Purpose::Parse => config::ADMIN_ROLE.to_owned(),
     }
 }

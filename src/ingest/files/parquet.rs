@@ -26,6 +26,9 @@ const LOOKED_FOR: u64 = 64 << 20;
 
 /// Puts the rows in the place of the file.
 pub async fn to_lines(engine: &Engine, folder: &Path, id: &str) -> Result<(), LoadError> {
+    if !engine.opens_files() {
+        return Err(LoadError::Unreadable(super::NO_PARQUET.to_owned()));
+    }
     let own = Own(engine.settings().directory.join("data").join(format!("file-{id}.parquet")));
     let (upload, seen) = (upload_path(folder), own.0.clone());
     let placed = tokio::task::spawn_blocking(move || place(&upload, &seen)).await;

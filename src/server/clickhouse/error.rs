@@ -4,7 +4,10 @@
 //! ClickHouse gives it and the number in a header. This is the one table of numbers, names and statuses of the door.
 
 use super::{reply::Head, request::Credentials};
-use crate::server::error::{ApiError, Fault, Logged};
+use crate::{
+    engine::{EngineError, EngineErrorKind},
+    server::error::{ApiError, Fault, Logged},
+};
 use axum::{
     body::Body,
     http::{HeaderValue, StatusCode, header},
@@ -32,7 +35,9 @@ pub(super) const UNKNOWN_SETTING: i32 = 115;
 pub(super) const READONLY: i32 = 164;
 pub(super) const SETTING_CONSTRAINT: i32 = 452;
 pub(super) const NOT_IMPLEMENTED: i32 = 48;
-const SYNTAX_ERROR: i32 = 62;
+pub(super) const SYNTAX_ERROR: i32 = 62;
+pub(super) const UNKNOWN_ROLE: i32 = 511;
+const ABORTED: i32 = 236;
 const AUTHENTICATION_FAILED: i32 = 516;
 const NO_HANDLE: i32 = 0;
 
@@ -61,6 +66,8 @@ const KNOWN: &[(i32, &str, u16)] = &[
     (456, "UNKNOWN_QUERY_PARAMETER", 400),
     (457, "BAD_QUERY_PARAMETER", 400),
     (497, "ACCESS_DENIED", 403),
+    (ABORTED, "ABORTED", 503),
+    (UNKNOWN_ROLE, "UNKNOWN_ROLE", 404),
     (AUTHENTICATION_FAILED, "AUTHENTICATION_FAILED", 403),
 ];
 
@@ -83,6 +90,17 @@ impl Exception {
         let exception = Exception::new(AUTHENTICATION_FAILED, message);
         let status = if missing { StatusCode::UNAUTHORIZED } else { exception.status };
         Exception { status, ask_password: missing, ..exception }
+    }
+
+    /// In the engine's own words, for whoever runs it.
+    pub(super) fn of_engine(error: EngineError) -> Exception {
+        let code = match (error.code, error.kind) {
+            (0, EngineErrorKind::Query) => READONLY,
+            (0, EngineErrorKind::Closed | EngineErrorKind::Unreachable) => ABORTED,
+            (0, _) => 49,
+            (code, _) => code,
+        };
+        Exception::new(code, error.message)
     }
 
     pub(super) fn no_handle() -> Exception {

@@ -8,6 +8,7 @@ mod described;
 mod error;
 mod insert;
 mod pack;
+mod raw;
 mod reply;
 mod request;
 mod settings;
@@ -23,6 +24,7 @@ use super::{
     upload,
 };
 use crate::{
+    app::Realm,
     query::{self, Catalog, Client, Format},
     sql::scan::client,
 };
@@ -122,6 +124,16 @@ async fn run(
     head: &Head,
 ) -> Result<Response, Exception> {
     let context = &door.context;
+    if context.settings.clickhouse_admin && raw::is_asked(&parts.headers, &fields) {
+        if !who.realm.as_ref().is_some_and(Realm::is_whole) {
+            return Err(Fault::Forbidden.into());
+        }
+        if parts.method != Method::POST {
+            return Err(Fault::MethodNotAllowed.into());
+        }
+        let body = entry::read(&parts.headers, body, raw::MAX_BODY, context.settings.client_patience).await?;
+        return raw::answer(context.app.engine(), head, &parts.headers, &fields, body).await;
+    }
     let body = taken(context, &parts.headers, body).await?;
     let asked = Asked::read(&parts.headers, fields, body, context.settings.max_insert, &who.access).await?;
     if parts.method != Method::GET && parts.method != Method::POST {

@@ -27,7 +27,7 @@ pub(super) struct Head {
 }
 
 /// How long an exception in the middle of an answer has to reach the client before the connection is cut.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(200);
 
 impl Head {
     pub(super) fn new(query_id: &str, version: &Arc<str>) -> Head {
@@ -59,6 +59,19 @@ impl Head {
         response
     }
 
+    /// Rows in a format, with what is known of their cost.
+    pub(super) fn rows(&self, format: Format, body: Body, cost: &Cost) -> Response {
+        let mut response = Response::new(body);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+        self.tell(headers);
+        headers.insert("x-clickhouse-format", HeaderValue::from_static(format.engine_name()));
+        if let Ok(summary) = HeaderValue::from_str(&summary(cost, 0)) {
+            headers.insert("x-clickhouse-summary", summary);
+        }
+        response
+    }
+
     pub(super) fn answer(&self, format: Format, packing: Packing, begun: Begun) -> Response {
         let (body, cost, tag) = match begun {
             Begun::Whole(pieces, cost) => (packed(packing, joined(pieces)), cost, None),
@@ -70,14 +83,8 @@ impl Head {
                 (Body::from_stream(stream.pieces()), Cost::default(), Some(tag))
             }
         };
-        let mut response = Response::new(body);
+        let mut response = self.rows(format, body, &cost);
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
-        self.tell(headers);
-        headers.insert("x-clickhouse-format", HeaderValue::from_static(format.engine_name()));
-        if let Ok(summary) = HeaderValue::from_str(&summary(&cost, 0)) {
-            headers.insert("x-clickhouse-summary", summary);
-        }
         if let Some(encoding) = packing.encoding() {
             headers.insert(header::CONTENT_ENCODING, encoding);
             headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
@@ -169,7 +176,7 @@ impl Stream {
 }
 
 /// How ClickHouse marks an exception after rows, so that it cannot be taken for one.
-fn exception_in_body(text: &str, tag: &str) -> String {
+pub(super) fn exception_in_body(text: &str, tag: &str) -> String {
     let text = text.trim_end();
     format!("\r\n__exception__\r\n{tag}\r\n{text}\n{} {tag}\r\n__exception__\r\n", text.len() + 1)
 }

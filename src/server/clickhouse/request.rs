@@ -74,12 +74,18 @@ pub(super) fn credentials(headers: &HeaderMap, fields: &Fields) -> Credentials {
         if scheme.eq_ignore_ascii_case("bearer") {
             return Some(value.trim().to_owned());
         }
-        let decoded = BASE64_STANDARD.decode(value.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
-        let (_, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
-        Some(password.to_owned())
+        Some(basic(headers)?.1)
     };
     let password = text("x-clickhouse-key").map(str::to_owned).or_else(of_basic).or_else(|| fields.text("password"));
     Credentials { password: password.filter(|it| !it.is_empty()) }
+}
+
+/// User and password of Basic authorization.
+pub(super) fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+    let (scheme, value) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
+    let decoded = BASE64_STANDARD.decode(value.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let (user, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
 }
 
 /// The name that a client gives to its query, to stand in the reply's head.

@@ -1,0 +1,395 @@
+//! A ClickHouse server over HTTP, or another birdhouse that stands for one.
+//!
+//! In: settings, reads, statements, blocks. Out: what [`Engine`](super::Engine) promises. Retried is what has not
+//! reached the server, what only reads and has begun no answer, and inserts that carry a token: the server takes the
+//! second for the first.
+
+mod answer;
+mod body;
+mod request;
+mod walls;
+
+pub(super) use answer::Answer;
+pub(crate) use body::SUMMARY;
+
+use super::{
+    Deduplication, EngineAddress, EngineError, EngineErrorKind, EnginePlace, EngineServer, EngineSettings, Held,
+    ReadLimits, Rows, Verdict, slots::NOWHERE,
+};
+use crate::{
+    observe::{Level, Observation, Sink},
+    query::Format,
+    sql::{Sql, UserSql, statement},
+};
+use bytes::Bytes;
+use request::{Connection, Request};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use walls::Walls;
+
+#[derive(Clone)]
+pub struct Remote {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    connection: Connection,
+    settings: EngineSettings,
+    walls: Walls,
+    /// Settings of ours that this server does not know.
+    unknown: BTreeSet<&'static str>,
+    version: String,
+    places: Places,
+    closing: CancellationToken,
+}
+
+/// How much may run at a time; more waits.
+struct Places {
+    reads: Semaphore,
+    commands: Semaphore,
+    inserts: Semaphore,
+}
+
+/// The oldest version that everything here works with.
+const OLDEST: (u32, u32) = (25, 8);
+
+const A_BIRDHOUSE: &str = " (if the server is a birdhouse: it must run with --clickhouse-admin, and \
+                           BIRDHOUSE_ENGINE_USER is `engine`, with its admin token as password)";
+
+/// How long a request is sent again that did not reach the server.
+const RECONNECT_WITHIN: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often an insert is sent whose fate is not known.
+const INSERT_ATTEMPTS: u32 = 4;
+
+impl Remote {
+    pub(super) async fn open(
+        server: EngineServer,
+        settings: EngineSettings,
+        sink: Sink,
+    ) -> Result<Remote, EngineError> {
+        let connection = Connection::new(&server)?;
+        let version = ask(&connection, &statement::version()).await.map_err(|error| match error.kind {
+            EngineErrorKind::Query => EngineError { message: format!("{}{A_BIRDHOUSE}", error.message), ..error },
+            _ => error,
+        })?;
+        let version = text_of(&version, "version").unwrap_or_default();
+        let unknown = unknown_settings(&connection).await?;
+        ask(&connection, &statement::create_database(NOWHERE)).await?;
+        let walls = Walls::establish(&connection, &server, &settings).await?;
+        let warn = |message| sink.observe(Observation::Engine { level: Level::Warning, message });
+        for message in complaints(&version, &unknown) {
+            warn(message);
+        }
+        if let Some(missing) = walls.missing() {
+            warn(missing.to_owned());
+        }
+        let places = Places {
+            reads: Semaphore::new(settings.readers.max(1) * 4),
+            commands: Semaphore::new(8),
+            inserts: Semaphore::new(settings.writers.max(1)),
+        };
+        let closing = CancellationToken::new();
+        let shared = Shared { connection, settings, walls, unknown, version, places, closing };
+        Ok(Remote { shared: Arc::new(shared) })
+    }
+
+    /// Lets users read a workspace's database, as far as the server has to be told.
+    pub(super) async fn admit(&self, database: &str) -> Result<(), EngineError> {
+        self.shared.walls.admit(&self.shared.connection, database).await
+    }
+
+    pub(super) async fn read(
+        &self,
+        reader: Reader,
+        sql: &Sql,
+        parameters: &[(String, String)],
+        format: Format,
+        held: Held,
+    ) -> Result<Rows, EngineError> {
+        let shared = &self.shared;
+        shared.running()?;
+        let mut request = self.request(sql).with("default_format", format.engine_name());
+        let mut limit = None;
+        if let Reader::User(limits) = reader {
+            request = shared.walls.enter(request, limits.slot)?;
+            for (name, value) in limits_of(&shared.settings, limits) {
+                request = request.with(name, value);
+            }
+            limit = Some(limits.execution_time);
+        }
+        // In other formats they would count rows that filters hide.
+        let statistics = if format == Format::Json { "1" } else { "0" };
+        request = request.with("output_format_write_statistics", statistics).asks_cost();
+        for (name, value) in parameters {
+            request = request.with(&format!("param_{name}"), value);
+        }
+        let began = Instant::now();
+        let _place = shared.places.reads.acquire().await.map_err(|_| EngineError::closed())?;
+        let kill = Kill::of(&self.shared, request.query_id(), held);
+        let sent =
+            self.within(limit.map(|it| it.saturating_sub(began.elapsed())), request.send_read(&shared.connection));
+        let response = match sent.await {
+            Err(error) if error.kind == EngineErrorKind::Timeout && error.code == 0 => {
+                return Err(EngineError::too_long(limit.unwrap_or_default()));
+            }
+            sent => sent?,
+        };
+        let answer = Answer::new(response, format, limit, began.elapsed(), kill, shared.closing.clone());
+        Rows::begin(super::Answer::Remote(Box::new(answer))).await
+    }
+
+    pub(super) async fn command(&self, sql: &Sql) -> Result<Bytes, EngineError> {
+        self.shared.running()?;
+        let _place = self.shared.places.commands.acquire().await.map_err(|_| EngineError::closed())?;
+        let request = self.request(sql).whole().with("mutations_sync", "1");
+        let request = request.with("default_format", Format::JsonEachRow.engine_name());
+        self.within(None, request.send_whole(&self.shared.connection)).await
+    }
+
+    pub(super) async fn command_within(&self, sql: &Sql, limit: Duration) -> Result<Bytes, EngineError> {
+        self.shared.running()?;
+        let _place = self.shared.places.commands.acquire().await.map_err(|_| EngineError::closed())?;
+        let request = self.request(sql).whole().with("mutations_sync", "1");
+        let request = request.with("default_format", Format::JsonEachRow.engine_name());
+        let mut kill = Kill::of(&self.shared, request.query_id(), None);
+        let answer = self.within(Some(limit), request.send_whole(&self.shared.connection)).await;
+        match answer {
+            Err(error) if error.kind == EngineErrorKind::Timeout && error.code == 0 => {
+                Err(EngineError::too_long(limit))
+            }
+            answer => {
+                kill.is_over();
+                answer
+            }
+        }
+    }
+
+    pub(super) async fn insert(
+        &self,
+        head: &Sql,
+        format: &'static str,
+        parts: &[Bytes],
+        deduplication: &Deduplication,
+    ) -> Result<u64, EngineError> {
+        let shared = &self.shared;
+        shared.running()?;
+        let token = match deduplication {
+            Deduplication::Token(token) => Some(token.as_str()),
+            Deduplication::Off => None,
+        };
+        let _place = shared.places.inserts.acquire().await.map_err(|_| EngineError::closed())?;
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let mut request = self.request(&statement::in_format(head, format)).whole();
+            for (name, value) in statement::WHOLE_INSERT.iter().copied().chain([statement::deduplicates(token)]) {
+                request = request.unless(&shared.unknown, name, value);
+            }
+            if let Some(token) = token {
+                request = request.with(statement::DEDUPLICATION_TOKEN, token);
+            }
+            let inserted = self.within(None, request.send_rows(&shared.connection, parts)).await;
+            match inserted {
+                // Nobody knows whether it is in: with its token it can be said again.
+                Err(error)
+                    if error.kind == EngineErrorKind::Unreachable && token.is_some() && attempt < INSERT_ATTEMPTS =>
+                {
+                    tokio::time::sleep(LONGEST_PAUSE).await;
+                }
+                inserted => return inserted,
+            }
+        }
+    }
+
+    /// The server's parser is asked for a tree: it has no other call, and runs nothing for this one.
+    pub(super) async fn judge(&self, text: &str) -> Result<Verdict, EngineError> {
+        match self.command(&statement::explain_ast(&UserSql::statement(text))).await {
+            Ok(tree) => {
+                let root = text_of(&tree, "explain").unwrap_or_default();
+                let reads = ["Select", "Explain", "Show", "Describe", "Exists", "Check"];
+                Ok(if reads.iter().any(|it| root.starts_with(it)) { Verdict::Read } else { Verdict::Other })
+            }
+            Err(error) if error.message.contains("Multi-statements") => Ok(Verdict::Several),
+            Err(error) if error.kind == EngineErrorKind::Query => Ok(Verdict::Unparsed),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn opens_files(&self) -> bool {
+        matches!(&self.shared.settings.place, EnginePlace::Server(it) if matches!(it.address, EngineAddress::Socket(_)))
+    }
+
+    pub(super) fn version(&self) -> &str {
+        &self.shared.version
+    }
+
+    pub(super) fn settings(&self) -> &EngineSettings {
+        &self.shared.settings
+    }
+
+    pub(super) fn close(&self) {
+        self.shared.closing.cancel();
+    }
+
+    /// With what all requests of ours have.
+    fn request(&self, sql: &Sql) -> Request {
+        let session = statement::SESSION.iter();
+        session.fold(Request::new(sql), |request, (name, value)| request.unless(&self.shared.unknown, name, value))
+    }
+
+    /// Waits for an answer no longer than until the engine is closed, and than the limit.
+    async fn within<T>(
+        &self,
+        limit: Option<Duration>,
+        work: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
+        let timer = async {
+            match limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            () = self.shared.closing.cancelled() => Err(EngineError::closed()),
+            () = timer => Err(EngineError::own(EngineErrorKind::Timeout, "")),
+        }
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Remote({})", self.shared.connection)
+    }
+}
+
+impl Shared {
+    fn running(&self) -> Result<(), EngineError> {
+        if self.closing.is_cancelled() { Err(EngineError::closed()) } else { Ok(()) }
+    }
+}
+
+/// Under whose name a read runs, and within what.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Reader {
+    User(ReadLimits),
+    Own,
+}
+
+/// Ends what runs on the server when nobody waits for it any more. A server ends a read whose connection is closed,
+/// but only when it looks at it.
+pub(super) struct Kill {
+    shared: Arc<Shared>,
+    query_id: Option<String>,
+    /// Let go of when the server has been told.
+    held: Held,
+}
+
+impl Kill {
+    fn of(shared: &Arc<Shared>, query_id: &str, held: Held) -> Kill {
+        Kill { shared: shared.clone(), query_id: Some(query_id.to_owned()), held }
+    }
+
+    pub(super) fn is_over(&mut self) {
+        self.query_id = None;
+    }
+}
+
+impl Drop for Kill {
+    fn drop(&mut self) {
+        let Some(query_id) = self.query_id.take() else { return };
+        let (shared, held) = (self.shared.clone(), self.held.take());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let request = Request::new(&statement::kill_request(&query_id)).whole();
+                // The server may be what is gone.
+                _ = tokio::time::timeout(RECONNECT_WITHIN, request.send_whole(&shared.connection)).await;
+                drop(held);
+            });
+        }
+    }
+}
+
+/// What a read may cost, as settings. Its time is counted here: a server would count that of a slow client too.
+fn limits_of(settings: &EngineSettings, read: ReadLimits) -> [(&'static str, String); 9] {
+    let answer = settings.max_answer_time.max(settings.max_execution_time).as_secs().max(1);
+    [
+        ("max_execution_time", answer.to_string()),
+        ("max_memory_usage", read.memory_usage.to_string()),
+        ("max_rows_to_read", read.rows_to_read.to_string()),
+        ("max_bytes_to_read", read.bytes_to_read.to_string()),
+        ("max_result_bytes", read.result_bytes.to_string()),
+        ("max_query_size", settings.max_query_size.to_string()),
+        ("max_threads", read.threads.to_string()),
+        ("timeout_overflow_mode", "throw".to_owned()),
+        ("result_overflow_mode", "throw".to_owned()),
+    ]
+}
+
+/// A statement of ours before anything is known of the server.
+async fn ask(connection: &Connection, sql: &Sql) -> Result<Bytes, EngineError> {
+    let request = Request::new(sql).whole().with("default_format", Format::JsonEachRow.engine_name());
+    request.send_whole(connection).await
+}
+
+/// The first value of a column in JSONEachRow.
+fn text_of(rows: &[u8], column: &str) -> Option<String> {
+    let first = rows.split(|it| *it == b'\n').next()?;
+    let row: serde_json::Value = serde_json::from_slice(first).ok()?;
+    Some(row.get(column)?.as_str()?.to_owned())
+}
+
+/// Which of the settings that we send this server does not know.
+async fn unknown_settings(connection: &Connection) -> Result<BTreeSet<&'static str>, EngineError> {
+    let wanted = || {
+        let pairs = statement::SESSION.iter().chain(statement::WHOLE_INSERT).map(|it| it.0);
+        pairs.chain([statement::deduplicates(None).0])
+    };
+    let known = ask(connection, &statement::known_settings(wanted())).await?;
+    #[derive(serde::Deserialize)]
+    struct Row {
+        name: String,
+    }
+    let known = known.split(|it| *it == b'\n').filter(|it| !it.is_empty());
+    let known: Result<BTreeSet<String>, _> =
+        known.map(|it| serde_json::from_slice::<Row>(it).map(|it| it.name)).collect();
+    let known = known.map_err(|error| EngineError::own(EngineErrorKind::Internal, error.to_string()))?;
+    Ok(wanted().filter(|it| !known.contains(*it)).collect())
+}
+
+/// What does not work with a version or without settings.
+fn complaints(version: &str, unknown: &BTreeSet<&'static str>) -> Vec<String> {
+    let mut res = Vec::new();
+    let mut numbers = version.split('.').map(|it| it.parse::<u32>().unwrap_or_default());
+    let found = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    if found < OLDEST {
+        let (year, month) = OLDEST;
+        res.push(format!(
+            "the server is ClickHouse {version}, older than {year}.{month}: JSON columns, lightweight deletes or the \
+             marks of errors in long answers may be missing"
+        ));
+    }
+    for name in unknown {
+        res.push(match *name {
+            "deduplicate_insert" => format!(
+                "the server does not know the setting {name}: identical inserts without a token are taken for one on \
+                 tables that have a deduplication window"
+            ),
+            "deduplicate_blocks_in_dependent_materialized_views" => format!(
+                "the server does not know the setting {name}: an insert that is repeated after a lost connection may \
+                 count twice in materialized views"
+            ),
+            name => format!("the server does not know the setting {name}, which is left out"),
+        });
+    }
+    res
+}
