@@ -16,7 +16,7 @@ const FRONT: &str = "p.admin-of-the-front";
 /// A birdhouse whose ClickHouse port lets its administrator speak to the engine.
 pub(crate) struct Back {
     pub(crate) server: Server,
-    pub(crate) folder: Folder,
+    _folder: Folder,
     pub(crate) port: u16,
 }
 
@@ -28,7 +28,7 @@ impl Back {
         let mut server = Server::start(command);
         let line = server.wait_for("ClickHouse's clients reach it at");
         let port = line.split("localhost:").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
-        Back { server, folder, port }
+        Back { server, _folder: folder, port }
     }
 
     pub(crate) fn url(&self) -> String {

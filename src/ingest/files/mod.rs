@@ -29,11 +29,11 @@ pub use unpack::TIGHTEST;
 
 use super::decode::SchemaError;
 use crate::engine::EngineError;
+use std::path::{Path, PathBuf};
 
 /// What is said of Parquet where the engine is a server.
 pub const NO_PARQUET: &str =
     "Parquet is read by the embedded engine alone, and this server has another: send CSV or NDJSON";
-use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
