@@ -62,6 +62,15 @@ fn main() {
     fs::write(&file, serde_json::to_string_pretty(&lines).unwrap()).unwrap();
 }
 
+/// Where the same events go: what the engine must compute and store decides how much decoding can gain.
+struct Case {
+    words: &'static str,
+    target: Target,
+    schema: Arc<Schema>,
+    /// As Kafka's messages, with the message itself kept, or as objects.
+    messages: bool,
+}
+
 struct Bench {
     workspace: Arc<Workspace>,
     engine: Engine,
@@ -110,24 +119,33 @@ async fn measure() -> Vec<Line> {
     workspace.append(&name, FileFormat::Csv, companies.into(), AppendMode::Append).await.unwrap();
     let rows = env::var_os("BENCH_ROWS").and_then(|it| it.to_str()?.parse().ok()).unwrap_or(10 * BLOCK);
     let mut random = StdRng::seed_from_u64(7);
-    let name = ResourceName::new("kafka_audit_log").unwrap();
-    let datasource = workspace.project().datasource(name.as_str()).unwrap().clone();
-    let target = Target {
-        table: workspace.namespace().table(&name),
-        quarantine: workspace.namespace().table(&name.quarantine()),
-        datasource: datasource.clone(),
-    };
+    let landing = target(&workspace, "kafka_audit_log");
     let mut bench = Bench {
         workspace,
         engine: engine.clone(),
         events: (0..rows).map(|it| broker::event(&mut random, it).1).collect(),
-        schema: Arc::new(Schema::compile(&datasource).unwrap()),
-        target,
+        schema: Arc::new(Schema::compile(&landing.datasource).unwrap()),
+        target: landing,
         lines: Vec::new(),
     };
-    bench.decoding();
-    bench.inserting(false).await;
-    let inserted = bench.inserting(true).await;
+    let (schema, plain) = (bench.schema.clone(), target(&bench.workspace, "plain_events"));
+    let columns_alone = Arc::new(Schema::compile(&plain.datasource).unwrap());
+    bench.decoding(&columns_alone, false);
+    bench.decoding(&schema, true);
+    let words = "columns alone";
+    bench.inserting(&Case { words, target: plain, schema: columns_alone, messages: false }).await;
+    let mut bare = Case {
+        words: "with the message kept",
+        target: bench.target.clone(),
+        schema: bench.schema.clone(),
+        messages: true,
+    };
+    let landing = bare.target.table.clone();
+    bare.target.table = bench.workspace.namespace().table(&ResourceName::new("bare").unwrap());
+    engine.command(&ddl::create_side_table(&bare.target.table, &landing)).await.unwrap();
+    bench.inserting(&bare).await;
+    let words = "with the message kept and two views";
+    let inserted = bench.inserting(&Case { words, target: bench.target.clone(), ..bare }).await;
     if let Some(broker) = &broker {
         bench.kafka(broker, inserted).await;
     }
@@ -143,9 +161,13 @@ impl Bench {
         self.lines.push(Line { name: name.to_owned(), value, unit, against });
     }
 
-    fn decode(schema: &Arc<Schema>, events: &[String]) -> Decoded {
+    fn decode(schema: &Arc<Schema>, messages: bool, events: &[String]) -> Decoded {
         let mut decoder = Decoder::new(schema.clone());
         for (offset, event) in events.iter().enumerate() {
+            if !messages {
+                decoder.json(event.as_bytes(), String::new);
+                continue;
+            }
             decoder.message(&Message {
                 value: Some(event.as_bytes()),
                 key: Some(b"user@example.com"),
@@ -159,32 +181,28 @@ impl Bench {
         decoder.finish()
     }
 
-    fn decoding(&mut self) {
+    fn decoding(&mut self, schema: &Arc<Schema>, messages: bool) {
         let best = best(3, || {
             let start = Instant::now();
             for events in self.events.chunks(BLOCK) {
-                assert_eq!(Bench::decode(&self.schema, events).rejected.len(), 0);
+                assert_eq!(Bench::decode(schema, messages, events).rejected.len(), 0);
             }
             start.elapsed()
         });
-        self.add("decoding one event", best.as_secs_f64() * 1e6 / self.events.len() as f64, "µs", None);
+        let name = if messages { "decoding one message" } else { "decoding one event" };
+        self.add(name, best.as_secs_f64() * 1e6 / self.events.len() as f64, "µs", None);
     }
 
-    /// The landing table with its two views, or one like it without any. Gives the rate of ours.
-    async fn inserting(&mut self, views: bool) -> f64 {
-        let mut target = self.target.clone();
-        let words = if views { "with the two views" } else { "without views" };
-        if !views {
-            let bare = self.workspace.namespace().table(&ResourceName::new("bare").unwrap());
-            self.engine.command(&ddl::create_side_table(&bare, &target.table)).await.unwrap();
-            target.table = bare;
-        }
-        let own = self.engines_own(&target.table).await;
+    /// Gives the rate of ours.
+    async fn inserting(&mut self, case: &Case) -> f64 {
+        let Case { words, target, schema, messages } = case;
+        let messages = *messages;
+        let own = self.engines_own(&target.table, messages).await;
         let blocks: Vec<Block> =
-            self.events.chunks(BLOCK).flat_map(|it| Bench::decode(&self.schema, it).blocks).collect();
+            self.events.chunks(BLOCK).flat_map(|it| Bench::decode(schema, messages, it).blocks).collect();
         let head = statement::insert_native(&target.table, blocks[0].columns.iter().map(|(name, _)| name));
         let (mut raw, mut ours) = (0f64, 0f64);
-        for _ in 0..2 {
+        for _ in 0..3 {
             self.truncate(&target.table).await;
             let start = Instant::now();
             for block in &blocks {
@@ -193,12 +211,12 @@ impl Bench {
             raw = raw.max(self.rate(start));
             self.truncate(&target.table).await;
             let start = Instant::now();
-            let writer = Writer::new(&self.engine, &target, &self.schema, &Sink::default());
+            let writer = Writer::new(&self.engine, target, schema, &Sink::default());
             let (sender, mut decoded) = tokio::sync::mpsc::channel(1);
-            let (schema, events) = (self.schema.clone(), std::mem::take(&mut self.events));
+            let (schema, events) = (schema.clone(), std::mem::take(&mut self.events));
             let decoding = tokio::task::spawn_blocking(move || {
                 for events in events.chunks(BLOCK) {
-                    sender.blocking_send(Bench::decode(&schema, events)).unwrap();
+                    sender.blocking_send(Bench::decode(&schema, messages, events)).unwrap();
                 }
                 events
             });
@@ -209,24 +227,24 @@ impl Bench {
             ours = ours.max(self.rate(start));
         }
         self.add(&format!("the engine's own path, {words}"), own, "rows/s", None);
-        self.add(&format!("ready blocks, {words}"), raw, "rows/s", None);
+        self.add(&format!("ready blocks, {words}"), raw, "rows/s", Some(("the engine's own path", own)));
         self.add(&format!("decode and insert, {words}"), ours, "rows/s", Some(("the engine's own path", own)));
         self.add(&format!("decode and insert, {words}"), ours, "rows/s", Some(("ready blocks", raw)));
         ours
     }
 
     /// JSON as strings into a table that keeps nothing, and a view that takes it apart.
-    async fn engines_own(&self, table: &Physical) -> f64 {
+    async fn engines_own(&self, table: &Physical, messages: bool) -> f64 {
         let name = |it: &str| self.workspace.namespace().table(&ResourceName::new(it).unwrap());
         let (raw, view) = (name("raw_json"), name("raw_json_view"));
         let mut sql = Sql::new("CREATE TABLE ");
         sql.table(&raw).push(" (json String) ENGINE = Null");
         self.engine.command(&sql).await.unwrap();
         let mut sql = Sql::new("CREATE MATERIALIZED VIEW ");
-        sql.table(&view).push(" TO ").table(table).push(
-            " AS SELECT json AS value, 'audit_log_demo' AS topic, toInt16(0) AS partition, toInt64(0) AS offset, \
-             toDateTime(1772000000) AS timestamp, '' AS key, e.1 AS company_id, parseDateTime64BestEffort(e.2, 3) AS \
-             datetime, e.5.2 AS device_OS, e.5.1 AS device_browser, e.3 AS event, e.4.2 AS payload_author, e.4.1 AS \
+        let kept = "json AS value, 'audit_log_demo' AS topic, toInt16(0) AS partition, toInt64(0) AS offset, \
+                    toDateTime(1772000000) AS timestamp, '' AS key, ";
+        sql.table(&view).push(" TO ").table(table).push(" AS SELECT ").push(if messages { kept } else { "" }).push(
+            "e.1 AS company_id, parseDateTime64BestEffort(e.2, 3) AS datetime, e.5.2 AS device_OS, e.5.1 AS device_browser, e.3 AS event, e.4.2 AS payload_author, e.4.1 AS \
              payload_entity_id FROM (SELECT json, JSONExtract(json, 'Tuple(company_id Int8, datetime String, event \
              String, payload Tuple(entity_id String, author String), device Tuple(browser String, OS String))') AS e \
              FROM ",
@@ -245,7 +263,7 @@ impl Bench {
             .collect();
         let head = statement::insert_native(&raw, [&column]);
         let mut best = 0f64;
-        for _ in 0..2 {
+        for _ in 0..3 {
             self.truncate(table).await;
             let start = Instant::now();
             for block in &blocks {
@@ -266,6 +284,8 @@ impl Bench {
         // neither says how fast rows come in when there are many.
         let all = 4 * events as u64;
         broker.fill("audit_log_demo", 4, all as usize).await;
+        let bare = broker.drain("audit_log_demo", 4, all as usize);
+        self.add("Kafka, a bare client that throws messages away", bare, "rows/s", None);
         self.workspace.release_consumers().await.unwrap();
         let mut first = self.count().await;
         while first == 0 {
@@ -374,6 +394,16 @@ fn best(times: usize, mut run: impl FnMut() -> Duration) -> Duration {
     (0..times).map(|_| run()).min().unwrap()
 }
 
+fn target(workspace: &Workspace, name: &str) -> Target {
+    let name = ResourceName::new(name).unwrap();
+    Target {
+        table: workspace.namespace().table(&name),
+        quarantine: workspace.namespace().table(&name.quarantine()),
+        datasource: workspace.project().datasource(name.as_str()).unwrap().clone(),
+    }
+}
+
+/// The audit log, and a data source of the same events that keeps their columns and no more.
 fn project() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
@@ -383,6 +413,12 @@ fn project() -> Vec<Source> {
             files.push(Source::new(name, fs::read_to_string(&path).unwrap()));
         }
     }
+    let plain = "SCHEMA >\n    `company_id` Int8 `json:$.company_id`,\n    `datetime` DateTime64(3) `json:$.datetime`,\n    \
+                 `device_OS` String `json:$.device.OS`,\n    `device_browser` String `json:$.device.browser`,\n    \
+                 `event` String `json:$.event`,\n    `payload_author` String `json:$.payload.author`,\n    \
+                 `payload_entity_id` String `json:$.payload.entity_id`\n\nENGINE \"MergeTree\"\n\
+                 ENGINE_SORTING_KEY \"datetime\"\n";
+    files.push(Source::new("datasources/plain_events.datasource", plain));
     files
 }
 
