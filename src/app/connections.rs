@@ -21,6 +21,8 @@ pub struct NewConnection {
     pub secret: Option<Secret>,
     pub ssl_ca_pem: Option<String>,
     pub schema_registry_url: Option<Secret>,
+    pub oauth_token_url: Option<String>,
+    pub oauth_scope: Option<String>,
 }
 
 /// A look at a topic.
@@ -61,6 +63,8 @@ impl Workspace {
                 secret: new.secret,
                 ssl_ca_pem: new.ssl_ca_pem,
                 schema_registry_url: new.schema_registry_url,
+                oauth_token_url: new.oauth_token_url,
+                oauth_scope: new.oauth_scope,
                 created_at: words::now(),
             };
             settings(&connection)?;
@@ -157,5 +161,7 @@ fn settings(it: &KafkaConnection) -> Result<kafka::Settings, kafka::BadSettings>
     add("secret", it.secret.as_ref().map(Secret::reveal));
     add("ssl_ca_pem", it.ssl_ca_pem.as_deref());
     add("schema_registry_url", it.schema_registry_url.as_ref().map(Secret::reveal));
+    add("sasl_oauthbearer_token_url", it.oauth_token_url.as_deref());
+    add("sasl_oauthbearer_scope", it.oauth_scope.as_deref());
     kafka::Settings::from_map(&map)
 }

@@ -92,6 +92,8 @@ const COMMANDS: &[Command] = &[
     both("kafka_ssl_ca_pem", "c", "dc"),
     both("kafka_sasl_mechanism", "c", "dc"),
     both("kafka_sasl_oauthbearer_method", "c", "dc"),
+    both("kafka_sasl_oauthbearer_token_url", "c", "dc"),
+    both("kafka_sasl_oauthbearer_scope", "c", "dc"),
     both("kafka_sasl_oauthbearer_aws_region", "c", "dc"),
     both("kafka_sasl_oauthbearer_aws_role_arn", "c", "dc"),
     both("kafka_sasl_oauthbearer_aws_external_id", "c", "dc"),

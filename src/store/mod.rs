@@ -77,13 +77,16 @@ pub struct KafkaConnection {
     pub bootstrap_servers: String,
     /// `SASL_SSL`, `SASL_PLAINTEXT`, `SSL`, `PLAINTEXT`.
     pub security_protocol: String,
-    /// `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`.
+    /// `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`, `OAUTHBEARER`.
     pub sasl_mechanism: String,
     pub key: Option<String>,
     pub secret: Option<Secret>,
     pub ssl_ca_pem: Option<String>,
     /// It may hold a password.
     pub schema_registry_url: Option<Secret>,
+    /// Where tokens of OAUTHBEARER are asked for, and for what.
+    pub oauth_token_url: Option<String>,
+    pub oauth_scope: Option<String>,
     pub created_at: String,
 }
 
@@ -167,6 +170,8 @@ CREATE TABLE IF NOT EXISTS kafka_positions (
 const ADDED: &[(&str, &str, &str)] = &[
     ("tokens", "limits", "ALTER TABLE tokens ADD COLUMN limits TEXT NOT NULL DEFAULT '{}'"),
     ("connections", "schema_registry_url", "ALTER TABLE connections ADD COLUMN schema_registry_url BLOB"),
+    ("connections", "oauth_token_url", "ALTER TABLE connections ADD COLUMN oauth_token_url TEXT"),
+    ("connections", "oauth_scope", "ALTER TABLE connections ADD COLUMN oauth_scope TEXT"),
 ];
 
 fn add_columns(connection: &Connection, added: &[(&str, &str, &str)]) -> Result<(), rusqlite::Error> {
@@ -303,7 +308,7 @@ impl Store {
         let connection = self.connection();
         let mut statement = connection.prepare(
             "SELECT id, name, bootstrap_servers, security_protocol, sasl_mechanism, key, secret, ssl_ca_pem, created_at, \
-             schema_registry_url FROM connections WHERE workspace = ?1 ORDER BY name",
+             schema_registry_url, oauth_token_url, oauth_scope FROM connections WHERE workspace = ?1 ORDER BY name",
         )?;
         let mut rows = statement.query([workspace])?;
         let mut res = Vec::new();
@@ -321,6 +326,8 @@ impl Store {
                 ssl_ca_pem: row.get(7)?,
                 created_at: row.get(8)?,
                 schema_registry_url,
+                oauth_token_url: row.get(10)?,
+                oauth_scope: row.get(11)?,
                 id,
             });
         }
@@ -332,8 +339,8 @@ impl Store {
         let seal = |it: &Option<Secret>| it.as_ref().map(|it| self.key.seal(&purpose, it.reveal()));
         self.connection().execute(
             "INSERT OR REPLACE INTO connections (id, workspace, name, bootstrap_servers, security_protocol, \
-             sasl_mechanism, key, secret, ssl_ca_pem, created_at, schema_registry_url) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             sasl_mechanism, key, secret, ssl_ca_pem, created_at, schema_registry_url, \
+             oauth_token_url, oauth_scope) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             params![
                 it.id,
                 workspace,
@@ -345,7 +352,9 @@ impl Store {
                 seal(&it.secret),
                 it.ssl_ca_pem,
                 it.created_at,
-                seal(&it.schema_registry_url)
+                seal(&it.schema_registry_url),
+                it.oauth_token_url,
+                it.oauth_scope
             ],
         )?;
         Ok(())

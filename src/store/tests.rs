@@ -37,6 +37,8 @@ fn connection() -> KafkaConnection {
         secret: Some(Secret::new("hunter2-secret")),
         ssl_ca_pem: None,
         schema_registry_url: None,
+        oauth_token_url: Some("https://a.example/token".to_owned()),
+        oauth_scope: Some("kafka".to_owned()),
         created_at: "2026-01-31 12:00:00.000000".to_owned(),
     }
 }

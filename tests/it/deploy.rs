@@ -170,6 +170,8 @@ fn demo_connection() -> NewConnection {
         secret: None,
         ssl_ca_pem: None,
         schema_registry_url: None,
+        oauth_token_url: None,
+        oauth_scope: None,
     }
 }
 

@@ -63,7 +63,7 @@ struct Kafka {
     security_protocol: String,
     /// How the password is told
     #[arg(long, value_name = "MECHANISM", default_value = "PLAIN", ignore_case = true,
-          value_parser = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])]
+          value_parser = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"])]
     sasl_mechanism: String,
     /// The certificates of the authority that signed the broker's: a file, or the PEM text itself
     #[arg(long, value_name = "FILE")]
@@ -71,6 +71,12 @@ struct Kafka {
     /// Where the schemas of Avro are asked for; a user and a password may stand in it [env: KAFKA_SCHEMA_REGISTRY_URL]
     #[arg(long, value_name = "URL")]
     schema_registry_url: Option<String>,
+    /// With OAUTHBEARER: where tokens are asked for, with the key as the client's id
+    #[arg(long, value_name = "URL", required_if_eq("sasl_mechanism", "OAUTHBEARER"))]
+    oauth_token_url: Option<String>,
+    /// With OAUTHBEARER: the scope that is asked for
+    #[arg(long, value_name = "SCOPE")]
+    oauth_scope: Option<String>,
     #[command(flatten)]
     target: TargetArgs,
 }
@@ -146,6 +152,8 @@ fn create(kafka: &Kafka, settings: &Settings, printer: &Printer) -> anyhow::Resu
         ("kafka_sasl_plain_password", secret),
         ("kafka_ssl_ca_pem", pem),
         ("kafka_schema_registry_url", registry),
+        ("kafka_sasl_oauthbearer_token_url", kafka.oauth_token_url.clone()),
+        ("kafka_sasl_oauthbearer_scope", kafka.oauth_scope.clone()),
     ] {
         if let Some(value) = value {
             body[name] = value.into();

@@ -3,16 +3,19 @@
 //! In: [`Settings`]. Out: yes, or why not, in words for the user who made the connection. No secret is in them.
 
 use super::{
+    oauth::Tokens,
     settings::{BadSettings, Settings},
     words::{explain, meaning, words},
 };
 use rdkafka::{
     ClientContext,
+    client::OAuthToken,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaError,
 };
 use std::{
+    error::Error,
     net::{TcpStream, ToSocketAddrs},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -56,10 +59,14 @@ pub fn check_broker(settings: &Settings, timeout: Duration) -> Result<(), Broker
     let Some(address) = reached else {
         return Err(last.unwrap_or(BadSettings::Missing("KAFKA_BOOTSTRAP_SERVERS").into()));
     };
-    let heard = Heard::default();
+    let heard = Heard { said: Arc::default(), tokens: settings.tokens() };
     let refused = |reason: String| BrokerError::Refused { address: address.to_owned(), reason };
     let client = BaseConsumer::from_config_and_context(&settings.client_config(), heard.clone());
     let client: BaseConsumer<Heard> = client.map_err(|error| refused(words(&error)))?;
+    // A token is asked for when the client is listened to.
+    if settings.tokens().are_wanted() {
+        _ = client.poll(LISTEN);
+    }
     // A broker answers metadata; what it says about topics is another question.
     match client.fetch_metadata(None, left()) {
         Ok(_) => Ok(()),
@@ -75,13 +82,16 @@ pub fn check_broker(settings: &Settings, timeout: Duration) -> Result<(), Broker
 }
 
 /// What the client complains of.
-#[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<String>>>);
+#[derive(Clone)]
+struct Heard {
+    said: Arc<Mutex<Vec<String>>>,
+    tokens: Tokens,
+}
 
 impl Heard {
     /// Something that can be acted on, else the first that says more than that all is lost.
     fn best(&self) -> Option<String> {
-        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let found = heard.iter().find(|it| meaning(it).is_some());
         let found =
             found.or_else(|| heard.iter().find(|it| !it.contains("brokers are down"))).or_else(|| heard.first());
@@ -89,15 +99,21 @@ impl Heard {
     }
 
     fn knows(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|it| meaning(it).is_some())
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|it| meaning(it).is_some())
     }
 }
 
 impl ClientContext for Heard {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.tokens.fetch()
+    }
+
     fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
 
     fn error(&self, _: KafkaError, reason: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(reason.to_owned());
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).push(reason.to_owned());
     }
 }
 

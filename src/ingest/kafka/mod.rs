@@ -7,6 +7,7 @@
 mod avro;
 mod check;
 mod intent;
+mod oauth;
 mod pending;
 mod preview;
 mod reader;
@@ -17,6 +18,7 @@ mod words;
 mod writer;
 
 pub use check::{BrokerError, check_broker};
+pub use oauth::OAuth;
 pub use preview::{Seen, last_messages, topics};
 pub use registry::RegistryUrl;
 pub use settings::{BadSettings, SaslMechanism, SecurityProtocol, Settings};
@@ -156,7 +158,7 @@ pub async fn start(context: &Context, source: Source) -> Result<Consumer, StartE
     let saved = loaded.unwrap_or_else(|error| Err(error.to_string())).map_err(StartError::Offsets)?;
     let saved = saved.into_iter().map(Saved::read).collect::<Result<Vec<_>, _>>().map_err(StartError::Offsets)?;
     let shared = Shared::new(name, &kafka.topic, &context.sink);
-    let client = client(&source.connection, name, &kafka.group_id, Voice(shared.clone()))?;
+    let client = client(&source.connection, name, &kafka.group_id, Voice(shared.clone(), source.connection.tokens()))?;
     let (commands, received) = mpsc::channel(WAITING_BATCHES);
     let stop = CancellationToken::new();
     let writer = Writer::new(&context.engine, &source.target, &schema, &context.sink);
@@ -169,6 +171,7 @@ pub async fn start(context: &Context, source: Source) -> Result<Consumer, StartE
         stop: stop.clone(),
     };
     let reader = Reader {
+        wants_tokens: source.connection.tokens().are_wanted(),
         client,
         stream: Arc::new(Stream { id: source.id, topic: kafka.topic.clone(), schema, formats }),
         reset: kafka.offset_reset,

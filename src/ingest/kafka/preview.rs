@@ -2,14 +2,19 @@
 //!
 //! In: [`Settings`]. Out: names, or messages as they are. No offset is kept anywhere for it.
 
-use super::{check::BrokerError, settings::Settings, words::words};
+use super::{check::BrokerError, oauth::Tokens, settings::Settings, words::words};
 use rdkafka::{
-    Message as _, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
+    ClientContext, Message as _, Offset, TopicPartitionList,
+    client::OAuthToken,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaError,
     message::BorrowedMessage,
 };
-use std::time::{Duration, Instant};
+use std::{
+    error::Error,
+    time::{Duration, Instant},
+};
 
 /// A message as it is on the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,11 +73,35 @@ pub fn last_messages(
     Ok(res.split_off(res.len().saturating_sub(most)))
 }
 
-fn client(settings: &Settings, group_id: &str) -> Result<BaseConsumer, BrokerError> {
+fn client(settings: &Settings, group_id: &str) -> Result<BaseConsumer<Quiet>, BrokerError> {
     let mut config = settings.client_config();
     config.set("group.id", group_id).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
-    config.create().map_err(|error| refused(settings, &error))
+    let context = Quiet(settings.tokens());
+    let client = BaseConsumer::from_config_and_context(&config, context);
+    let client = client.map_err(|error| refused(settings, &error))?;
+    // A token is asked for when the client is listened to.
+    if settings.tokens().are_wanted() {
+        _ = client.poll(Duration::from_millis(100));
+    }
+    Ok(client)
 }
+
+/// What goes wrong is in the answers.
+struct Quiet(Tokens);
+
+impl ClientContext for Quiet {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.0.fetch()
+    }
+
+    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+
+    fn error(&self, _: KafkaError, _: &str) {}
+}
+
+impl ConsumerContext for Quiet {}
 
 fn refused(settings: &Settings, error: &KafkaError) -> BrokerError {
     BrokerError::Refused { address: settings.bootstrap_servers.clone(), reason: words(error) }

@@ -33,6 +33,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub(super) struct Reader {
+    pub(super) wants_tokens: bool,
     pub(super) client: BaseConsumer<Voice>,
     pub(super) stream: Arc<Stream>,
     pub(super) reset: OffsetReset,
@@ -101,6 +102,10 @@ impl Reader {
         let mut discovery = Instant::now();
         let mut retry = SOONEST_RETRY;
         let mut commit = Instant::now() + COMMIT;
+        // A token is asked for when the client is listened to, and nothing is answered without one.
+        if self.wants_tokens {
+            _ = self.client.poll(POLL);
+        }
         while !self.stop.is_cancelled() {
             let now = Instant::now();
             if now >= discovery || std::mem::take(&mut self.look_now) {

@@ -3,7 +3,10 @@
 //! In: the keys of a `.connection` file. Out: [`Settings`], and librdkafka's configuration. Secrets are in
 //! neither `Debug` nor any error.
 
-use super::registry::RegistryUrl;
+use super::{
+    oauth::{OAuth, Tokens},
+    registry::RegistryUrl,
+};
 use rdkafka::ClientConfig;
 use std::{collections::BTreeMap, fmt};
 
@@ -18,6 +21,8 @@ pub struct Settings {
     /// The certificates that are trusted, as PEM text.
     pub ca_pem: Option<String>,
     pub registry: Option<RegistryUrl>,
+    /// Where tokens of OAUTHBEARER come from.
+    pub oauth: Option<OAuth>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +38,7 @@ pub enum SaslMechanism {
     Plain,
     ScramSha256,
     ScramSha512,
+    OAuthBearer,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +50,8 @@ pub enum BadSettings {
     /// It may hold a password, so it is not shown.
     #[error("KAFKA_SCHEMA_REGISTRY_URL is no address: it is http(s)://host:port")]
     Registry,
+    #[error("KAFKA_SASL_OAUTHBEARER_TOKEN_URL is no address: it is http(s)://host/path, without a password")]
+    TokenUrl,
     #[error("`{0}` is not a broker's address: it is host:port, with a comma between several")]
     Address(String),
 }
@@ -82,6 +90,21 @@ impl Settings {
                 return Err(BadSettings::Missing("KAFKA_SECRET"));
             }
         }
+        let oauth = match mechanism {
+            SaslMechanism::OAuthBearer if security_protocol.has_sasl() => {
+                if let Some(method) = get("sasl_oauthbearer_method").filter(|it| !it.eq_ignore_ascii_case("OIDC")) {
+                    return Err(BadSettings::Value {
+                        key: "KAFKA_SASL_OAUTHBEARER_METHOD",
+                        value: method.to_owned(),
+                        allowed: "OIDC",
+                    });
+                }
+                let url = get("sasl_oauthbearer_token_url");
+                let url = url.ok_or(BadSettings::Missing("KAFKA_SASL_OAUTHBEARER_TOKEN_URL"))?;
+                Some(OAuth::new(url, get("sasl_oauthbearer_scope")).ok_or(BadSettings::TokenUrl)?)
+            }
+            _ => None,
+        };
         Ok(Settings {
             bootstrap_servers: bootstrap_servers.to_owned(),
             security_protocol,
@@ -92,6 +115,7 @@ impl Settings {
             registry: get("schema_registry_url")
                 .map(|it| RegistryUrl::parse(it).ok_or(BadSettings::Registry))
                 .transpose()?,
+            oauth,
         })
     }
 
@@ -105,7 +129,14 @@ impl Settings {
             secret: None,
             ca_pem: None,
             registry: None,
+            oauth: None,
         }
+    }
+
+    /// What a client of these settings asks for tokens.
+    pub(super) fn tokens(&self) -> Tokens {
+        let text = |it: &Option<String>| it.clone().unwrap_or_default();
+        self.oauth.as_ref().map(|it| Tokens::new(it, &text(&self.key), &text(&self.secret))).unwrap_or_default()
     }
 
     pub(super) fn client_config(&self) -> ClientConfig {
@@ -118,8 +149,10 @@ impl Settings {
             .set("reconnect.backoff.ms", "100")
             .set("reconnect.backoff.max.ms", "3000");
         if self.security_protocol.has_sasl() {
+            config.set("sasl.mechanism", self.mechanism.as_str());
+        }
+        if self.security_protocol.has_sasl() && self.mechanism != SaslMechanism::OAuthBearer {
             config
-                .set("sasl.mechanism", self.mechanism.as_str())
                 .set("sasl.username", self.key.as_deref().unwrap_or_default())
                 .set("sasl.password", self.secret.as_deref().unwrap_or_default());
         }
@@ -177,11 +210,12 @@ impl SaslMechanism {
             "PLAIN" => SaslMechanism::Plain,
             "SCRAM-SHA-256" => SaslMechanism::ScramSha256,
             "SCRAM-SHA-512" => SaslMechanism::ScramSha512,
+            "OAUTHBEARER" => SaslMechanism::OAuthBearer,
             _ => {
                 return Err(BadSettings::Value {
                     key: "KAFKA_SASL_MECHANISM",
                     value: text.to_owned(),
-                    allowed: "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512",
+                    allowed: "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER",
                 });
             }
         })
@@ -192,6 +226,7 @@ impl SaslMechanism {
             SaslMechanism::Plain => "PLAIN",
             SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
             SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
+            SaslMechanism::OAuthBearer => "OAUTHBEARER",
         }
     }
 }
@@ -220,5 +255,20 @@ mod tests {
         assert_eq!(settings(&[("KAFKA_BOOTSTRAP_SERVERS", "a:b")]), Err(BadSettings::Address("a:b".to_owned())));
         let wrong = settings(&[("KAFKA_BOOTSTRAP_SERVERS", "a:1"), ("KAFKA_SECURITY_PROTOCOL", "TLS")]);
         assert!(matches!(wrong, Err(BadSettings::Value { .. })));
+        let tokens = |key: &str, value: &str| {
+            settings(&[
+                ("KAFKA_BOOTSTRAP_SERVERS", "a:1"),
+                ("KAFKA_KEY", "k"),
+                ("KAFKA_SECRET", "s"),
+                ("KAFKA_SASL_MECHANISM", "OAUTHBEARER"),
+                (key, value),
+            ])
+        };
+        let url = "KAFKA_SASL_OAUTHBEARER_TOKEN_URL";
+        assert_eq!(tokens("x", "y"), Err(BadSettings::Missing(url)));
+        assert_eq!(tokens(url, "http://u:p@a/"), Err(BadSettings::TokenUrl));
+        assert!(tokens(url, "https://a/token").is_ok_and(|it| it.oauth.is_some()));
+        let aws = tokens("KAFKA_SASL_OAUTHBEARER_METHOD", "AWS");
+        assert!(matches!(aws, Err(BadSettings::Value { key: "KAFKA_SASL_OAUTHBEARER_METHOD", .. })));
     }
 }

@@ -3,19 +3,21 @@
 //!
 //! In: what happens in the client, the reader and the writer. Out: [`Status`] and observations.
 
-use super::{State, Status, pending::Batch, words};
+use super::{State, Status, oauth::Tokens, pending::Batch, words};
 use crate::{
     ingest::batch::Rows,
     observe::{KafkaRead, Level, Observation, Sink},
 };
 use rdkafka::{
     ClientContext, Statistics, TopicPartitionList,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     consumer::ConsumerContext,
     error::{KafkaError, KafkaResult},
 };
 use std::{
     collections::{BTreeMap, HashMap},
+    error::Error,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -171,9 +173,15 @@ impl Shared {
 }
 
 /// The client's own voice.
-pub(super) struct Voice(pub(super) Arc<Shared>);
+pub(super) struct Voice(pub(super) Arc<Shared>, pub(super) Tokens);
 
 impl ClientContext for Voice {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.1.fetch()
+    }
+
     fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {
         // What matters of the client's log comes as an error as well.
     }

@@ -16,6 +16,10 @@ const MEANINGS: &[(&str, &str)] = &[
          certificate of the authority to trust",
     ),
     ("ssl.ca.pem", "KAFKA_SSL_CA_PEM is no certificate in PEM form"),
+    (
+        "OAUTHBEARER token",
+        "there is no token to log in with: see KAFKA_SASL_OAUTHBEARER_TOKEN_URL, KAFKA_KEY and KAFKA_SECRET",
+    ),
     ("SASL authentication error", "the broker refuses the key or the secret"),
     ("SASL mechanism", "the broker does not take this KAFKA_SASL_MECHANISM"),
     ("incorrect security.protocol", "the broker speaks otherwise: KAFKA_SECURITY_PROTOCOL may not be what it wants"),

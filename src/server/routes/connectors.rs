@@ -122,6 +122,8 @@ pub(super) async fn create(
         secret: text("kafka_sasl_plain_password").map(Secret::new),
         ssl_ca_pem: text("kafka_ssl_ca_pem"),
         schema_registry_url: text("kafka_schema_registry_url").map(Secret::new),
+        oauth_token_url: text("kafka_sasl_oauthbearer_token_url"),
+        oauth_scope: text("kafka_sasl_oauthbearer_scope"),
     };
     let made = who.workspace.create_connection(connection).await?;
     Ok((StatusCode::OK, Json(Connector::of(&who, &made))))

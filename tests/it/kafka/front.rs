@@ -18,7 +18,7 @@ use std::{
     io::{self, Read, Write},
     net::{IpAddr, TcpListener, TcpStream},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     thread,
@@ -34,9 +34,16 @@ pub(crate) struct Front {
 #[derive(Default)]
 pub(crate) struct Asks {
     pub(crate) tls: Option<SslAcceptor>,
-    /// A name and a password, or the token of OAUTHBEARER.
+    /// A name and a password.
     pub(crate) login: Option<(String, String)>,
+    /// The tokens of OAUTHBEARER that are good now. Who is in by one shows the next after [`SESSION`].
+    pub(crate) tokens: Option<Issued>,
 }
+
+pub(crate) type Issued = Arc<Mutex<Vec<String>>>;
+
+/// In milliseconds.
+const SESSION: u64 = 2000;
 
 struct Rules {
     asks: Asks,
@@ -160,7 +167,7 @@ impl Rules {
     fn pass(&self, mut client: impl Read + Write) -> io::Result<()> {
         let mut broker = TcpStream::connect(("127.0.0.1", self.broker))?;
         broker.set_nodelay(true)?;
-        let mut sasl = self.asks.login.as_ref().map(|(name, password)| Sasl::new(name, password));
+        let mut sasl = self.asks.login.as_ref().map(|it| Sasl::new(it, self.asks.tokens.as_ref()));
         loop {
             let request = read_frame(&mut client)?;
             let (kind, id) = (i16::from_be_bytes([request[0], request[1]]), &request[4..8]);
@@ -238,6 +245,7 @@ fn body(request: &[u8]) -> &[u8] {
 struct Sasl<'a> {
     name: &'a str,
     password: &'a str,
+    tokens: Option<&'a Issued>,
     mechanism: String,
     state: SaslState,
 }
@@ -254,8 +262,8 @@ const SALT: &[u8] = b"a little salt";
 const ROUNDS: usize = 4096;
 
 impl<'a> Sasl<'a> {
-    fn new(name: &'a str, password: &'a str) -> Sasl<'a> {
-        Sasl { name, password, mechanism: String::new(), state: SaslState::Open }
+    fn new((name, password): &'a (String, String), tokens: Option<&'a Issued>) -> Sasl<'a> {
+        Sasl { name, password, tokens, mechanism: String::new(), state: SaslState::Open }
     }
 
     fn handshake(&mut self, body: &[u8]) -> Vec<u8> {
@@ -288,7 +296,7 @@ impl<'a> Sasl<'a> {
             }
         }
         if version > 0 {
-            answer.extend([0; 8]);
+            answer.extend(if self.tokens.is_some() { SESSION } else { 0 }.to_be_bytes());
         }
         answer
     }
@@ -302,7 +310,8 @@ impl<'a> Sasl<'a> {
                 proven.then(String::new)
             }
             ("OAUTHBEARER", _) => {
-                let proven = said.contains(&format!("auth=Bearer {}\u{1}", self.password));
+                let good = self.tokens?.lock().unwrap().clone();
+                let proven = good.iter().any(|it| said.contains(&format!("auth=Bearer {it}\u{1}")));
                 self.state = if proven { SaslState::Proven } else { SaslState::Open };
                 proven.then(String::new)
             }

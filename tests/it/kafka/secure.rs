@@ -2,11 +2,20 @@
 
 use super::{
     Broker, Feed, event,
-    front::{Asks, Authority, Front},
-    once, until,
+    front::{Asks, Authority, Front, Issued},
+    once, until, until_messages,
 };
-use birdhouse::ingest::kafka::{SaslMechanism, SecurityProtocol, Settings, State, check_broker};
-use std::time::Duration;
+use axum::{Form, Json, Router, http::StatusCode, routing::post};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use birdhouse::ingest::kafka::{
+    OAuth, SaslMechanism, SecurityProtocol, Settings, State, check_broker, last_messages, topics,
+};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 const SECRET: &str = "pa55 wört";
 
@@ -24,6 +33,7 @@ fn door(broker: &Broker, authority: Option<(&Authority, &str)>, login: bool) -> 
     let asks = Asks {
         tls: authority.map(|(authority, host)| authority.acceptor(host)),
         login: login.then(|| ("heron".to_owned(), SECRET.to_owned())),
+        tokens: None,
     };
     Front::open(broker.port, asks)
 }
@@ -116,4 +126,80 @@ async fn a_consumer_with_a_wrong_password_says_so_once_and_hammers_nobody() {
     assert!(!format!("{:?}{:?}", feed.heard, consumer.status()).contains("s3cret"));
     consumer.stop().await;
     assert_eq!(front.logins(), 0);
+}
+
+/// An authority that gives each token a short life; only the last two are good.
+async fn authority_of_tokens(issued: Issued) -> String {
+    let wanted = format!("Basic {}", BASE64_STANDARD.encode("heron:pa55+w%C3%B6rt"));
+    let answer = move |headers: axum::http::HeaderMap, Form(form): Form<BTreeMap<String, String>>| {
+        let known = headers.get("authorization").is_some_and(|it| it == wanted.as_str());
+        let wanted = [("grant_type", "client_credentials"), ("scope", "kafka")];
+        let answer = if known && form.iter().map(|(key, value)| (key.as_str(), value.as_str())).eq(wanted) {
+            let token = format!("t0ken-{:x}", rand::random::<u64>());
+            let mut issued = issued.lock().unwrap();
+            issued.push(token.clone());
+            let old = issued.len().saturating_sub(2);
+            issued[..old].fill(String::new());
+            (StatusCode::OK, Json(json!({"access_token": token, "token_type": "Bearer", "expires_in": 3})))
+        } else {
+            let error = json!({"error": "invalid_client", "error_description": format!("{headers:?}")});
+            (StatusCode::UNAUTHORIZED, Json::<Value>(error))
+        };
+        async move { answer }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/token", post(answer))).await });
+    format!("http://{address}/token")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_fetched_and_shown_anew_before_they_end() {
+    let broker = Broker::start().await;
+    broker.topic("t", 2).await;
+    broker.send("t", 2, (0..100).map(event));
+    let issued: Issued = Arc::new(Mutex::new(Vec::new()));
+    let url = authority_of_tokens(issued.clone()).await;
+    let login_of_nobody = ("nobody".to_owned(), "nothing".to_owned());
+    let asks = Asks { tls: None, login: Some(login_of_nobody), tokens: Some(issued.clone()) };
+    let front = Front::open(broker.port, asks);
+    let settings = Settings {
+        oauth: OAuth::new(&url, Some("kafka")),
+        ..login(&front, SecurityProtocol::SaslPlaintext, SaslMechanism::OAuthBearer)
+    };
+    let looking = settings.clone();
+    let looked = tokio::task::spawn_blocking(move || {
+        check_broker(&looking, Duration::from_secs(10)).unwrap();
+        let seen = last_messages(&looking, "t", None, 3, Duration::from_secs(10)).unwrap();
+        (topics(&looking, Duration::from_secs(10)).unwrap(), seen.len())
+    });
+    assert_eq!(looked.await.unwrap(), (vec!["t".to_owned()], 3));
+    let mut feed = Feed::new(&broker, "t").await;
+    feed.settings = settings.clone();
+    let consumer = feed.start().await;
+    until_messages(&consumer, 100).await;
+    let count = || issued.lock().unwrap().len();
+    let (tokens, logins) = (count(), front.logins());
+    // While nothing comes, tokens end and sessions too.
+    until("tokens and sessions are renewed", async || count() > tokens + 2 && front.logins() > logins + 1).await;
+    broker.send("t", 2, (100..200).map(event));
+    until_messages(&consumer, 200).await;
+    consumer.stop().await;
+    assert_eq!(feed.table().await, once(200));
+    assert_eq!(*feed.heard.lock().unwrap(), []);
+
+    // Whoever gets no token is told, and reads no secret.
+    let wrong = Settings { secret: Some("wrong s3cret".to_owned()), ..settings.clone() };
+    let said = refused(&wrong).await;
+    assert!(said.contains("KAFKA_SASL_OAUTHBEARER_TOKEN_URL"), "{said}");
+    assert!(said.contains("401") && said.contains("invalid_client"), "{said}");
+    feed.settings = wrong;
+    let consumer = feed.start().await;
+    until("it says so", async || feed.heard("there is no token to log in with") > 0).await;
+    until("it waits", async || consumer.status().state == State::Waiting).await;
+    consumer.stop().await;
+    let all = format!("{said}{:?}{:?}", feed.heard.lock().unwrap(), feed.settings);
+    for secret in ["s3cret", SECRET, "t0ken", "Basic"] {
+        assert!(!all.contains(secret), "{all}");
+    }
 }
