@@ -48,9 +48,14 @@ enum Kind {
 const DEEPEST: usize = 64;
 
 impl AvroSchema {
-    pub(super) fn parse(text: &str) -> Result<AvroSchema, String> {
-        let value: Value = serde_json::from_str(text).map_err(|error| format!("the schema is no JSON: {error}"))?;
+    /// `others` declare names that the schema may use.
+    pub(super) fn parse(text: &str, others: &[String]) -> Result<AvroSchema, String> {
+        let read = |text: &str| serde_json::from_str(text).map_err(|error| format!("the schema is no JSON: {error}"));
         let mut named = HashMap::new();
+        for other in others {
+            Kind::parse(&read(other)?, "", &mut named)?;
+        }
+        let value: Value = read(text)?;
         let root = Kind::parse(&value, "", &mut named)?;
         Ok(AvroSchema { root, named })
     }
@@ -412,7 +417,7 @@ mod tests {
 
     #[test]
     fn what_the_field_s_own_library_writes_is_read() {
-        let json = AvroSchema::parse(EVENT).unwrap().json(&event()).unwrap();
+        let json = AvroSchema::parse(EVENT, &[]).unwrap().json(&event()).unwrap();
         assert_eq!(
             json,
             "{\"id\":-7,\"kind\":\"gone\",\"note\":\"a \\\"b\\\"\",\"tags\":[\"x\",\"ü\"],\"sizes\":{\"s\":3},\
@@ -423,29 +428,29 @@ mod tests {
 
     #[test]
     fn what_is_no_value_says_why() {
-        let schema = AvroSchema::parse(EVENT).unwrap();
+        let schema = AvroSchema::parse(EVENT, &[]).unwrap();
         let bytes = event();
         for end in 0..bytes.len() {
             assert!(schema.json(&bytes[..end]).is_err());
         }
         assert!(schema.json(&[&bytes[..], &[0]].concat()).unwrap_err().contains("1 bytes follow"));
         let list = r#"{"type":"record","name":"L","fields":[{"name":"next","type":["null","L"]}]}"#;
-        let list = AvroSchema::parse(list).unwrap();
+        let list = AvroSchema::parse(list, &[]).unwrap();
         assert_eq!(list.json(&[2, 2, 0]).unwrap(), "{\"next\":{\"next\":{\"next\":null}}}");
         assert!(list.json(&[2; 1000]).unwrap_err().contains("levels deep"));
-        let nulls = AvroSchema::parse(r#"{"type":"array","items":"null"}"#).unwrap();
+        let nulls = AvroSchema::parse(r#"{"type":"array","items":"null"}"#, &[]).unwrap();
         assert_eq!(nulls.json(&[4, 0]).unwrap(), "[null,null]");
         let many = nulls.json(&[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0]);
         assert!(many.unwrap_err().contains("its JSON has more than"));
         for schema in ["{", "7", "{\"type\":\"record\"}", "{\"type\":\"record\",\"name\":\"a\"}", "\"\""] {
-            assert!(AvroSchema::parse(schema).is_err(), "{schema}");
+            assert!(AvroSchema::parse(schema, &[]).is_err(), "{schema}");
         }
     }
 
     proptest! {
         #[test]
         fn numbers_and_texts_are_those_of_the_library(number in any::<i64>(), double in any::<f64>(), text in ".*") {
-            let json = |schema: &str, value| AvroSchema::parse(schema).unwrap().json(&written(schema, value)).unwrap();
+            let json = |schema: &str, value| AvroSchema::parse(schema, &[]).unwrap().json(&written(schema, value)).unwrap();
             prop_assert_eq!(json("\"long\"", Avro::Long(number)), number.to_string());
             let read = json("\"double\"", Avro::Double(double)).parse::<f64>();
             prop_assert!(read == Ok(double) || !double.is_finite());
@@ -454,7 +459,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let schema = AvroSchema::parse(EVENT).unwrap();
+            let schema = AvroSchema::parse(EVENT, &[]).unwrap();
             if let Ok(json) = schema.json(&bytes) {
                 prop_assert!(serde_json::from_str::<Value>(&json).is_ok(), "{}", json);
             }

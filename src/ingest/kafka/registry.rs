@@ -8,7 +8,7 @@ use crate::project::ValueFormat;
 use serde::Deserialize;
 use std::{
     borrow::Cow,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -52,11 +52,31 @@ struct Answer {
     #[serde(rename = "schemaType")]
     kind: Option<String>,
     #[serde(default)]
-    references: Vec<serde_json::Value>,
+    references: Vec<Reference>,
+}
+
+/// A schema that another one builds on.
+#[derive(Clone, Deserialize)]
+struct Reference {
+    subject: String,
+    version: u32,
+}
+
+enum Found {
+    Yes(Answer),
+    No,
+    /// It is there and of no use: why, after its name.
+    Unusable(&'static str),
+}
+
+enum Step {
+    Ask(Reference),
+    Take(String),
 }
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const LARGEST_ANSWER: usize = 8 << 20;
+const MOST_REFERENCES: usize = 200;
 
 impl RegistryUrl {
     pub fn parse(text: &str) -> Option<RegistryUrl> {
@@ -163,12 +183,61 @@ impl Registry {
     }
 
     async fn ask(&self, number: u32) -> Result<Known, Unreachable> {
+        let answer = match self.get(&["schemas", "ids", &number.to_string()]).await? {
+            Found::Yes(answer) => answer,
+            Found::No => return Ok(Err(format!("the schema registry has no schema {number}"))),
+            Found::Unusable(reason) => return Ok(Err(format!("schema {number} {reason}"))),
+        };
+        let form = match self.referenced(&answer).await? {
+            Ok(others) => answer.form(&others),
+            Err(reason) => Err(reason),
+        };
+        Ok(form.map(Arc::new).map_err(|error| format!("schema {number} cannot be used: {error}")))
+    }
+
+    /// The texts of all schemas that one builds on, each after those that it builds on itself.
+    async fn referenced(&self, answer: &Answer) -> Result<Result<Vec<String>, String>, Unreachable> {
+        let mut res = Vec::new();
+        let mut met = HashSet::new();
+        // The last is looked at first: a schema waits below the ones that it builds on.
+        let mut todo: Vec<_> = answer.references.iter().rev().cloned().map(Step::Ask).collect();
+        while let Some(step) = todo.pop() {
+            let reference = match step {
+                Step::Ask(reference) => reference,
+                Step::Take(text) => {
+                    res.push(text);
+                    continue;
+                }
+            };
+            let Reference { subject, version } = &reference;
+            if !met.insert((subject.clone(), *version)) {
+                continue;
+            }
+            if met.len() > MOST_REFERENCES {
+                return Ok(Err(format!("it builds on more than {MOST_REFERENCES} others")));
+            }
+            match self.get(&["subjects", subject, "versions", &version.to_string()]).await? {
+                Found::Yes(found) => {
+                    todo.push(Step::Take(found.schema));
+                    todo.extend(found.references.into_iter().rev().map(Step::Ask));
+                }
+                Found::No => {
+                    return Ok(Err(format!("it builds on version {version} of `{subject}`, which is not there")));
+                }
+                Found::Unusable(reason) => return Ok(Err(format!("version {version} of `{subject}` {reason}"))),
+            }
+        }
+        Ok(Ok(res))
+    }
+
+    async fn get(&self, path: &[&str]) -> Result<Found, Unreachable> {
         let mut url = self.url.0.clone();
         let (user, password) = (url.username().to_owned(), url.password().map(str::to_owned));
         _ = url.set_username("");
         _ = url.set_password(None);
-        let path = format!("{}/schemas/ids/{number}", url.path().trim_end_matches('/'));
-        url.set_path(&path);
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
         let mut request = self.http.get(url);
         if !user.is_empty() {
             let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
@@ -179,30 +248,26 @@ impl Registry {
         let answer = request.send().await.map_err(failed)?;
         let status = answer.status();
         if status == reqwest::StatusCode::NOT_FOUND {
-            return Ok(Err(format!("the schema registry has no schema {number}")));
+            return Ok(Found::No);
         }
         if !status.is_success() {
             return Err(Unreachable(format!("it answers {status}")));
         }
         let bytes = answer.bytes().await.map_err(failed)?;
         if bytes.len() > LARGEST_ANSWER {
-            return Ok(Err(format!("schema {number} is too large")));
+            return Ok(Found::Unusable("is too large"));
         }
-        let answer: Answer = match serde_json::from_slice(&bytes) {
-            Ok(answer) => answer,
-            Err(_) => return Err(Unreachable("its answer is no schema".to_owned())),
-        };
-        Ok(answer.form().map(Arc::new).map_err(|error| format!("schema {number} cannot be used: {error}")))
+        match serde_json::from_slice(&bytes) {
+            Ok(answer) => Ok(Found::Yes(answer)),
+            Err(_) => Err(Unreachable("its answer is no schema".to_owned())),
+        }
     }
 }
 
 impl Answer {
-    fn form(&self) -> Result<Form, String> {
-        if !self.references.is_empty() {
-            return Err("it refers to other schemas".to_owned());
-        }
+    fn form(&self, others: &[String]) -> Result<Form, String> {
         match self.kind.as_deref().unwrap_or("AVRO") {
-            "AVRO" => AvroSchema::parse(&self.schema).map(Form::Avro),
+            "AVRO" => AvroSchema::parse(&self.schema, others).map(Form::Avro),
             "JSON" => Ok(Form::Json),
             other => Err(format!("it is of the kind {other}")),
         }

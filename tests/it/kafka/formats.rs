@@ -21,7 +21,14 @@ use std::{
 const EVENT: &str = r#"{"type":"record","name":"Event","fields":[{"name":"id","type":"long"},
     {"name":"company","type":{"type":"record","name":"Company","fields":[{"name":"id","type":["null","int"]}]}}]}"#;
 
-/// A registry over HTTP: it knows two schemas, is there or not, and wants a password.
+/// The same in pieces: an event builds on a company, and both on a number's kind.
+const NUMBER: &str = r#"{"type":"enum","name":"Size","namespace":"a.b","symbols":["small","large"]}"#;
+const COMPANY: &str = r#"{"type":"record","name":"Company","namespace":"a.b","fields":[
+    {"name":"id","type":["null","int"]},{"name":"size","type":"Size"}]}"#;
+const ORDER: &str = r#"{"type":"record","name":"Order","namespace":"a","fields":[{"name":"id","type":"long"},
+    {"name":"company","type":"a.b.Company"},{"name":"size","type":"a.b.Size"}]}"#;
+
+/// A registry over HTTP: it knows some schemas, is there or not, and wants a password.
 struct Registry {
     url: RegistryUrl,
     is_there: Arc<AtomicBool>,
@@ -41,11 +48,40 @@ impl Registry {
                 (_, false, _) => (StatusCode::UNAUTHORIZED, Json(Value::Null)),
                 (_, _, 1) => (StatusCode::OK, Json(json!({ "schema": EVENT }))),
                 (_, _, 2) => (StatusCode::OK, Json(json!({ "schema": "{}", "schemaType": "PROTOBUF" }))),
+                (_, _, 3) => (
+                    StatusCode::OK,
+                    Json(json!({ "schema": ORDER, "references": [
+                        {"name": "a.b.Company", "subject": "a/company", "version": 3},
+                        {"name": "a.b.Size", "subject": "size", "version": 1},
+                    ]})),
+                ),
+                (_, _, 4) => (
+                    StatusCode::OK,
+                    Json(json!({ "schema": ORDER, "references": [
+                        {"name": "a.b.Company", "subject": "gone", "version": 1},
+                    ]})),
+                ),
                 _ => (StatusCode::NOT_FOUND, Json(json!({ "error_code": 40403 }))),
             };
             async move { answer }
         };
-        let router = Router::new().route("/api/schemas/ids/{id}", get(answer));
+        let (there, count) = (is_there.clone(), asked.clone());
+        let referenced = move |Path((subject, version)): Path<(String, u32)>| {
+            count.fetch_add(1, Ordering::AcqRel);
+            // They refer to each other in a circle, too.
+            let size = json!([{"name": "a.b.Size", "subject": "size", "version": 1}]);
+            let company = json!([{"name": "a.b.Company", "subject": "a/company", "version": 3}]);
+            let answer = match (there.load(Ordering::Acquire), subject.as_str(), version) {
+                (false, ..) => (StatusCode::SERVICE_UNAVAILABLE, Json(Value::Null)),
+                (_, "a/company", 3) => (StatusCode::OK, Json(json!({ "schema": COMPANY, "references": size }))),
+                (_, "size", 1) => (StatusCode::OK, Json(json!({ "schema": NUMBER, "references": company }))),
+                _ => (StatusCode::NOT_FOUND, Json(json!({ "error_code": 40401 }))),
+            };
+            async move { answer }
+        };
+        let router = Router::new()
+            .route("/api/schemas/ids/{id}", get(answer))
+            .route("/api/subjects/{subject}/versions/{version}", get(referenced));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://user:p%40ss@{}/api/", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -132,4 +168,24 @@ async fn json_after_a_schema_s_number_is_read_without_a_registry() {
     consumer.stop().await;
     assert_eq!((status.rows, status.quarantined), (100, 1));
     assert_eq!(feed.table().await, once(100));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn avro_s_schemas_may_build_on_others() {
+    let (broker, registry) = (Broker::start().await, Registry::start().await);
+    let mut feed = feed(&broker, ValueFormat::Avro).await;
+    feed.settings.registry = Some(registry.url.clone());
+    // 14; the second branch, 3; large; small.
+    send(&broker, [numbered(3, &[28, 2, 6, 2, 0]), numbered(4, &[28, 2, 6, 2, 0])]);
+    let consumer = feed.start().await;
+    let status = until_messages(&consumer, 2).await;
+    consumer.stop().await;
+    assert_eq!((status.rows, status.quarantined), (1, 1));
+    assert_eq!(registry.asked.load(Ordering::Acquire), 5, "each once");
+    let rows = select(feed.engine, "value, company_id", &feed.target.table, "").await;
+    let value = r#"{"id":14,"company":{"id":3,"size":"large"},"size":"small"}"#;
+    assert_eq!(rows, [json!({"value": value, "company_id": 3})]);
+    let kept = select(feed.engine, "c__error[1] AS e", &feed.target.quarantine, "").await;
+    let reason = "schema 4 cannot be used: it builds on version 1 of `gone`, which is not there";
+    assert_eq!(kept, [json!({"e": reason})]);
 }
