@@ -266,6 +266,8 @@ async fn ingestion(
         secret: None,
         ssl_ca_pem: None,
         schema_registry_url: None,
+        oauth_token_url: None,
+        oauth_scope: None,
     };
     workspace.create_connection(connection).await.unwrap();
     let options = DeployOptions { hold_consumers: true, ..DeployOptions::default() };

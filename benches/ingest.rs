@@ -109,6 +109,8 @@ async fn measure() -> Vec<Line> {
         secret: None,
         ssl_ca_pem: None,
         schema_registry_url: None,
+        oauth_token_url: None,
+        oauth_scope: None,
     };
     workspace.create_connection(connection).await.unwrap();
     let report =
