@@ -34,14 +34,16 @@ bench: setup ## measures against the raw engine; writes target/bench.json
 
 ROUNDS ?= 10
 FUZZ_CASES ?= 300000
-torture: setup ## the tests that stop, kill and restart things, ROUNDS=10 times over, and minutes of odd datafiles
+SOAK_HOURS ?= 8
+torture: setup ## the tests that stop, kill and restart things, ROUNDS=10 times over, minutes of odd datafiles, SOAK_HOURS=8 of mixed load
 	FUZZ_CASES=$(FUZZ_CASES) $(CARGO) test --quiet --test it language::
-	BIRDHOUSE_TORTURE=1 $(CARGO) test --quiet --test it -- once:: memory::
+	BIRDHOUSE_TORTURE=1 $(CARGO) test --quiet --test it -- once:: memory:: faults::
 	DECODE_ROUNDS=200 $(CARGO) test --quiet --test it values_become_what_the_engine_reads
 	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(CARGO) test --quiet --test it kafka || exit 1; \
 		SCAN_SEED=$$round SCAN_ROUNDS=100000 MARKER_ROUNDS=20000 $(CARGO) test --quiet --test it -- \
 			security:: sql::the_engine_sees || exit 1; done
 	SCHEMATHESIS_SECONDS=3600 $(CARGO) test --quiet --test it schemathesis::
+	SOAK_HOURS=$(SOAK_HOURS) $(CARGO) test --release --quiet --test it soak::
 	TORTURE_CASES=$$(($(ROUNDS) * 2000)) $(CARGO) test --release --test it template_safety
 
 setup: setup-packages ## installs what building and testing need, and only what is missing

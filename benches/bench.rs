@@ -220,6 +220,7 @@ fn app_settings(folder: &Path, settings: &EngineSettings) -> app::Settings {
         workspace_limits: Default::default(),
         kafka: Default::default(),
         context: Default::default(),
+        events: birdhouse::ingest::events::Tuning::default(),
         fetch: app::FetchRules { private: false, max_bytes: 1 << 30 },
     }
 }

@@ -95,6 +95,7 @@ async fn measure() -> Vec<Line> {
         workspace_limits: Default::default(),
         kafka: Default::default(),
         context: Default::default(),
+        events: birdhouse::ingest::events::Tuning::default(),
         fetch: app::FetchRules { private: false, max_bytes: 1 << 30 },
     };
     let app = App::start(settings, directory, engine.clone(), Sink::default()).await.unwrap();
@@ -332,6 +333,15 @@ impl Bench {
         let durable = load(port, &event).await;
         self.add("requests of nothing, 16 connections", bare, "1/s", None);
         self.add("requests of one event, durable", durable, "1/s", Some(("requests of nothing", bare)));
+        let name = |words: &str| format!("1,000 events/s, with the two views: {words}");
+        let workspace = self.workspace.clone();
+        let fresh = Source::new("endpoints/fresh.pipe", FRESH);
+        let partial = DeployOptions { partial: true, hold_consumers: true, ..Default::default() };
+        assert!(workspace.deploy(vec![fresh], partial).await.unwrap().changed);
+        let (share, p50, p99) = tokio::task::spawn_blocking(move || steady(port, &event)).await.unwrap();
+        self.add(&name("share of one core"), share * 100.0, "%", None);
+        self.add(&name("sent to visible in an endpoint, p50"), p50.as_secs_f64(), "s", None);
+        self.add(&name("sent to visible in an endpoint, p99"), p99.as_secs_f64(), "s", None);
         stop.cancel();
         serving.await.unwrap();
     }
@@ -390,6 +400,122 @@ fn client(port: u16, request: &str, end: Instant) -> u64 {
         done += 1;
     }
     done
+}
+
+const FRESH: &str = "NODE n\nSQL >\n    SELECT count() AS n FROM kafka_audit_log\n\nTYPE endpoint\n";
+const STEADY: f64 = 1000.0;
+const SENDERS: u32 = 4;
+
+/// The server's share of a core under a steady load, with nobody asking; then how long events are on their way until
+/// an endpoint counts them, asked every 10 ms.
+fn steady(port: u16, event: &str) -> (f64, Duration, Duration) {
+    let seconds = env::var_os("BENCH_SECONDS").and_then(|it| it.to_str()?.parse().ok()).unwrap_or(10);
+    let body = format!(
+        "POST /v0/events?name=kafka_audit_log HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ADMIN}\r\n\
+         Content-Length: {}\r\n\r\n{event}",
+        event.len()
+    );
+    let read = format!("GET /v0/pipes/fresh.json HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ADMIN}\r\n\r\n");
+    let visible = |stream: &mut TcpStream| {
+        let answer = ask(stream, &read);
+        let count =
+            answer.split("\"n\":").filter_map(|it| it.trim_start().split(['}', ',', '\n']).next()?.trim().parse().ok());
+        count.last().unwrap_or_else(|| panic!("{answer}"))
+    };
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    settled(|| visible(&mut stream));
+    let before = processor("/proc/self/stat");
+    let own: f64 = send_steadily(port, &body, seconds).into_iter().map(|it| it.1).sum();
+    let share = (processor("/proc/self/stat") - before - own) / seconds as f64;
+    let base: u64 = settled(|| visible(&mut stream));
+    let body = body.clone();
+    let sending = thread::spawn(move || send_steadily(port, &body, seconds));
+    let mut seen = Vec::new();
+    let all = base + (STEADY * seconds as f64) as u64;
+    let end = Instant::now() + Duration::from_secs(seconds + 60);
+    loop {
+        let count: u64 = visible(&mut stream);
+        seen.push((Instant::now(), count));
+        if count >= all || Instant::now() > end {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    let mut sent: Vec<_> = sending.join().unwrap().into_iter().flat_map(|it| it.0).collect();
+    sent.sort_unstable();
+    let mut took: Vec<_> = sent
+        .iter()
+        .enumerate()
+        .filter_map(|(index, at)| {
+            let place = seen.partition_point(|(_, count)| *count <= base + index as u64);
+            Some(seen.get(place)?.0 - *at)
+        })
+        .collect();
+    assert_eq!(took.len(), sent.len(), "not all became visible");
+    took.sort_unstable();
+    (share, took[took.len() / 2], took[took.len() * 99 / 100])
+}
+
+/// The count once it no longer grows.
+fn settled(mut count: impl FnMut() -> u64) -> u64 {
+    let mut last = count();
+    loop {
+        thread::sleep(Duration::from_secs(2));
+        let now = count();
+        if now == last {
+            return now;
+        }
+        last = now;
+    }
+}
+
+/// By sender: when each event was begun to be sent, and the processor's seconds that it took.
+fn send_steadily(port: u16, request: &str, seconds: u64) -> Vec<(Vec<Instant>, f64)> {
+    let each = (STEADY * seconds as f64) as u32 / SENDERS;
+    let senders: Vec<_> = (0..SENDERS)
+        .map(|_| {
+            let request = request.to_owned();
+            thread::spawn(move || {
+                let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+                stream.set_nodelay(true).unwrap();
+                let begun = Instant::now();
+                let sent = (0..each).map(|index| {
+                    let due = begun + Duration::from_secs_f64(f64::from(index * SENDERS) / STEADY);
+                    thread::sleep(due.saturating_duration_since(Instant::now()));
+                    let at = Instant::now();
+                    assert!(ask(&mut stream, &request).starts_with("HTTP/1.1 202"));
+                    at
+                });
+                (sent.collect(), processor("/proc/thread-self/stat"))
+            })
+        })
+        .collect();
+    senders.into_iter().map(|it| it.join().unwrap()).collect()
+}
+
+/// One answer, head and body.
+fn ask(stream: &mut TcpStream, request: &str) -> String {
+    stream.write_all(request.as_bytes()).unwrap();
+    let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        let more = stream.read(&mut buffer).unwrap();
+        assert!(more > 0);
+        answer.extend_from_slice(&buffer[..more]);
+        let text = String::from_utf8_lossy(&answer);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|it| it.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        if length.is_some_and(|it: usize| body.len() >= it) {
+            return text.into_owned();
+        }
+    }
+}
+
+/// Seconds of the processor.
+fn processor(stat: &str) -> f64 {
+    let text = fs::read_to_string(stat).unwrap();
+    let fields: Vec<_> = text.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    ticks as f64 / 100.0
 }
 
 fn best(times: usize, mut run: impl FnMut() -> Duration) -> Duration {

@@ -59,6 +59,7 @@ impl Served {
             limits: Default::default(),
             workspace_limits: Default::default(),
             kafka: Default::default(),
+            events: birdhouse::ingest::events::Tuning::default(),
             fetch: app::FetchRules { private: false, max_bytes: 1 << 30 },
             context: Default::default(),
         };

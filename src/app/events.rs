@@ -4,7 +4,7 @@ use super::{AppError, Workspace, claims};
 use crate::{
     ingest::{
         Target,
-        events::{Accepted, Events, Format, Tables, Tuning},
+        events::{Accepted, Events, Format, Tables},
     },
     name::ResourceName,
     project::Datasource,
@@ -37,7 +37,7 @@ impl Workspace {
         let directory = shared.settings.data_directory.join("events").join(&self.record.id);
         let project = self.project();
         let find = |name: &str| project.datasource(name).map(|it| self.target(it));
-        let tuning = Tuning::default();
+        let tuning = shared.settings.events.clone();
         let workspace = Arc::downgrade(self);
         let reached = move |name: &ResourceName| match workspace.upgrade() {
             Some(workspace) => claims::reached(&workspace.project(), name),

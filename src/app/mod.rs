@@ -64,7 +64,7 @@ use crate::{
     datafile::Context,
     engine::{Engine, EngineError, EngineSettings},
     ingest::{
-        events::EventsError,
+        events::{EventsError, Tuning as EventsTuning},
         files::LoadError,
         kafka::{self, BadSettings, StartError},
     },
@@ -93,6 +93,8 @@ pub struct Settings {
     pub workspace_limits: auth::Limits,
     /// How Kafka's messages become batches.
     pub kafka: kafka::Tuning,
+    /// How events become batches, and what their acknowledgement promises.
+    pub events: EventsTuning,
     /// What may be fetched for an import from a URL.
     pub fetch: FetchRules,
     /// What the files of projects may refer to outside of them.

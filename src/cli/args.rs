@@ -1,6 +1,7 @@
 //! The arguments that commands share, and the front page of the help.
 
 use super::{commands::Command, settings::LogFormat};
+use crate::ingest::events::Durability;
 use clap::{Args, Parser};
 use std::{net::IpAddr, path::PathBuf};
 
@@ -83,12 +84,24 @@ pub(super) struct ServerArgs {
     /// The largest file that is taken in, as it is sent [env: BIRDHOUSE_MAX_FILE; default: 10G]
     #[arg(long, value_name = "SIZE", help_heading = "Serving")]
     pub(super) max_file: Option<String>,
+    /// What an acknowledged event survives: `durable`, the loss of power; `relaxed`, the end of the server's process
+    /// [env: BIRDHOUSE_DURABILITY; default: durable]
+    #[arg(long, value_name = "PROMISE", help_heading = "Serving", value_parser = durability)]
+    pub(super) durability: Option<Durability>,
     /// Let imports from URLs reach this machine and its private networks [env: BIRDHOUSE_PRIVATE_URLS]
     #[arg(long, help_heading = "Serving")]
     pub(super) private_urls: bool,
     /// Refuse to start where the kernel cannot confine the engine to its own files [env: BIRDHOUSE_REQUIRE_SANDBOX]
     #[arg(long, help_heading = "Serving")]
     pub(super) require_sandbox: bool,
+}
+
+fn durability(text: &str) -> Result<Durability, String> {
+    match text {
+        "durable" => Ok(Durability::Durable),
+        "relaxed" => Ok(Durability::Relaxed),
+        _ => Err("it is durable or relaxed".to_owned()),
+    }
 }
 
 const TOUR: &str = "\

@@ -88,6 +88,7 @@ impl Serving {
             limits: server.token_limits,
             workspace_limits: server.workspace_limits,
             kafka: server.kafka.clone(),
+            events: server.events.clone(),
             fetch: app::FetchRules { private: server.private_urls, max_bytes: max_file },
             context,
         };

@@ -8,7 +8,15 @@ use super::{
     fault::user,
     tinyb::{Host, Tinyb},
 };
-use crate::{auth::Limits, engine::EnginePlace, ingest::kafka::Tuning, template::Budgets};
+use crate::{
+    auth::Limits,
+    engine::EnginePlace,
+    ingest::{
+        events::{self, Durability},
+        kafka::Tuning,
+    },
+    template::Budgets,
+};
 use anyhow::Context;
 use std::{
     collections::BTreeMap,
@@ -104,6 +112,7 @@ pub(super) struct ServerSettings {
     pub(super) private_urls: bool,
     pub(super) templates: Budgets,
     pub(super) kafka: Tuning,
+    pub(super) events: events::Tuning,
     /// Where a test has the server die.
     pub(super) failpoint: Option<String>,
     /// The value that the admin's token shall have.
@@ -287,6 +296,7 @@ impl Settings {
                 || environment.parse("BIRDHOUSE_PRIVATE_URLS", "true or false")?.unwrap_or(false),
             templates: self.templates(args)?,
             kafka: self.kafka()?,
+            events: self.events(args.durability)?,
             failpoint: environment.get("BIRDHOUSE_FAILPOINT").map(str::to_owned),
             admin_token: environment.get("BIRDHOUSE_ADMIN_TOKEN").map(str::to_owned),
         })
@@ -348,6 +358,30 @@ impl Settings {
         }
         if tuning.batch_rows == 0 {
             return Err(user("BIRDHOUSE_KAFKA_BATCH_ROWS is at least 1"));
+        }
+        Ok(tuning)
+    }
+
+    /// What an acknowledged event survives, and how long the first of a batch waits for the others.
+    fn events(&self, durability: Option<Durability>) -> anyhow::Result<events::Tuning> {
+        let mut tuning = events::Tuning::default();
+        let durability = match durability {
+            Some(given) => Some(given),
+            None => match self.environment.get("BIRDHOUSE_DURABILITY") {
+                None => None,
+                Some("durable") => Some(Durability::Durable),
+                Some("relaxed") => Some(Durability::Relaxed),
+                Some(other) => return Err(user(format!("BIRDHOUSE_DURABILITY is `{other}`, not durable or relaxed"))),
+            },
+        };
+        tuning.durability = durability.unwrap_or_default();
+        const AGE: &str = "BIRDHOUSE_EVENTS_BATCH_SECONDS";
+        if let Some(seconds) = self.environment.parse::<f64>(AGE, "a number of seconds")? {
+            tuning.batch_age = Duration::try_from_secs_f64(seconds)
+                .map_err(|_| user(format!("{AGE} is not a number of seconds: `{seconds}`")))?;
+        }
+        if let Some(held) = self.size(None, "", "BIRDHOUSE_EVENTS_HELD")? {
+            tuning.held_bytes = usize::try_from(held).unwrap_or(usize::MAX);
         }
         Ok(tuning)
     }

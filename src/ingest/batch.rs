@@ -212,6 +212,7 @@ impl Writer {
                     match self.persist(&self.target.table, &unit.block(rows), &token, true, stop).await {
                         Ok(()) => {
                             total.rows += unit.rows.len() as u64;
+                            failpoint::reach("after-unit");
                             continue;
                         }
                         Err(Failure::Stopped) => return Err(Aborted),
@@ -286,6 +287,9 @@ impl Writer {
     async fn insert(&self, table: &Physical, block: Block, token: Option<String>) -> Result<(), EngineError> {
         if failpoint::due(failpoint::REFUSED) {
             return Err(EngineError { kind: EngineErrorKind::Query, code: 6, message: "refused".to_owned() });
+        }
+        if failpoint::is_armed(failpoint::SLOW) {
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
         let _gate = match &self.gate {
             Some(gate) => Some(gate.read().await),
@@ -366,7 +370,8 @@ fn pause(attempts: u32, retryable: bool) -> Duration {
 
 /// Seconds since 1970.
 pub(super) fn now() -> u32 {
-    u32::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default()
+    let now = u32::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
+    if failpoint::passed(failpoint::CLOCK_BACK) { now - 86_400 } else { now }
 }
 
 #[cfg(test)]

@@ -27,6 +27,12 @@ pub const NO_DEDUPLICATION: &str = "no-deduplication";
 /// With this one armed, the engine is said to refuse the rows of an insert: the first, or the one of the count.
 pub const REFUSED: &str = "refused";
 
+/// With this one armed, every insert takes a while longer: an engine that does not keep up.
+pub const SLOW: &str = "slow-insert";
+
+/// From this reading of the clock on it is a day back.
+pub const CLOCK_BACK: &str = "clock-back";
+
 /// Takes `name` or `name:3` (die at the third time), several with commas between.
 pub fn arm(text: &str) -> Result<(), String> {
     let mut armed = Vec::new();
@@ -62,6 +68,13 @@ pub(super) fn reach_soon(name: &str) {
 pub(super) fn due(name: &str) -> bool {
     let Some(armed) = ARMED.get() else { return false };
     armed.iter().any(|it| it.name == name && it.left.fetch_sub(1, Ordering::AcqRel) == 1)
+}
+
+/// It is time for it, or was before.
+pub(super) fn passed(name: &str) -> bool {
+    let Some(armed) = ARMED.get() else { return false };
+    let count = |it: &Armed| it.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |it| it.checked_sub(1));
+    armed.iter().filter(|it| it.name == name).any(|it| count(it).unwrap_or_default() <= 1)
 }
 
 /// No destructor runs, no buffer is written: what a crash leaves is what is left.

@@ -97,6 +97,7 @@ async fn settings(directory: &Path) -> Settings {
         limits: Default::default(),
         workspace_limits: Default::default(),
         kafka: birdhouse::ingest::kafka::Tuning::default(),
+        events: birdhouse::ingest::events::Tuning::default(),
         fetch: birdhouse::app::FetchRules { private: false, max_bytes: 1 << 30 },
         context: Context::default(),
     }

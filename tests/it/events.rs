@@ -15,8 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-const ADMIN: &str = "p.admin";
-const EVENTS: &str = "TOKEN sender APPEND
+pub(crate) const ADMIN: &str = "p.admin";
+pub(crate) const EVENTS: &str = "TOKEN sender APPEND
 
 SCHEMA >
     `id` UInt64 `json:$.id`,
@@ -32,16 +32,16 @@ const KINDS: &str = "SCHEMA >
 ENGINE \"SummingMergeTree\"
 ENGINE_SORTING_KEY \"kind\"
 ";
-const TO_KINDS: &str = "NODE n\nSQL >\n    SELECT kind, count() AS n FROM events GROUP BY kind\n\n\
+pub(crate) const TO_KINDS: &str = "NODE n\nSQL >\n    SELECT kind, count() AS n FROM events GROUP BY kind\n\n\
     TYPE materialized\nDATASOURCE kinds\n";
 
 /// A project with a view of its events, in a folder that servers come and go in.
-struct House {
-    folder: Folder,
+pub(crate) struct House {
+    pub(crate) folder: Folder,
 }
 
 impl House {
-    fn new() -> (House, Server) {
+    pub(crate) fn new() -> (House, Server) {
         let folder = Folder::new();
         folder.file("datasources/events.datasource", EVENTS);
         folder.file("datasources/kinds.datasource", KINDS);
@@ -53,7 +53,7 @@ impl House {
         (house, server)
     }
 
-    fn serve(&self, failpoint: &str) -> Server {
+    pub(crate) fn serve(&self, failpoint: &str) -> Server {
         self.try_to_serve(failpoint).unwrap()
     }
 
@@ -66,7 +66,12 @@ impl House {
 }
 
 /// A request's answer: its status and its body, which is always JSON.
-async fn post(server: &Server, query: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> (u16, Value) {
+pub(crate) async fn post(
+    server: &Server,
+    query: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Vec<u8>>,
+) -> (u16, Value) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut request = client.post(format!("{}/v0/events?{query}", server.host())).body(body.into());
     for (name, value) in headers {
@@ -76,7 +81,7 @@ async fn post(server: &Server, query: &str, headers: &[(&str, &str)], body: impl
     (reply.status().as_u16(), reply.json().await.unwrap())
 }
 
-fn ask(server: &Server, sql: &str) -> Value {
+pub(crate) fn ask(server: &Server, sql: &str) -> Value {
     let query: String = sql.bytes().map(|it| format!("%{it:02X}")).collect();
     let (status, text) =
         tokio::task::block_in_place(|| server.get(&format!("/v0/sql?q={query}%20FORMAT%20JSON"), ADMIN));
@@ -134,7 +139,7 @@ async fn refused_rows_are_read_once_more_and_count_once() {
 async fn a_replay_that_is_cut_counts_once_wherever_the_server_dies() {
     let (house, mut server) = House::new();
     let mut wanted = 0;
-    for failpoint in ["refused,replay-cut", "refused,mid-insert:3", "refused,after-insert"] {
+    for failpoint in ["refused,replay-cut", "refused,after-unit", "refused,after-insert"] {
         house.folder.file("datasources/events.datasource", &EVENTS.replace("$.id", "$.identity"));
         tokio::task::block_in_place(|| house.folder.ok(&["push"]));
         let rows: String = (0..100).map(|id| format!("{{\"id\":{},\"kind\":\"k\"}}\n", wanted + id)).collect();
@@ -227,7 +232,7 @@ async fn a_push_mends_a_view_that_throws_and_everything_is_in_once() {
 }
 
 /// A push that comes to an end.
-fn push(house: &House) {
+pub(crate) fn push(house: &House) {
     tokio::task::block_in_place(|| {
         let mut push = house.folder.command(&["push"]).spawn().unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -243,7 +248,7 @@ fn push(house: &House) {
 }
 
 /// Waits until it is as wanted.
-fn eventually(what: &str, wanted: &Value, mut found: impl FnMut() -> Value) {
+pub(crate) fn eventually(what: &str, wanted: &Value, mut found: impl FnMut() -> Value) {
     let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         let found = found();
@@ -255,7 +260,7 @@ fn eventually(what: &str, wanted: &Value, mut found: impl FnMut() -> Value) {
     }
 }
 
-fn answer(good: u64, bad: u64) -> Value {
+pub(crate) fn answer(good: u64, bad: u64) -> Value {
     json!({"successful_rows": good, "quarantined_rows": bad})
 }
 

@@ -507,6 +507,75 @@ async fn clients_that_vanish_and_files_that_are_too_large_leave_nothing() {
     server.stop();
 }
 
+/// `/v1/datasources/{name}/replace` is a job: all rows, or those of a condition, and views are not run again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_replaces_rows_as_a_job() {
+    let (house, server) = House::new();
+    let path = "/v0/datasources?mode=append&name=events&format=ndjson";
+    assert_eq!(post(&server, path, events(0..1000)).await.unwrap().0, 200);
+    let replaced = async |rest: &str, rows: &str| {
+        let path = format!("/v1/datasources/events/replace?format=ndjson{rest}");
+        let (status, begun) = post(&server, &path, rows.to_owned()).await.unwrap();
+        assert_eq!(status, 202, "{begun}");
+        ended(&server, begun["id"].as_str().unwrap()).await
+    };
+    let state = "SELECT count() AS n, sum(id) AS s, (SELECT sum(n) FROM kinds) AS k FROM events";
+    let before = ask(&server, "SELECT sum(n) AS k FROM kinds")["k"].clone();
+    let job =
+        replaced("", "{\"id\":1,\"kind\":\"a\",\"month\":1}\n{\"id\":2,\"kind\":\"a\",\"month\":2}\nnone\n").await;
+    assert_eq!((&job["status"], &job["quarantine_rows"]), (&json!("done"), &json!(1)), "{job}");
+    assert_eq!(ask(&server, state), json!({"n": 2, "s": 3, "k": before}));
+    let job = replaced("&replace_condition=month%3D2", "{\"id\":5,\"kind\":\"a\",\"month\":2}\n").await;
+    assert_eq!(job["status"], "done", "{job}");
+    assert_eq!(ask(&server, state), json!({"n": 2, "s": 6, "k": before}));
+    let job = replaced("&replace_condition=absent%3D2", "{\"id\":5}\n").await;
+    assert_eq!(job["status"], "error", "{job}");
+    assert_eq!(ask(&server, state), json!({"n": 2, "s": 6, "k": before}));
+    assert_eq!(house.left(), 0);
+    server.stop();
+}
+
+/// Rows that only the engine finds wrong are in the quarantine with its words, and the rest is in, once, though the
+/// server dies in the middle and what lies around of files is swept away.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_the_engine_refuses_are_kept_and_the_rest_is_in() {
+    let (house, mut server) = House::new();
+    let numbers = EVENTS.replace("DEFAULT 0", "DEFAULT toUInt8(kind)").replace("LowCardinality(String)", "String");
+    house.folder.file("datasources/numbers.datasource", &numbers);
+    tokio::task::block_in_place(|| house.folder.ok(&["push"]));
+    let rows = |from: u64| -> String {
+        let kind = |id: u64| if id % 100 == 7 { "none".to_owned() } else { (id % 3).to_string() };
+        (from..from + 300).map(|id| format!("{{\"id\":{id},\"kind\":\"{}\"}}\n", kind(id))).collect()
+    };
+    let path = "/v0/datasources?mode=append&name=numbers&format=ndjson";
+    let (status, reply) = post(&server, path, rows(0)).await.unwrap();
+    assert_eq!((status, &reply["quarantine_rows"]), (200, &json!(3)), "{reply}");
+    let counts =
+        "SELECT count() AS n, uniqExact(id) AS u, (SELECT count() FROM numbers_quarantine) AS bad FROM numbers";
+    assert_eq!(ask(&server, counts), json!({"n": 297, "u": 297, "bad": 3}));
+    let kept =
+        "SELECT c__raw AS r, c__source AS s, c__error[1] LIKE '%none%' AS e FROM numbers_quarantine ORDER BY s LIMIT 1";
+    assert_eq!(ask(&server, kept), json!({"r": "{\"id\":107,\"kind\":\"none\"}", "s": "numbers.ndjson:108", "e": 1}));
+    for (round, failpoint) in ["after-unit:4", "after-insert", "after-quarantine"].into_iter().enumerate() {
+        let round = round as u64 + 1;
+        drop(server);
+        let dying = house.serve(failpoint);
+        assert!(post(&dying, path, rows(round * 300)).await.is_err(), "{failpoint}");
+        drop(dying);
+        // Something that nobody knows of lies around.
+        let folder =
+            fs::read_dir(house.folder.path().join(".birdhouse/files")).unwrap().next().unwrap().unwrap().path();
+        fs::create_dir(folder.join("unknown")).unwrap();
+        fs::write(folder.join("unknown/upload"), "x").unwrap();
+        server = house.serve("");
+        quiet(&server).await;
+        let (n, bad) = (297 * (round + 1), 3 * (round + 1));
+        assert_eq!(ask(&server, counts), json!({"n": n, "u": n, "bad": bad}), "{failpoint}");
+        assert_eq!(house.left(), 0, "{failpoint}");
+    }
+    server.stop();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_go_in_and_out_by_the_command_line() {
     let (house, server) = House::new();

@@ -85,6 +85,7 @@ impl Site {
             kafka: birdhouse::ingest::kafka::Tuning::default(),
             hold_at_most: Duration::from_secs(60),
             limits,
+            events: birdhouse::ingest::events::Tuning::default(),
             fetch: birdhouse::app::FetchRules { private: true, max_bytes: 1 << 30 },
             workspace_limits,
             context: Context::default(),

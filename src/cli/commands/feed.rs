@@ -77,12 +77,15 @@ fn connect(args: &ConnectArgs, settings: &Settings, printer: &Printer) -> anyhow
     ResourceName::new(&args.connection).map_err(|error| user(error.to_string()))?;
     let client = Client::new(&settings.target(&args.target)?)?;
     let preview = format!("/v0/connectors/{}/preview", args.connection);
+    let reply = wait(client.get(&format!("{preview}?preview_activity=false")))?;
+    let topics = reply["preview"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let topics: Vec<_> = topics.iter().map(|it| it["topic"].as_str().unwrap_or_default()).collect();
     let Some(topic) = &args.topic else {
-        let reply = wait(client.get(&format!("{preview}?preview_activity=false")))?;
-        let topics = reply["preview"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let topics: Vec<_> = topics.iter().map(|it| it["topic"].as_str().unwrap_or_default()).collect();
         return Err(user(format!("which topic? --topic names one of: {}", topics.join(", "))));
     };
+    if !topics.contains(&topic.as_str()) {
+        return Err(user(format!("there is no topic `{topic}`; there are: {}", topics.join(", "))));
+    }
     let query = form_urlencoded::Serializer::new(String::new()).append_pair("kafka_topic", topic).finish();
     let reply = wait(client.get(&format!("{preview}?{query}")))?;
     let text = datasource(args, topic, &reply["preview"][0]["analysis"]["columns"]);

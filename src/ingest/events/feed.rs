@@ -4,7 +4,7 @@
 
 use super::{
     Accepted, EventsError, Shared,
-    log::{Intent, Record},
+    log::{Intent, Log, Place, Record},
 };
 use crate::{
     ingest::{
@@ -69,7 +69,7 @@ pub(super) struct Gathered {
 #[derive(Debug)]
 pub(super) struct Body {
     pub(super) number: u64,
-    pub(super) segment: u64,
+    pub(super) place: Place,
     pub(super) source: String,
     pub(super) bytes: Bytes,
 }
@@ -156,6 +156,25 @@ impl Gathered {
         }
     }
 
+    /// A body that could not be written down was not acknowledged, and its sender sends it again.
+    async fn leave_out_lost(&mut self, log: &Log) {
+        let places: Vec<_> = self.bodies.iter().map(|it| it.place).collect();
+        let lost = log.lost(&places).await;
+        if !lost.contains(&true) {
+            return;
+        }
+        let fresh = Gathered { number: self.number, ..Gathered::new(self.schema.clone()) };
+        let before = std::mem::replace(self, fresh);
+        let mut rows = before.rows.into_iter().peekable();
+        for (at, (body, lost)) in before.bodies.into_iter().zip(lost).enumerate() {
+            let own = std::iter::from_fn(|| rows.next_if(|(it, _)| *it as usize == at));
+            let own: Vec<_> = own.map(|(_, it)| it.start as usize..it.end as usize).collect();
+            if !lost {
+                self.take(body, &own);
+            }
+        }
+    }
+
     fn row(&self, index: usize) -> (&[u8], String) {
         let (at, range) = &self.rows[index];
         let body = &self.bodies[*at as usize];
@@ -214,6 +233,8 @@ pub(super) async fn insert(
     claim: Bringing,
     again: Option<Intent>,
 ) -> Result<(), Aborted> {
+    let (bytes, segments) = (gathered.bytes, gathered.bodies.iter().map(|it| it.place.segment).collect::<Vec<_>>());
+    gathered.leave_out_lost(&shared.log).await;
     let decoded = gathered.decoder.finish();
     let (log, name) = (&shared.log, feed.target.datasource.name.to_string());
     let intent = match again {
@@ -256,15 +277,19 @@ pub(super) async fn insert(
         return Err(Aborted);
     }
     failpoint::reach("event-inserted");
-    let done = log.append(&Record::Done { token: token.clone() }, b"");
-    let log = log.clone();
+    let (log, stop) = (log.clone(), shared.stop.clone());
     tokio::spawn(async move {
-        // Until then a crash would have it inserted again.
-        _ = log.synced(done).await;
+        // Until it is said that the batch is in, a crash would have it inserted again.
+        while log.synced(log.append(&Record::Done { token: token.clone() }, b"")).await.is_err() {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_secs(1)) => (),
+            }
+        }
+        log.release(segments);
         drop(claim);
     });
-    shared.log.release(gathered.bodies.iter().map(|it| it.segment));
-    shared.held.fetch_sub(gathered.bytes, Ordering::AcqRel);
+    shared.held.fetch_sub(bytes, Ordering::AcqRel);
     feed.state.send_modify(|it| *it = State { inserted: gathered.number, view: None });
     Ok(())
 }

@@ -11,13 +11,16 @@
 //! has no file size to write down. And who came together is waited for together: without that, the first of
 //! sixteen senders would be synced alone, and the other fifteen would wait for two syncs.
 
+mod disk;
+#[cfg(test)]
+mod tests;
+
 use crate::ingest::batch::Cuts;
+use disk::{Disk, Folder, Storage};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashSet},
-    fs::{self, File},
-    io,
-    os::unix::fs::FileExt,
+    fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -63,6 +66,16 @@ pub(super) struct Intent {
     pub(super) cuts: Cuts,
 }
 
+/// What an answer promises.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The body survives the loss of power.
+    #[default]
+    Durable,
+    /// The body survives the end of the process. It survives the loss of power once its batch is being inserted.
+    Relaxed,
+}
+
 /// Cheap to clone; every clone is the same log.
 #[derive(Debug, Clone)]
 pub(super) struct Log {
@@ -77,6 +90,13 @@ pub(super) struct Place {
     pub(super) segment: u64,
 }
 
+impl Place {
+    /// Of a record that an earlier process has written.
+    pub(super) fn before(segment: u64) -> Place {
+        Place { position: 0, segment }
+    }
+}
+
 /// What a log held at the start: bodies with the segments they are in, and intents that are not done.
 #[derive(Debug, Default)]
 pub(super) struct Unfinished {
@@ -87,6 +107,10 @@ pub(super) struct Unfinished {
 #[derive(Debug)]
 struct Shared {
     directory: PathBuf,
+    durability: Durability,
+    /// Bytes after which a new segment is begun.
+    longest: u64,
+    disk: Arc<dyn Disk>,
     state: Mutex<State>,
     more: Condvar,
 }
@@ -99,6 +123,8 @@ struct State {
     /// Records that are pending, and how many of them the writer waits for.
     gathered: usize,
     wanted: usize,
+    /// What is pending must survive the loss of power.
+    firm: bool,
     segment: u64,
     segment_bytes: u64,
     /// Bodies of each segment that are not done.
@@ -106,16 +132,47 @@ struct State {
     closed: bool,
 }
 
-/// Up to which position all is on the disk, and what went wrong with the last write up to the second one.
+/// Up to which position all is settled: written, and synced where it has to be, or not and never.
 #[derive(Debug, Clone, Default)]
 struct Synced {
-    good: u64,
-    failed: Option<(u64, Arc<str>)>,
+    upto: u64,
+    /// From which position to which it was not, the first first, and what was wrong at the end.
+    failures: Arc<[(u64, u64, Arc<str>)]>,
+}
+
+/// Failures that are remembered, for those who have not heard of them yet.
+const REMEMBERED: usize = 1000;
+
+impl Synced {
+    fn settle(&mut self, position: u64, error: Option<io::Error>) {
+        let from = std::mem::replace(&mut self.upto, position) + 1;
+        let Some(error) = error else { return };
+        let mut failures = self.failures.to_vec();
+        match failures.last_mut().filter(|it| it.1 + 1 == from) {
+            Some(last) => (last.1, last.2) = (position, error.to_string().into()),
+            None => failures.push((from, position, error.to_string().into())),
+        }
+        failures.drain(..failures.len().saturating_sub(REMEMBERED));
+        self.failures = failures.into();
+    }
+
+    fn failure(&self, position: u64) -> Option<&str> {
+        self.failures.iter().find(|it| (it.0..=it.1).contains(&position)).map(|it| &*it.2)
+    }
 }
 
 impl Log {
     /// Reads what is there, begins a new segment and starts the thread that writes.
-    pub(super) fn open(directory: &Path) -> io::Result<(Log, Unfinished)> {
+    pub(super) fn open(directory: &Path, durability: Durability) -> io::Result<(Log, Unfinished)> {
+        Log::open_on(Arc::new(Folder), directory, durability, SEGMENT_BYTES)
+    }
+
+    fn open_on(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        durability: Durability,
+        longest: u64,
+    ) -> io::Result<(Log, Unfinished)> {
         fs::create_dir_all(directory)?;
         let mut segments: Vec<u64> = Vec::new();
         for entry in fs::read_dir(directory)? {
@@ -134,8 +191,8 @@ impl Log {
         for (_, _, segment) in unfinished.bodies.values() {
             *state.live.entry(*segment).or_default() += 1;
         }
-        let shared =
-            Arc::new(Shared { directory: directory.to_owned(), state: Mutex::new(state), more: Condvar::new() });
+        let (directory, state) = (directory.to_owned(), Mutex::new(state));
+        let shared = Arc::new(Shared { directory, durability, longest, disk, state, more: Condvar::new() });
         shared.remove_finished(&mut shared.state());
         let (sender, synced) = watch::channel(Synced::default());
         let writer = Writer { shared: shared.clone(), synced: sender, file: None };
@@ -147,13 +204,16 @@ impl Log {
     pub(super) fn append(&self, record: &Record, body: &[u8]) -> Place {
         let bytes = encode(record, body);
         let mut state = self.shared.state();
-        if state.segment_bytes > SEGMENT_BYTES {
+        if state.segment_bytes > self.shared.longest {
             state.segment += 1;
             state.segment_bytes = 0;
         }
         let segment = state.segment;
         state.segment_bytes += bytes.len() as u64;
         state.appended += 1;
+        // An insert must never be more durable than the word that it was begun, nor its end less than what is left
+        // of its bodies.
+        state.firm |= self.shared.durability == Durability::Durable || !matches!(record, Record::Body(_));
         let live = state.live.entry(segment).or_default();
         *live += usize::from(matches!(record, Record::Body(_)));
         match state.pending.last_mut() {
@@ -173,16 +233,22 @@ impl Log {
     /// Waits until a record is on the disk.
     pub(super) async fn synced(&self, place: Place) -> Result<(), String> {
         let mut synced = self.synced.clone();
-        let settled =
-            |it: &Synced| it.good >= place.position || it.failed.as_ref().is_some_and(|it| it.0 >= place.position);
-        let settled = synced.wait_for(settled).await.map_err(|_| "the log is closed".to_owned())?;
-        match &settled.failed {
-            Some((at, message)) if settled.good < place.position && *at >= place.position => Err(message.to_string()),
-            _ => Ok(()),
+        let settled = synced.wait_for(|it| it.upto >= place.position).await;
+        let settled = settled.map_err(|_| "the log is closed".to_owned())?;
+        settled.failure(place.position).map_or(Ok(()), |it| Err(it.to_owned()))
+    }
+
+    /// Waits until all of these are settled; which of them are not on the disk and never will be.
+    pub(super) async fn lost(&self, places: &[Place]) -> Vec<bool> {
+        let last = places.iter().map(|it| it.position).max().unwrap_or_default();
+        let mut synced = self.synced.clone();
+        match synced.wait_for(|it| it.upto >= last).await {
+            Ok(synced) => places.iter().map(|it| synced.failure(it.position).is_some()).collect(),
+            Err(_) => vec![false; places.len()],
         }
     }
 
-    /// Bodies in these segments are done; segments that nobody needs any more go.
+    /// Bodies in these segments are done, and the word of that is synced; segments that nobody needs any more go.
     pub(super) fn release(&self, segments: impl IntoIterator<Item = u64>) {
         let mut state = self.shared.state();
         for segment in segments {
@@ -225,8 +291,10 @@ impl Shared {
             if *first.get() > 0 || *first.key() >= state.segment {
                 return;
             }
-            // One that cannot be removed is read again at the next start, and found done.
-            _ = fs::remove_file(path(&self.directory, *first.key()));
+            // One that cannot be removed is read again at the next start, and found done. The next must not go before.
+            if self.disk.remove(&path(&self.directory, *first.key())).is_err() {
+                return;
+            }
             first.remove();
         }
     }
@@ -241,9 +309,12 @@ struct Writer {
 /// The segment that is written.
 struct Segment {
     number: u64,
-    file: File,
-    /// Where its records end.
+    file: Box<dyn Storage>,
+    /// Where its records end, and where those end that are synced.
     length: u64,
+    synced: u64,
+    /// Zeros that are written at a time.
+    ahead: u64,
     /// Where the zeros after them end.
     prepared: u64,
 }
@@ -266,51 +337,59 @@ impl Writer {
             }
             let pending = std::mem::take(&mut state.pending);
             together = std::mem::take(&mut state.gathered).max(1);
-            let (position, closed) = (state.appended, state.closed);
+            let (position, closed, firm) = (state.appended, state.closed, std::mem::take(&mut state.firm));
             drop(state);
             if pending.is_empty() && closed {
                 return;
             }
             let began = Instant::now();
-            let written = pending.iter().try_for_each(|(segment, bytes)| self.write(*segment, bytes));
+            let written = pending.iter().try_for_each(|(segment, bytes)| self.write(*segment, bytes, firm));
             took = began.elapsed();
-            self.synced.send_modify(|it| match &written {
-                Ok(()) => it.good = position,
-                Err(error) => it.failed = Some((position, error.to_string().into())),
-            });
+            self.synced.send_modify(|it| it.settle(position, written.err()));
         }
     }
 
-    fn write(&mut self, number: u64, bytes: &[u8]) -> io::Result<()> {
+    fn write(&mut self, number: u64, bytes: &[u8], firm: bool) -> io::Result<()> {
         if self.file.as_ref().is_none_or(|it| it.number != number) {
-            let file = File::create_new(path(&self.shared.directory, number))?;
-            // The name must survive as well.
-            File::open(&self.shared.directory)?.sync_all()?;
-            self.file = Some(Segment { number, file, length: 0, prepared: 0 });
+            if let Some(before) = &mut self.file {
+                before.sync()?;
+            }
+            let ahead = PREPARED_BYTES.min(self.shared.longest);
+            let file = self.shared.disk.create(&path(&self.shared.directory, number))?;
+            self.file = Some(Segment { number, file, length: 0, synced: 0, ahead, prepared: 0 });
         }
         let Some(segment) = &mut self.file else { return Ok(()) };
-        let written = segment.append(bytes);
+        let before = segment.length;
+        let written = segment.append(bytes, firm);
         if written.is_err() {
             // A half record must not stand before whole ones, nor what failed after them.
-            segment.prepared = segment.length;
-            segment.file.set_len(segment.length)?;
+            segment.length = before;
+            segment.prepared = before;
+            segment.file.cut(before)?;
         }
         written
     }
 }
 
 impl Segment {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, bytes: &[u8], firm: bool) -> io::Result<()> {
         let end = self.length + bytes.len() as u64;
         if end > self.prepared {
-            let zeros = vec![0; (end - self.prepared + PREPARED_BYTES) as usize];
-            self.file.write_all_at(&zeros, self.prepared)?;
-            self.file.sync_data()?;
+            let zeros = vec![0; (end - self.prepared + self.ahead) as usize];
+            self.file.write(&zeros, self.prepared)?;
+            self.file.sync()?;
             self.prepared += zeros.len() as u64;
         }
-        self.file.write_all_at(bytes, self.length)?;
-        self.file.sync_data()?;
+        self.file.write(bytes, self.length)?;
         self.length = end;
+        if firm { self.sync() } else { Ok(()) }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        if self.synced < self.length {
+            self.file.sync()?;
+            self.synced = self.length;
+        }
         Ok(())
     }
 }
@@ -360,85 +439,4 @@ fn decode(bytes: &[u8]) -> Option<(Record, &[u8], &[u8])> {
     let head_end = 4 + number(8)? as usize;
     let record = serde_json::from_slice(content.get(4..head_end)?).ok()?;
     Some((record, &content[head_end..], &bytes[8 + content.len()..]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn body(number: u64) -> Record {
-        let format = super::super::Format::Ndjson;
-        Record::Body(BodyHead { number, datasource: "d".to_owned(), format, source: "r".to_owned() })
-    }
-
-    fn intent(token: &str, bodies: &[u64]) -> Record {
-        let (token, datasource, bodies) = (token.to_owned(), "d".to_owned(), bodies.to_vec());
-        Record::Intent(Intent { token, datasource, bodies, started: 1, cuts: Cuts::default() })
-    }
-
-    /// Whatever the disk has of the writes of a moment when the power goes, what is read is a begin of them.
-    #[test]
-    fn every_prefix_of_the_log_is_a_prefix_of_its_records() {
-        let records =
-            [body(1), body(2), intent("a", &[1, 2]), body(3), Record::Done { token: "a".to_owned() }, body(4)];
-        let bytes: Vec<Vec<u8>> = records.iter().map(|it| encode(it, b"{\"n\":1}\n{\"n\":2}")).collect();
-        let all = bytes.concat();
-        let ends: Vec<_> = bytes.iter().scan(0, |end, it| Some(std::mem::replace(end, *end + it.len()))).collect();
-        for length in 0..=all.len() {
-            let (mut unfinished, mut done) = (Unfinished::default(), HashSet::new());
-            read(&all[..length], 1, &mut unfinished, &mut done);
-            let whole = bytes.iter().zip(&ends).filter(|(it, start)| *start + it.len() <= length).count();
-            unfinished.finish(&done);
-            let expected: &[u64] = [&[][..], &[1], &[1, 2], &[1, 2], &[1, 2, 3], &[3], &[3, 4]][whole];
-            assert_eq!(unfinished.bodies.keys().copied().collect::<Vec<_>>(), expected, "{length} bytes");
-            assert_eq!(unfinished.intents.len(), usize::from(whole == 3 || whole == 4));
-        }
-        // The zeros after the records are none.
-        let (mut unfinished, mut done) = (Unfinished::default(), HashSet::new());
-        read(&[&all[..], &[0; 100]].concat(), 1, &mut unfinished, &mut done);
-        unfinished.finish(&done);
-        assert_eq!(unfinished.bodies.keys().copied().collect::<Vec<_>>(), [3, 4]);
-        // A byte that turned ends the log there, and nothing wrong is read.
-        for at in 0..bytes[0].len() {
-            let mut turned = all.clone();
-            turned[at] ^= 0x10;
-            let (mut unfinished, mut done) = (Unfinished::default(), HashSet::new());
-            read(&turned, 1, &mut unfinished, &mut done);
-            assert!(unfinished.bodies.is_empty(), "{at}");
-        }
-    }
-
-    #[tokio::test]
-    async fn what_was_synced_is_there_at_the_next_start_until_it_is_done() {
-        let directory = tempfile::tempdir().unwrap();
-        let (log, unfinished) = Log::open(directory.path()).unwrap();
-        assert!(unfinished.bodies.is_empty());
-        let places = [1, 2].map(|it| log.append(&body(it), b"x"));
-        log.synced(places[1]).await.unwrap();
-        let place = log.append(&intent("a", &[1]), b"");
-        log.synced(place).await.unwrap();
-        let (again, unfinished) = Log::open(directory.path()).unwrap();
-        assert_eq!(unfinished.bodies.len(), 2);
-        assert_eq!(unfinished.intents[0].bodies, [1]);
-        let place = again.append(&Record::Done { token: "a".to_owned() }, b"");
-        again.synced(place).await.unwrap();
-        let (_, unfinished) = Log::open(directory.path()).unwrap();
-        assert_eq!((unfinished.bodies.len(), unfinished.intents.len()), (1, 0));
-        assert_eq!(unfinished.bodies[&2].1, b"x");
-    }
-
-    #[tokio::test]
-    async fn a_segment_goes_when_all_before_it_is_done() {
-        let directory = tempfile::tempdir().unwrap();
-        let (log, _) = Log::open(directory.path()).unwrap();
-        let large = vec![b'x'; 20 << 20];
-        let places = [1, 2, 3, 4].map(|it| log.append(&body(it), &large));
-        log.synced(places[3]).await.unwrap();
-        let segments = || fs::read_dir(directory.path()).unwrap().count();
-        assert_eq!(segments(), 2);
-        log.release([places[2].segment, places[3].segment, places[0].segment]);
-        assert_eq!(segments(), 2, "the second body is in the first segment");
-        log.release([places[1].segment]);
-        assert_eq!(segments(), 1);
-    }
 }

@@ -18,7 +18,8 @@ use crate::{
 };
 use bytes::Bytes;
 use feed::{Body, Feed, Gathered};
-use log::{BodyHead, Log, Record, Unfinished};
+pub use log::Durability;
+use log::{BodyHead, Log, Place, Record, Unfinished};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::{
@@ -62,6 +63,7 @@ pub struct Tuning {
     pub held_bytes: usize,
     /// How long a sender who wants to wait does.
     pub patience: Duration,
+    pub durability: Durability,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -126,7 +128,7 @@ impl Events {
         tables: Tables,
         find: impl Fn(&str) -> Option<Target>,
     ) -> io::Result<Events> {
-        let (log, unfinished) = Log::open(directory)?;
+        let (log, unfinished) = Log::open(directory, tuning.durability)?;
         let next = unfinished.bodies.keys().next_back().map_or(0, |it| it + 1);
         let events = Events(Arc::new(Shared {
             log,
@@ -146,7 +148,7 @@ impl Events {
         Ok(events)
     }
 
-    /// Takes a body. `Ok` means that its rows survive the loss of power.
+    /// Takes a body. `Ok` means that its rows survive what [`Durability`] says; after `Err` they are not in.
     pub async fn send(
         &self,
         target: &Target,
@@ -183,8 +185,7 @@ impl Events {
             }
             let place = shared.log.append(&Record::Body(head.clone()), &body);
             shared.held.fetch_add(body.len(), Ordering::AcqRel);
-            let body =
-                Body { number: head.number, segment: place.segment, source: head.source.clone(), bytes: body.clone() };
+            let body = Body { number: head.number, place, source: head.source.clone(), bytes: body.clone() };
             let accepted = gathered.take(body, &rows);
             gathered.urgent |= wait;
             let number = gathered.number;
@@ -287,7 +288,8 @@ impl Events {
                 let bytes = Bytes::from(bytes);
                 let Ok(rows) = split(head.format, &bytes) else { continue };
                 self.0.held.fetch_add(bytes.len(), Ordering::AcqRel);
-                gathered.take(Body { number: head.number, segment, source: head.source, bytes }, &rows);
+                let place = Place::before(segment);
+                gathered.take(Body { number: head.number, place, source: head.source, bytes }, &rows);
             }
             let shared = self.0.clone();
             self.spawn(async move { _ = feed::insert(&shared, &feed, gathered, claim, intent).await });
@@ -309,6 +311,7 @@ impl Default for Tuning {
             batch_bytes: 32 << 20,
             held_bytes: 128 << 20,
             patience: Duration::from_secs(30),
+            durability: Durability::default(),
         }
     }
 }

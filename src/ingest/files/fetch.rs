@@ -16,6 +16,7 @@ use std::{
     io::{self, BufWriter, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -38,28 +39,42 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Room is looked for after so many bytes again.
 const LOOKED_FOR: u64 = 64 << 20;
 
+/// Who may be asked, and where names lead.
+#[derive(Debug, Clone, Copy)]
+struct Network {
+    is_public: fn(IpAddr) -> bool,
+    find: fn(String) -> Found,
+}
+
+type Found = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+
+const WORLD: Network = Network {
+    is_public,
+    find: |name| Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) }),
+};
+
 /// A URL that may be fetched, as far as it can be told without asking the name service.
 pub fn url(text: &str, rules: &Rules) -> Result<Url, LoadError> {
     let url = Url::parse(text.trim()).map_err(|error| unreachable(&format!("the URL is none: {error}")))?;
-    judge(&url, rules).map_err(|reason| unreachable(&reason))?;
+    judge(&url, rules, WORLD).map_err(|reason| unreachable(&reason))?;
     Ok(url)
 }
 
 /// Writes what a URL gives. No error holds the URL: there may be a signature in it.
 pub async fn fetch(url: Url, path: &Path, rules: &Rules, stop: &CancellationToken) -> Result<(), LoadError> {
     tokio::select! {
-        fetched = download(url, path, rules) => fetched,
+        fetched = download(url, path, rules, WORLD) => fetched,
         () = stop.cancelled() => Err(LoadError::Disk(io::Error::new(io::ErrorKind::Interrupted, "it was given up"))),
     }
 }
 
-async fn download(url: Url, path: &Path, rules: &Rules) -> Result<(), LoadError> {
+async fn download(url: Url, path: &Path, rules: &Rules, network: Network) -> Result<(), LoadError> {
     let redirected = rules.clone();
     let policy = redirect::Policy::custom(move |attempt| {
         if attempt.previous().len() > REDIRECTS {
             return attempt.error("too many redirects");
         }
-        match judge(attempt.url(), &redirected) {
+        match judge(attempt.url(), &redirected, network) {
             Ok(()) => attempt.follow(),
             Err(reason) => attempt.error(reason),
         }
@@ -67,7 +82,7 @@ async fn download(url: Url, path: &Path, rules: &Rules) -> Result<(), LoadError>
     let client = Client::builder()
         // A proxy would resolve the name by itself.
         .no_proxy()
-        .dns_resolver(Arc::new(Judged { private: rules.private }))
+        .dns_resolver(Arc::new(Judged { private: rules.private, network }))
         .redirect(policy)
         .connect_timeout(CONNECT)
         .read_timeout(SILENCE)
@@ -105,13 +120,13 @@ fn unreachable(reason: &str) -> LoadError {
 
 /// Whether a URL may be asked: by its scheme, and by its host where that is an address. Names are judged when they
 /// are resolved.
-fn judge(url: &Url, rules: &Rules) -> Result<(), String> {
+fn judge(url: &Url, rules: &Rules, network: Network) -> Result<(), String> {
     if !["http", "https"].contains(&url.scheme()) {
         return Err(format!("`{}` is not a scheme that is fetched: http and https are", url.scheme()));
     }
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     match host.parse::<IpAddr>() {
-        Ok(address) if !rules.private && !is_public(address) => Err(PRIVATE.to_owned()),
+        Ok(address) if !rules.private && !(network.is_public)(address) => Err(PRIVATE.to_owned()),
         _ if host.is_empty() => Err("the URL names no host".to_owned()),
         _ => Ok(()),
     }
@@ -122,15 +137,16 @@ const PRIVATE: &str = "it is at a private address: `serve --private-urls` allows
 /// Resolves names to addresses that may be asked, and to no others.
 struct Judged {
     private: bool,
+    network: Network,
 }
 
 impl Resolve for Judged {
     fn resolve(&self, name: Name) -> Resolving {
-        let private = self.private;
+        let (private, network) = (self.private, self.network);
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found = (network.find)(name.as_str().to_owned()).await?;
             let any = !found.is_empty();
-            let allowed: Vec<_> = found.into_iter().filter(|it| private || is_public(it.ip())).collect();
+            let allowed: Vec<_> = found.into_iter().filter(|it| private || (network.is_public)(it.ip())).collect();
             match allowed.is_empty() && any {
                 true => Err(PRIVATE.into()),
                 false => Ok(Box::new(allowed.into_iter()) as Addrs),
@@ -201,6 +217,8 @@ fn deepest(error: &(dyn Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     fn rules(private: bool) -> Rules {
         Rules { private, max_bytes: 1 << 20 }
@@ -258,9 +276,79 @@ mod tests {
         let at = url("http://localhost:1/x?signature=secret", &rules(false)).unwrap();
         let error = fetch(at, &folder.path().join("x"), &rules(false), &stop).await.unwrap_err().to_string();
         assert!(error.contains("private") && !error.contains("secret"), "{error}");
-        let resolver = Judged { private: false };
+        let resolver = Judged { private: false, network: WORLD };
         assert!(resolver.resolve("localhost".parse().unwrap()).await.is_err());
-        let resolver = Judged { private: true };
+        let resolver = Judged { private: true, network: WORLD };
         assert!(resolver.resolve("localhost".parse().unwrap()).await.is_ok());
+    }
+    /// A world in which 127.0.0.2 belongs to everybody. `moving.test` leads there the first time and into this
+    /// machine afterwards; `both.test` leads to both.
+    fn find(name: String) -> Found {
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        let [public, private] = [[127, 0, 0, 2], [127, 0, 0, 1]].map(|it| SocketAddr::from((it, 0)));
+        let found = match name.as_str() {
+            "moving.test" if ASKED.fetch_add(1, Ordering::SeqCst) == 0 => vec![public],
+            "moving.test" | "inside.test" => vec![private],
+            "both.test" => vec![private, public],
+            _ => vec![public],
+        };
+        Box::pin(async { Ok(found) })
+    }
+
+    /// Answers as the path says, on an address, until it is dropped.
+    async fn web(address: [u8; 4], port: u16, redirect: &'static str) -> u16 {
+        let listener = tokio::net::TcpListener::bind(SocketAddr::from((address, port))).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = vec![0; 4096];
+                let read = stream.read(&mut head).await.unwrap();
+                let head = String::from_utf8_lossy(&head[..read]).into_owned();
+                let answer = match head.starts_with("GET /go ") {
+                    true => {
+                        let to = redirect.replace("PORT", &port.to_string());
+                        format!(
+                            "HTTP/1.1 302 Found\r\nLocation: {to}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+                        )
+                    }
+                    false => {
+                        let body = format!("{}", address[3]);
+                        format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n{body}")
+                    }
+                };
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn neither_a_redirect_nor_a_name_that_moves_leads_inside() {
+        let network = Network { is_public: |it| it == IpAddr::from([127, 0, 0, 2]), find };
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x");
+        let fetched = async |url: String| {
+            let fetched = download(Url::parse(&url).unwrap(), &file, &rules(false), network).await;
+            fetched.map(|()| std::fs::read_to_string(&file).unwrap()).map_err(|it| it.to_string())
+        };
+        for redirect in
+            ["http://127.0.0.1:PORT/", "http://inside.test:PORT/", "http://moving.test:PORT/", "http://[::1]:PORT/"]
+        {
+            let port = web([127, 0, 0, 2], 0, redirect).await;
+            web([127, 0, 0, 1], port, redirect).await;
+            if redirect.contains("moving") {
+                // The first answer is good; a second is asked for, and judged again.
+                assert_eq!(fetched(format!("http://moving.test:{port}/")).await, Ok("2".to_owned()));
+            }
+            let error = fetched(format!("http://outside.test:{port}/go")).await.unwrap_err();
+            assert!(error.contains("private"), "{redirect}: {error}");
+        }
+        // A redirect that stays outside is followed, and of two addresses only the public one is asked.
+        let port = web([127, 0, 0, 2], 0, "http://outside.test:PORT/").await;
+        web([127, 0, 0, 1], port, "").await;
+        assert_eq!(fetched(format!("http://outside.test:{port}/go")).await, Ok("2".to_owned()));
+        assert_eq!(fetched(format!("http://both.test:{port}/")).await, Ok("2".to_owned()));
+        let error = fetched(format!("http://moving.test:{port}/")).await.unwrap_err();
+        assert!(error.contains("private"), "{error}");
     }
 }
