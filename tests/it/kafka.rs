@@ -6,6 +6,7 @@ mod front;
 mod secure;
 mod served;
 mod transactions;
+mod trouble;
 
 use crate::{
     engine::database,
