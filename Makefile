@@ -37,7 +37,7 @@ FUZZ_CASES ?= 300000
 SOAK_HOURS ?= 8
 torture: setup ## the tests that stop, kill and restart things, ROUNDS=10 times over, minutes of odd datafiles, SOAK_HOURS=8 of mixed load
 	FUZZ_CASES=$(FUZZ_CASES) $(CARGO) test --quiet --test it language::
-	BIRDHOUSE_TORTURE=1 $(CARGO) test --quiet --test it -- once:: memory:: faults:: kafka::trouble
+	BIRDHOUSE_TORTURE=1 $(CARGO) test --quiet --test it -- once:: memory:: remote::kills faults:: kafka::trouble
 	DECODE_ROUNDS=200 $(CARGO) test --quiet --test it values_become_what_the_engine_reads
 	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(CARGO) test --quiet --test it kafka || exit 1; \
 		SCAN_SEED=$$round SCAN_ROUNDS=100000 MARKER_ROUNDS=20000 $(CARGO) test --quiet --test it -- \

@@ -11,6 +11,7 @@ mod check;
 mod compile;
 mod door;
 mod http;
+mod process;
 mod raw;
 mod templates;
 
@@ -71,6 +72,10 @@ fn main() {
     let mut table = Table::default();
     if env::var_os("BENCH_DOOR").is_some() {
         tokio::runtime::Runtime::new().unwrap().block_on(door_alone(&mut table));
+        return table.print();
+    }
+    if env::var_os("BENCH_PROCESS").is_some() {
+        tokio::runtime::Runtime::new().unwrap().block_on(process_alone(&mut table));
         return table.print();
     }
     // Here `against` is the original renderer of templates, on the same inputs.
@@ -210,6 +215,15 @@ async fn door_alone(table: &mut Table) {
     app.close().await;
 }
 
+/// The engine in a process of its own without all the rest: `BENCH_PROCESS=1`.
+async fn process_alone(table: &mut Table) {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = EngineSettings::new(folder.path().join("engine"), library_path());
+    let engine = Engine::open(settings, Sink::default()).await.unwrap();
+    process::measure(table, &engine, folder.path()).await;
+    engine.close().await;
+}
+
 fn app_settings(folder: &Path, settings: &EngineSettings) -> app::Settings {
     app::Settings {
         data_directory: folder.join("data"),
@@ -244,6 +258,7 @@ async fn measure(table: &mut Table) {
     ingestion(table, &workspace, broker, events, raw, &settings).await;
     endpoints(table, &app, raw, &settings).await;
     door::measure(table, &app, raw, &settings).await;
+    process::measure(table, app.engine(), folder.path()).await;
     table.add("memory at most, while measuring", memory_of(std::process::id(), "VmHWM"), "MB", None);
     app.close().await;
 }

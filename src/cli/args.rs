@@ -53,7 +53,7 @@ pub(super) struct ServerArgs {
     /// the engine of another then [env: BIRDHOUSE_CLICKHOUSE_ADMIN]
     #[arg(long, help_heading = "Serving")]
     pub(super) clickhouse_admin: bool,
-    /// Where the engine runs: `chdb` in this process, or the address of a ClickHouse server, like http://localhost:8123. Its
+    /// Where the engine runs: `chdb` in this process, `child` in one of its own, or the address of a ClickHouse server, like http://localhost:8123. Its
     /// user and password come from BIRDHOUSE_ENGINE_USER and BIRDHOUSE_ENGINE_PASSWORD [env: BIRDHOUSE_ENGINE; default: chdb]
     #[arg(long, value_name = "ENGINE", help_heading = "Serving")]
     pub(super) engine: Option<String>,

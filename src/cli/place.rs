@@ -15,10 +15,16 @@ impl Settings {
     pub(super) fn engine(&self, flag: Option<&str>) -> anyhow::Result<EnginePlace> {
         let (text, source) = match flag.or_else(|| self.variable("BIRDHOUSE_ENGINE")) {
             None | Some("chdb") => return Ok(EnginePlace::Embedded),
+            Some("child") => {
+                let program = std::env::current_exe();
+                let program =
+                    program.map_err(|error| user(format!("this program's own file is not known: {error}")))?;
+                return Ok(EnginePlace::Process(program));
+            }
             Some(text) if flag.is_some() => (text, "--engine"),
             Some(text) => (text, "BIRDHOUSE_ENGINE"),
         };
-        let wanted = "`chdb`, or the address of a ClickHouse server like http://localhost:8123";
+        let wanted = "`chdb`, `child`, or the address of a ClickHouse server like http://localhost:8123";
         let url = Url::parse(text).ok().filter(|it| matches!(it.scheme(), "http" | "https") && it.has_host());
         // The text may hold a password, so it is not repeated.
         let url = url.ok_or_else(|| user(format!("{source} is not {wanted}")))?;

@@ -14,7 +14,7 @@ mod slots;
 pub use chdb::prepare_process;
 pub use error::{EngineError, EngineErrorKind};
 pub use frame::Column;
-pub(crate) use remote::SUMMARY;
+pub(crate) use remote::{PROCESS_SETTINGS, SUMMARY};
 pub use settings::{EngineAddress, EngineLogin, EnginePassword, EnginePlace, EngineServer, EngineSettings, ReadLimits};
 
 use crate::{
@@ -79,6 +79,18 @@ pub type Held = Option<Arc<dyn Any + Send + Sync>>;
 
 const NATIVE: &str = "Native";
 
+/// What a server is and what it lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Examined {
+    pub address: String,
+    /// ClickHouse's.
+    pub version: String,
+    /// Who reads for users.
+    pub readers: String,
+    /// What will not work, a sentence each.
+    pub missing: Vec<String>,
+}
+
 /// How an insert is made safe to repeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deduplication {
@@ -112,12 +124,26 @@ pub enum Verdict {
 impl Engine {
     /// Opens the engine: on a directory, of which a process can have one open at a time, or on a server.
     pub async fn open(settings: EngineSettings, sink: Sink) -> Result<Engine, EngineError> {
-        if let EnginePlace::Server(server) = settings.place.clone() {
-            return remote::Remote::open(server, settings, sink).await.map(Engine::Remote);
+        match settings.place.clone() {
+            EnginePlace::Embedded => (),
+            EnginePlace::Server(server) => {
+                return remote::Remote::open(server, settings, sink).await.map(Engine::Remote);
+            }
+            EnginePlace::Process(program) => {
+                if !settings.library.exists() {
+                    return Err(chdb::missing(&settings.library));
+                }
+                return remote::Remote::open_process(&program, settings, sink).await.map(Engine::Remote);
+            }
         }
         let opened = tokio::task::spawn_blocking(move || chdb::Chdb::open(settings, sink)).await;
         let opened = opened.map_err(|error| EngineError::own(EngineErrorKind::Internal, error.to_string()))?;
         opened.map(Engine::Chdb)
+    }
+
+    /// Looks at a server that could be an engine.
+    pub async fn examine(server: &EngineServer) -> Result<Examined, EngineError> {
+        remote::Remote::examine(server).await
     }
 
     /// Lets users read a workspace's database, once it is there. The embedded engine knows by its name.

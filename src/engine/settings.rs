@@ -8,6 +8,8 @@ pub enum EnginePlace {
     /// In this process.
     #[default]
     Embedded,
+    /// Embedded in a process of its own, which this program is started for.
+    Process(PathBuf),
     /// A ClickHouse server.
     Server(EngineServer),
 }
@@ -57,8 +59,9 @@ impl fmt::Debug for EnginePassword {
 }
 
 /// Where the data is and the limits. [`EngineSettings::new`] fits the machine.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct EngineSettings {
+    #[serde(skip)]
     pub place: EnginePlace,
     /// The engine's own directory inside the data directory: its tables and its generated configuration.
     pub directory: PathBuf,

@@ -24,6 +24,8 @@ mod read;
 mod routes;
 mod upload;
 
+pub use clickhouse::serve_engine;
+
 use crate::{app::App, observe::Sink, template::Budgets};
 use gate::Gate;
 use rates::{Rates, Shares};

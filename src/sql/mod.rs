@@ -3,6 +3,7 @@
 //! In: literals of ours, names, values, and users' texts that were checked. Out: [`Sql`]. What the SQL is
 //! for is not known here.
 
+pub mod access;
 mod column_type;
 pub mod scan;
 pub mod statement;

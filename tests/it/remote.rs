@@ -1,8 +1,27 @@
 //! Two servers: one runs the engine, the other has it for its own.
 
+mod kills;
+
 use crate::{
     cli::{Folder, Server},
+    engine::{
+        conformance::{self, all, count, insert, table},
+        database_of,
+    },
     kafka::Broker,
+};
+use birdhouse::{
+    engine::{
+        Deduplication, Engine, EngineAddress, EngineErrorKind, EngineLogin, EnginePassword, EnginePlace, EngineServer,
+        EngineSettings,
+    },
+    observe::Sink,
+    query::Format,
+    sql::{
+        Sql,
+        access::{self, ReaderLimits},
+        statement,
+    },
 };
 use std::{
     fs,
@@ -16,19 +35,46 @@ const FRONT: &str = "p.admin-of-the-front";
 /// A birdhouse whose ClickHouse port lets its administrator speak to the engine.
 pub(crate) struct Back {
     pub(crate) server: Server,
-    _folder: Folder,
+    folder: Folder,
     pub(crate) port: u16,
 }
 
 impl Back {
     pub(crate) fn start() -> Back {
         let folder = Folder::new();
-        let mut command = folder.command(&["serve", "--port", "0", "--clickhouse-port", "0", "--clickhouse-admin"]);
+        let (server, port) = Back::serve(&folder, 0);
+        Back { server, folder, port }
+    }
+
+    fn serve(folder: &Folder, port: u16) -> (Server, u16) {
+        let port = port.to_string();
+        let mut command = folder.command(&["serve", "--port", "0", "--clickhouse-port", &port, "--clickhouse-admin"]);
         command.env("BIRDHOUSE_ADMIN_TOKEN", BACK).env("BIRDHOUSE_LOG_LEVEL", "warn");
         let mut server = Server::start(command);
         let line = server.wait_for("ClickHouse's clients reach it at");
         let port = line.split("localhost:").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
-        Back { server, _folder: folder, port }
+        (server, port)
+    }
+
+    fn kill(&mut self) {
+        self.server.child.kill().unwrap();
+        self.server.child.wait().unwrap();
+    }
+
+    fn restart(&mut self) {
+        self.server = Back::serve(&self.folder, self.port).0;
+    }
+
+    /// An engine over it.
+    async fn engine(&self, seconds: u64) -> Engine {
+        let login = EngineLogin { user: "engine".to_owned(), password: EnginePassword::new(BACK) };
+        let server = EngineServer { address: EngineAddress::Url(self.url()), login, reader: None };
+        let settings = EngineSettings {
+            place: EnginePlace::Server(server),
+            max_execution_time: Duration::from_secs(seconds),
+            ..EngineSettings::new("/nonexistent", "/nonexistent")
+        };
+        Engine::open(settings, Sink::default()).await.unwrap()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -139,4 +185,145 @@ async fn the_audit_log_gives_the_same_answers_over_two_servers() {
         assert_eq!(back.server.stop(), Some(0));
     });
     work.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_an_engine_like_the_embedded_one() {
+    let back = tokio::task::spawn_blocking(Back::start).await.unwrap();
+    let engine = back.engine(5).await;
+    conformance::everything(&engine).await;
+    // In every format, the same bytes.
+    let embedded = crate::engine::engine().await;
+    let sql = Sql::new(
+        "SELECT number AS n, 'a\n\"b' AS s, [toNullable(number), NULL] AS l, toDateTime64(number, 3) AS t, \
+         (1, 'x')::Tuple(a UInt8, b String) AS u FROM numbers(3)",
+    );
+    let names = "JSON JSONEachRow CSV CSVWithNames CSVWithNamesAndTypes TSV TSVWithNames TSVWithNamesAndTypes TSVRaw \
+                 Native RowBinary RowBinaryWithNames RowBinaryWithNamesAndTypes JSONCompact JSONCompactEachRow \
+                 JSONCompactEachRowWithNamesAndTypes JSONStrings JSONColumns JSONObjectEachRow MsgPack BSONEachRow Values \
+                 SQLInsert Vertical Markdown XML Pretty PrettyCompact PrettySpace PrettyJSONEachRow ArrowStream Parquet \
+                 Null";
+    for name in names.split_whitespace() {
+        let format = Format::parse_wire(name).unwrap();
+        let bytes = async |engine: &Engine| {
+            let mut rows = engine.read_as_user(&sql, format).await.unwrap();
+            let mut bytes = Vec::new();
+            while let Some(chunk) = rows.next().await {
+                bytes.extend_from_slice(&chunk.unwrap());
+            }
+            bytes
+        };
+        let (near, far) = (bytes(embedded).await, bytes(&engine).await);
+        assert_eq!(String::from_utf8_lossy(&near), String::from_utf8_lossy(&far), "{name}");
+    }
+    engine.close().await;
+    assert_eq!(engine.ping().await.unwrap_err().kind, EngineErrorKind::Closed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_costs_what_is_under_way_and_no_row() {
+    let mut back = tokio::task::spawn_blocking(Back::start).await.unwrap();
+    let engine = back.engine(2).await;
+    let namespace = database_of(&engine).await;
+    let rest = "ENGINE = MergeTree ORDER BY k SETTINGS non_replicated_deduplication_window = 1000";
+    let table = table(&engine, &namespace, rest).await;
+    for round in 0..3_u64 {
+        // An answer that is cut is no answer, in any format.
+        let mut cut = Vec::new();
+        for format in [Format::Json, Format::Csv, Format::JsonEachRow] {
+            let sql = Sql::new("SELECT number FROM system.numbers");
+            cut.push(engine.read_as_user(&sql, format).await.unwrap());
+        }
+        let token = Deduplication::Token(format!("t{round}"));
+        let values: Vec<u64> = (0..400_000).collect();
+        let (own, into) = (engine.clone(), table.clone());
+        let inserting = tokio::spawn(async move { insert(&own, &into, "k", &values, token).await });
+        let back = &mut back;
+        // In the middle of an insert, or near one.
+        tokio::time::sleep(Duration::from_millis(3 * round)).await;
+        tokio::task::block_in_place(|| back.kill());
+        for rows in cut {
+            assert_eq!(all(rows).await.map(drop).unwrap_err().kind, EngineErrorKind::Unreachable);
+        }
+        tokio::task::block_in_place(|| back.restart());
+        inserting.await.unwrap().unwrap();
+        let (n, sum) = ((round + 1) * 400_000, (round + 1) * 79_999_800_000);
+        assert_eq!(count(&engine, &table).await, format!("{{\"n\":{n},\"s\":{sum}}}\n"));
+    }
+    tokio::task::block_in_place(|| back.kill());
+    let gone = engine.read_as_user(&Sql::new("SELECT 1"), Format::Csv).await.map(drop).unwrap_err();
+    assert_eq!(gone.kind, EngineErrorKind::Timeout, "{gone}");
+    let gone = engine.command(&Sql::new("SELECT 1")).await.unwrap_err();
+    assert_eq!(gone.kind, EngineErrorKind::Unreachable);
+    assert!(gone.message.contains("gives no answer") && !gone.message.contains(BACK), "{gone}");
+}
+
+#[test]
+fn info_tells_of_a_server() {
+    let back = Back::start();
+    let folder = Folder::new();
+    let info = |user: &str| {
+        let mut command = folder.command(&["engine", "info", "--engine", &back.url()]);
+        command.env("BIRDHOUSE_ENGINE_USER", user).env("BIRDHOUSE_ENGINE_PASSWORD", BACK);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said, _) = info("engine");
+    assert_eq!(code, Some(0));
+    assert!(said.contains(&format!("server   {}", back.url())), "{said}");
+    assert!(said.contains("version  ClickHouse 26.") && said.contains("under the roles w00 to w31"), "{said}");
+    assert!(said.contains("missing  nothing"), "{said}");
+    // Under another name it is one of ClickHouse's clients, who may not do what an engine must.
+    let (code, _, said) = info("default");
+    assert_eq!(code, Some(1));
+    assert!(said.contains("--clickhouse-admin") && !said.contains(BACK), "{said}");
+    let refused = folder.command(&["serve", "--engine", "http://a:secret-word@localhost:1"]).output().unwrap();
+    let words = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(words.contains("BIRDHOUSE_ENGINE_PASSWORD") && !words.contains("secret-word"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_speaks_to_the_engine() {
+    let back = tokio::task::spawn_blocking(Back::start).await.unwrap();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ask = async |user: &str, password: &str, query: &str| {
+        let request = http.post(back.url()).header("x-clickhouse-user", user).header("x-clickhouse-key", password);
+        let reply = request.body(query.to_owned()).send().await.unwrap();
+        (reply.status().as_u16(), reply.text().await.unwrap())
+    };
+    assert_eq!(ask("engine", BACK, "SELECT currentDatabase()").await, (200, "nowhere\n".to_owned()));
+    assert_eq!(ask("engine", "p.wrong", "SELECT 1").await.0, 403);
+    // Under another name an administrator is one of ClickHouse's clients.
+    assert!(ask("default", BACK, "CREATE DATABASE x").await.1.contains("ACCESS_DENIED"));
+    for (query, code) in
+        [("SELECT 1; DROP DATABASE nowhere", "62"), ("SELECT 1 FORMAT Nope", "73"), ("SELECT 1 +", "62")]
+    {
+        let (status, text) = ask("engine", BACK, query).await;
+        assert!(status >= 400 && text.starts_with(&format!("Code: {code}. DB::Exception: ")), "{query}: {text}");
+    }
+}
+
+/// The statements that make users' reads safe on a server are read by the engine's own parser; none is run here.
+#[tokio::test]
+async fn what_a_server_is_told_of_users_is_clickhouse() {
+    let engine = crate::engine::engine().await;
+    let limits = ReaderLimits { memory: 1 << 30, seconds: 600, reads: 64 };
+    for sql in [
+        access::create_reader("birdhouse_`1_w00", "00ff"),
+        access::alter_reader("birdhouse_1_w00", "00ff", limits),
+        access::revoke_all("birdhouse_1_w00"),
+        access::create_quota("birdhouse_1_w00"),
+        access::grant_read("w00_x", "birdhouse_1_w00"),
+        access::check_grant("w00_x"),
+        access::check_access_management(),
+        statement::kill_request("it's"),
+        statement::create_probe("check_x"),
+        statement::drop_database("check_x"),
+    ] {
+        let printed = engine.command(&statement::format_query(sql.as_str())).await.unwrap();
+        assert!(!printed.ends_with(b"null}\n"), "{}", sql.as_str());
+    }
+    let wrong = engine.command(&statement::format_query("CREATE USER x IDENTIFIED BY")).await.unwrap();
+    assert!(wrong.ends_with(b"null}\n"));
 }

@@ -7,11 +7,19 @@ use crate::{
         settings::Settings,
     },
     engine::{
-        EngineSettings,
+        Engine, EngineError, EngineErrorKind, EnginePlace, EngineServer, EngineSettings, Examined, PROCESS_SETTINGS,
         install::{self, InstallError, Installed, Step, Unpinned},
         library,
     },
+    observe::{Observation, Sink},
+    server,
 };
+use anyhow::Context;
+use std::{
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Fetch the engine, or say where it is
 ///
@@ -33,8 +41,15 @@ enum EngineCommand {
         #[arg(long)]
         allow_unpinned: bool,
     },
-    /// Say where the engine is, its version, and the limits that fit this machine
-    Info,
+    /// Say where the engine is, its version, the limits that fit this machine, and what a server lacks
+    Info {
+        /// As of `serve` [env: BIRDHOUSE_ENGINE; default: chdb]
+        #[arg(long, value_name = "ENGINE")]
+        engine: Option<String>,
+    },
+    /// Run the engine for the server that started this process, on the socket that it was given
+    #[command(hide = true)]
+    Process,
 }
 
 const EXAMPLES: &str = "\
@@ -48,7 +63,8 @@ pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow:
             let unpinned = if allow_unpinned { Unpinned::Allow } else { Unpinned::Refuse };
             install(unpinned, settings, printer)
         }
-        EngineCommand::Info => info(settings, printer),
+        EngineCommand::Info { engine } => info(engine.as_deref(), settings, printer),
+        EngineCommand::Process => process(settings, printer),
     }
 }
 
@@ -65,7 +81,10 @@ fn install(unpinned: Unpinned, settings: &Settings, printer: &Printer) -> anyhow
     Ok(())
 }
 
-fn info(settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
+fn info(engine: Option<&str>, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
+    if let EnginePlace::Server(server) = settings.engine(engine)? {
+        return info_of_server(&server, printer);
+    }
     let named = settings.engine_library();
     let library = match &named {
         Some(path) => path.clone(),
@@ -102,6 +121,86 @@ fn info(settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
         printer.line(format!("{name:<8} {value}"))?;
     }
     Ok(())
+}
+
+fn info_of_server(server: &EngineServer, printer: &Printer) -> anyhow::Result<()> {
+    let Examined { address, version, readers, missing } = super::wait(async { Ok(Engine::examine(server).await?) })?;
+    let limits = EngineSettings::new("", "");
+    let mut rows = vec![
+        ("server", address),
+        ("version", format!("ClickHouse {version}")),
+        ("readers", readers),
+        ("memory", format!("{} MB a query", limits.max_memory_usage >> 20)),
+        ("threads", format!("{} a query", limits.max_threads)),
+        ("time", format!("{} s a query", limits.max_execution_time.as_secs())),
+        ("files", "CSV and NDJSON; Parquet is read by the embedded engine alone".to_owned()),
+    ];
+    match missing.is_empty() {
+        true => rows.push(("missing", "nothing".to_owned())),
+        false => rows.extend(missing.into_iter().map(|it| ("missing", it))),
+    }
+    for (name, value) in rows {
+        printer.line(format!("{name:<8} {value}"))?;
+    }
+    Ok(())
+}
+
+/// How often it is looked whether the server is there still.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How long the process of a server that died may take to leave the directory.
+const LOCKED_AT_MOST: Duration = Duration::from_secs(5);
+
+fn process(settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
+    let parent = rustix::process::getppid();
+    let text = settings.variable(PROCESS_SETTINGS).ok_or_else(|| user("a server starts this command, nobody else"))?;
+    let engine_settings: EngineSettings = serde_json::from_str(text).context("the engine's settings")?;
+    // When memory is short, this process goes and the server stays.
+    _ = std::fs::write("/proc/self/oom_score_adj", "500");
+    let listener = std::io::stdin().as_fd().try_clone_to_owned().context("the engine's socket")?;
+    let listener = std::os::unix::net::UnixListener::from(listener);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("the runtime does not start")?;
+    let sink = Sink::default();
+    let words = printer.clone();
+    sink.attach(move |it| {
+        if let Observation::Engine { message, .. } = it {
+            words.note(message);
+        }
+    });
+    let served = runtime.block_on(async {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::UnixListener::from_std(listener)?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let engine = open_patiently(&engine_settings, &sink).await?;
+        let orphaned = async {
+            while rustix::process::getppid() == parent {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            () = server::serve_engine(engine.clone(), listener) => (),
+            _ = terminate.recv() => (),
+            () = orphaned => (),
+        }
+        engine.close().await;
+        anyhow::Ok(())
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
+}
+
+/// Another that is about to leave may have the directory still.
+async fn open_patiently(settings: &EngineSettings, sink: &Sink) -> Result<Engine, EngineError> {
+    let began = Instant::now();
+    loop {
+        match Engine::open(settings.clone(), sink.clone()).await {
+            Err(error) if error.kind == EngineErrorKind::Locked && began.elapsed() < LOCKED_AT_MOST => {
+                tokio::time::sleep(LOOK).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// The progress of an installation as it is shown: one bar for each step.

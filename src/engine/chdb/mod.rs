@@ -123,14 +123,13 @@ impl Chdb {
             work
         });
         submit.await?;
+        let mut unheard = Unheard { pool: &self.pool, run };
         match tokio::time::timeout(limit, answer).await {
-            Ok(answer) => answer.unwrap_or_else(|_| Err(worker_ended())),
-            Err(_) => {
-                if let Some((slot, number)) = run {
-                    self.pool.end(slot, number);
-                }
-                Err(EngineError::too_long(limit))
+            Ok(answer) => {
+                unheard.run = None;
+                answer.unwrap_or_else(|_| Err(worker_ended()))
             }
+            Err(_) => Err(EngineError::too_long(limit)),
         }
     }
 
@@ -184,6 +183,20 @@ impl Chdb {
 impl fmt::Debug for Chdb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Chdb({})", self.pool.origin.settings.directory.display())
+    }
+}
+
+/// A run that is ended when nobody waits for it any more.
+struct Unheard<'p> {
+    pool: &'p Pool,
+    run: Option<(Weak<Slot>, u64)>,
+}
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        if let Some((slot, number)) = self.run.take() {
+            self.pool.end(slot, number);
+        }
     }
 }
 
@@ -268,7 +281,7 @@ fn open_library(
     })
 }
 
-fn missing(library: &Path) -> EngineError {
+pub(super) fn missing(library: &Path) -> EngineError {
     let message = format!(
         "there is no engine at {}: run `birdhouse engine install`, or name a libchdb.so in BIRDHOUSE_LIBCHDB",
         library.display()

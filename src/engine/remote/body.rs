@@ -174,7 +174,8 @@ fn unreadable() -> EngineError {
 
 /// What a server says. That it ends is not that we do.
 pub(super) fn of_server(text: &str) -> EngineError {
-    let error = EngineError::parse(text);
+    // As old ones write it.
+    let error = EngineError::parse(&text.replacen(", e.displayText() = ", ". ", 1));
     match error.kind {
         EngineErrorKind::Closed => EngineError { kind: EngineErrorKind::Unreachable, ..error },
         _ => error,

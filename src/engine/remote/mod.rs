@@ -6,15 +6,17 @@
 
 mod answer;
 mod body;
+mod child;
 mod request;
 mod walls;
 
 pub(super) use answer::Answer;
 pub(crate) use body::SUMMARY;
+pub(crate) use child::SETTINGS as PROCESS_SETTINGS;
 
 use super::{
-    Deduplication, EngineAddress, EngineError, EngineErrorKind, EnginePlace, EngineServer, EngineSettings, Held,
-    ReadLimits, Rows, Verdict, slots::NOWHERE,
+    Deduplication, EngineAddress, EngineError, EngineErrorKind, EngineLogin, EnginePassword, EngineServer,
+    EngineSettings, Examined, Held, ReadLimits, Rows, Verdict, slots::NOWHERE,
 };
 use crate::{
     observe::{Level, Observation, Sink},
@@ -22,10 +24,12 @@ use crate::{
     sql::{Sql, UserSql, statement},
 };
 use bytes::Bytes;
+use child::{Keeper, Socket};
 use request::{Connection, Request};
 use std::{
     collections::BTreeSet,
     fmt,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -47,6 +51,8 @@ struct Shared {
     version: String,
     places: Places,
     closing: CancellationToken,
+    /// The process that is the server, where it is ours.
+    process: Option<(Keeper, Socket)>,
 }
 
 /// How much may run at a time; more waits.
@@ -56,7 +62,7 @@ struct Places {
     inserts: Semaphore,
 }
 
-/// The oldest version that everything here works with.
+/// The oldest version that is used: that of the formats and settings relied on here.
 const OLDEST: (u32, u32) = (25, 8);
 
 const A_BIRDHOUSE: &str = " (if the server is a birdhouse: it must run with --clickhouse-admin, and \
@@ -76,17 +82,48 @@ impl Remote {
         settings: EngineSettings,
         sink: Sink,
     ) -> Result<Remote, EngineError> {
+        Remote::connect(server, settings, sink, None).await
+    }
+
+    /// The embedded engine in a process of its own.
+    pub(super) async fn open_process(
+        program: &Path,
+        settings: EngineSettings,
+        sink: Sink,
+    ) -> Result<Remote, EngineError> {
+        let (keeper, socket) = Keeper::start(program, &settings, sink.clone())?;
+        let login = EngineLogin { user: "engine".to_owned(), password: EnginePassword::default() };
+        let server = EngineServer { address: EngineAddress::Socket(socket.path()), login, reader: None };
+        let ended = keeper.first_end();
+        let opened = tokio::select! {
+            opened = Remote::connect(server, settings, sink, Some((keeper.clone(), socket))) => opened,
+            words = ended => {
+                let message = format!("the engine's process {words}");
+                Err(EngineError::own(EngineErrorKind::Locked, message))
+            }
+        };
+        if opened.is_err() {
+            _ = tokio::task::spawn_blocking(move || keeper.close()).await;
+        }
+        opened
+    }
+
+    async fn connect(
+        server: EngineServer,
+        settings: EngineSettings,
+        sink: Sink,
+        process: Option<(Keeper, Socket)>,
+    ) -> Result<Remote, EngineError> {
         let connection = Connection::new(&server)?;
-        let version = ask(&connection, &statement::version()).await.map_err(|error| match error.kind {
-            EngineErrorKind::Query => EngineError { message: format!("{}{A_BIRDHOUSE}", error.message), ..error },
-            _ => error,
-        })?;
-        let version = text_of(&version, "version").unwrap_or_default();
+        let version = version(&connection).await?;
+        if let Some(words) = too_old(&version) {
+            return Err(EngineError::own(EngineErrorKind::Query, words));
+        }
         let unknown = unknown_settings(&connection).await?;
-        ask(&connection, &statement::create_database(NOWHERE)).await?;
+        make_nowhere(&connection).await?;
         let walls = Walls::establish(&connection, &server, &settings).await?;
         let warn = |message| sink.observe(Observation::Engine { level: Level::Warning, message });
-        for message in complaints(&version, &unknown) {
+        for message in complaints(&unknown) {
             warn(message);
         }
         if let Some(missing) = walls.missing() {
@@ -98,8 +135,28 @@ impl Remote {
             inserts: Semaphore::new(settings.writers.max(1)),
         };
         let closing = CancellationToken::new();
-        let shared = Shared { connection, settings, walls, unknown, version, places, closing };
+        let shared = Shared { connection, settings, walls, unknown, version, places, closing, process };
         Ok(Remote { shared: Arc::new(shared) })
+    }
+
+    /// What a server is and what it lacks. Nothing is left there.
+    pub(super) async fn examine(server: &EngineServer) -> Result<Examined, EngineError> {
+        let connection = Connection::new(server)?;
+        let version = version(&connection).await?;
+        if let Some(words) = too_old(&version) {
+            let readers = "not tried".to_owned();
+            return Ok(Examined { address: connection.to_string(), version, readers, missing: vec![words] });
+        }
+        let mut missing = complaints(&unknown_settings(&connection).await?);
+        make_nowhere(&connection).await?;
+        let readers = match Walls::examine(&connection, server).await? {
+            Ok(readers) => readers,
+            Err(words) => {
+                missing.push(words);
+                "nobody: nothing is read for users".to_owned()
+            }
+        };
+        Ok(Examined { address: connection.to_string(), version, readers, missing })
     }
 
     /// Lets users read a workspace's database, as far as the server has to be told.
@@ -132,8 +189,8 @@ impl Remote {
         for (name, value) in parameters {
             request = request.with(&format!("param_{name}"), value);
         }
-        let began = Instant::now();
         let _place = shared.places.reads.acquire().await.map_err(|_| EngineError::closed())?;
+        let began = Instant::now();
         let kill = Kill::of(&self.shared, request.query_id(), held);
         let sent =
             self.within(limit.map(|it| it.saturating_sub(began.elapsed())), request.send_read(&shared.connection));
@@ -160,6 +217,7 @@ impl Remote {
         let _place = self.shared.places.commands.acquire().await.map_err(|_| EngineError::closed())?;
         let request = self.request(sql).whole().with("mutations_sync", "1");
         let request = request.with("default_format", Format::JsonEachRow.engine_name());
+        let request = request.with("max_execution_time", limit.as_secs_f64().ceil().to_string());
         let mut kill = Kill::of(&self.shared, request.query_id(), None);
         let answer = self.within(Some(limit), request.send_whole(&self.shared.connection)).await;
         match answer {
@@ -225,7 +283,7 @@ impl Remote {
     }
 
     pub(super) fn opens_files(&self) -> bool {
-        matches!(&self.shared.settings.place, EnginePlace::Server(it) if matches!(it.address, EngineAddress::Socket(_)))
+        self.shared.process.is_some()
     }
 
     pub(super) fn version(&self) -> &str {
@@ -238,6 +296,9 @@ impl Remote {
 
     pub(super) fn close(&self) {
         self.shared.closing.cancel();
+        if let Some((keeper, _)) = &self.shared.process {
+            keeper.close();
+        }
     }
 
     /// With what all requests of ours have.
@@ -341,6 +402,22 @@ async fn ask(connection: &Connection, sql: &Sql) -> Result<Bytes, EngineError> {
     request.send_whole(connection).await
 }
 
+async fn version(connection: &Connection) -> Result<String, EngineError> {
+    let answer = ask(connection, &statement::version()).await.map_err(hinted)?;
+    Ok(text_of(&answer, "version").unwrap_or_default())
+}
+
+async fn make_nowhere(connection: &Connection) -> Result<(), EngineError> {
+    ask(connection, &statement::create_database(NOWHERE)).await.map(drop).map_err(hinted)
+}
+
+fn hinted(error: EngineError) -> EngineError {
+    match error.kind {
+        EngineErrorKind::Query => EngineError { message: format!("{}{A_BIRDHOUSE}", error.message), ..error },
+        _ => error,
+    }
+}
+
 /// The first value of a column in JSONEachRow.
 fn text_of(rows: &[u8], column: &str) -> Option<String> {
     let first = rows.split(|it| *it == b'\n').next()?;
@@ -366,18 +443,22 @@ async fn unknown_settings(connection: &Connection) -> Result<BTreeSet<&'static s
     Ok(wanted().filter(|it| !known.contains(*it)).collect())
 }
 
-/// What does not work with a version or without settings.
-fn complaints(version: &str, unknown: &BTreeSet<&'static str>) -> Vec<String> {
-    let mut res = Vec::new();
+/// Why a version is not used.
+fn too_old(version: &str) -> Option<String> {
     let mut numbers = version.split('.').map(|it| it.parse::<u32>().unwrap_or_default());
     let found = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
-    if found < OLDEST {
-        let (year, month) = OLDEST;
-        res.push(format!(
-            "the server is ClickHouse {version}, older than {year}.{month}: JSON columns, lightweight deletes or the \
-             marks of errors in long answers may be missing"
-        ));
-    }
+    let (year, month) = OLDEST;
+    (found < OLDEST).then(|| {
+        format!(
+            "ClickHouse {version} is older than {year}.{month} and is not used: JSON columns, grants or the marks \
+             of errors in long answers are missing there"
+        )
+    })
+}
+
+/// What does not work without settings.
+fn complaints(unknown: &BTreeSet<&'static str>) -> Vec<String> {
+    let mut res = Vec::new();
     for name in unknown {
         res.push(match *name {
             "deduplicate_insert" => format!(

@@ -8,53 +8,155 @@ use super::{
     request::{Connection, Request},
 };
 use crate::{
-    engine::{EngineError, EngineErrorKind, EngineLogin, EngineServer, EngineSettings, slots::slot_role},
-    sql::{Sql, statement},
+    engine::{
+        EngineError, EngineErrorKind, EngineLogin, EnginePassword, EngineServer, EngineSettings,
+        slots::{slot_of, slot_role},
+    },
+    query::Format,
+    sql::{
+        Sql,
+        access::{self, ReaderLimits},
+        statement,
+    },
 };
+use sha2::{Digest, Sha256};
+use std::{collections::BTreeSet, fs, io};
 
 /// How users' reads are kept apart.
 pub(super) enum Walls {
     /// The login takes on one of the roles that are there for reading.
     Roles,
+    /// Each of those has a user of its own, whom we make.
+    Users(Users),
     /// One user reads for all workspaces, whom somebody made.
     Given(EngineLogin),
     /// There are none, so nothing is read for users.
     None(String),
 }
 
+/// Users on the server, by the slots of [`slots`](crate::engine::slots).
+pub(super) struct Users {
+    /// Tells those of this data directory from others'.
+    id: String,
+    /// Made anew at each start; nobody else knows it.
+    password: String,
+    limits: ReaderLimits,
+    made: tokio::sync::Mutex<BTreeSet<usize>>,
+}
+
 const ACCESS_DENIED: i32 = 497;
+
+impl Users {
+    fn new(settings: &EngineSettings) -> Result<Users, EngineError> {
+        let path = settings.directory.join("server_id");
+        let failed =
+            |error: io::Error| EngineError::own(EngineErrorKind::Internal, format!("{}: {error}", path.display()));
+        fs::create_dir_all(&settings.directory).map_err(failed)?;
+        let id = match fs::read_to_string(&path) {
+            Ok(id) => id.trim().to_owned(),
+            Err(_) => {
+                let id = format!("{:016x}", rand::random::<u64>());
+                fs::write(&path, &id).map_err(failed)?;
+                id
+            }
+        };
+        let limits = ReaderLimits {
+            memory: settings.max_memory_usage,
+            seconds: settings.max_answer_time.max(settings.max_execution_time).as_secs().max(1),
+            reads: settings.readers as u64 * 16,
+        };
+        Ok(Users { id, password: format!("{:032x}", rand::random::<u128>()), limits, made: Default::default() })
+    }
+
+    fn login(&self, slot: usize) -> EngineLogin {
+        let user = format!("birdhouse_{}_{}", self.id, slot_role(slot));
+        EngineLogin { user, password: EnginePassword::new(&*self.password) }
+    }
+
+    /// The user of a slot, with no rights but those that it is given after this.
+    async fn make(&self, connection: &Connection, slot: usize) -> Result<(), EngineError> {
+        let mut made = self.made.lock().await;
+        if made.contains(&slot) {
+            return Ok(());
+        }
+        let user = self.login(slot).user;
+        let hash: String = Sha256::digest(&self.password).iter().map(|it| format!("{it:02x}")).collect();
+        for sql in [
+            access::create_reader(&user, &hash),
+            access::revoke_all(&user),
+            access::alter_reader(&user, &hash, self.limits),
+            access::create_quota(&user),
+        ] {
+            ask(connection, &sql).await?;
+        }
+        made.insert(slot);
+        Ok(())
+    }
+}
 
 impl Walls {
     pub(super) async fn establish(
         connection: &Connection,
         server: &EngineServer,
-        _settings: &EngineSettings,
+        settings: &EngineSettings,
     ) -> Result<Walls, EngineError> {
         if let Some(login) = &server.reader {
             let walls = Walls::Given(login.clone());
             return Ok(match walls.try_out(connection).await? {
                 None => walls,
                 Some(hole) => Walls::None(format!(
-                    "the engine's user `{}` reads more than workspaces ({hole}): grant it SELECT on their databases and \
-                     nothing else. Until then nothing is read for users",
+                    "the engine's user `{}` is no wall ({hole}): grant it SELECT on the workspaces' databases and nothing \
+                     else. Until then nothing is read for users",
                     login.user
                 )),
             });
         }
-        match Walls::Roles.try_out(connection).await? {
-            None => Ok(Walls::Roles),
-            Some(hole) => Ok(Walls::None(format!(
-                "the engine keeps users' reads in no bounds ({hole}): name a user for reading in \
-                 BIRDHOUSE_ENGINE_READER, with SELECT on the workspaces' databases and nothing else. Until then nothing \
-                 is read for users"
-            ))),
+        let Some(no_roles) = Walls::Roles.try_out(connection).await? else { return Ok(Walls::Roles) };
+        let users = Users::new(settings)?;
+        let no_users = match users.make(connection, 0).await {
+            Err(error) if error.kind == EngineErrorKind::Unreachable => return Err(error),
+            Err(error) => error.message,
+            Ok(()) => {
+                let walls = Walls::Users(users);
+                match walls.try_out(connection).await? {
+                    None => return Ok(walls),
+                    Some(hole) => hole,
+                }
+            }
+        };
+        Ok(Walls::None(format!(
+            "the engine keeps users' reads in no bounds: its login has no roles for reading ({no_roles}), and users for it \
+             cannot be made ({no_users}). Allow the login access management, or name a user in BIRDHOUSE_ENGINE_READER \
+             that has SELECT on the workspaces' databases and nothing else. Until then nothing is read for users"
+        )))
+    }
+
+    /// Who would read for users, or why nobody. No user is made.
+    pub(super) async fn examine(
+        connection: &Connection,
+        server: &EngineServer,
+    ) -> Result<Result<String, String>, EngineError> {
+        if let Some(login) = &server.reader {
+            let tried = Walls::Given(login.clone()).try_out(connection).await?;
+            let name = format!("the user `{}`", login.user);
+            return Ok(tried.map_or(Ok(name.clone()), |hole| Err(format!("{name} is no wall: {hole}"))));
         }
+        let Some(hole) = Walls::Roles.try_out(connection).await? else {
+            return Ok(Ok("the login, under the roles w00 to w31".to_owned()));
+        };
+        let request = Request::new(&access::check_access_management()).whole();
+        let request = request.with("default_format", Format::JsonEachRow.engine_name());
+        Ok(match request.send_whole(connection).await {
+            Ok(answer) if answer.ends_with(b":1}\n") => Ok("a user for each workspace, made by birdhouse".to_owned()),
+            Err(error) if error.kind == EngineErrorKind::Unreachable => return Err(error),
+            _ => Err(format!("users' reads have no bounds: no roles ({hole}), no access management, no reader named")),
+        })
     }
 
     pub(super) fn missing(&self) -> Option<&str> {
         match self {
             Walls::None(words) => Some(words),
-            Walls::Roles | Walls::Given(_) => None,
+            Walls::Roles | Walls::Users(_) | Walls::Given(_) => None,
         }
     }
 
@@ -63,13 +165,36 @@ impl Walls {
         let request = request.with("database", crate::engine::slots::NOWHERE);
         match self {
             Walls::Roles => Ok(request.with("role", slot_role(slot)).with("readonly", "1")),
+            // The user is read-only by itself, and then nobody may say so again.
+            Walls::Users(users) => Ok(request.under(&users.login(slot))),
             Walls::Given(login) => Ok(request.under(login).with("readonly", "1")),
             Walls::None(words) => Err(EngineError::own(EngineErrorKind::Query, words.clone())),
         }
     }
 
-    pub(super) async fn admit(&self, _connection: &Connection, _database: &str) -> Result<(), EngineError> {
-        Ok(())
+    /// Lets the reader of a database's slot read it.
+    pub(super) async fn admit(&self, connection: &Connection, database: &str) -> Result<(), EngineError> {
+        match self {
+            Walls::Roles | Walls::None(_) => Ok(()),
+            Walls::Users(users) => {
+                let slot = slot_of(database);
+                users.make(connection, slot).await?;
+                ask(connection, &access::grant_read(database, &users.login(slot).user)).await.map(drop)
+            }
+            Walls::Given(login) => {
+                let request = self.enter(Request::new(&access::check_grant(database)).whole(), slot_of(database))?;
+                let request = request.with("default_format", Format::JsonEachRow.engine_name());
+                match request.send_whole(connection).await {
+                    Ok(answer) if answer.ends_with(b":0}\n") => {
+                        let (sql, user) = (access::grant_read(database, &login.user), &login.user);
+                        let words = format!("the engine's user `{user}` may not read a workspace: {}", sql.as_str());
+                        Err(EngineError::own(EngineErrorKind::Query, words))
+                    }
+                    // A server that cannot say it shows it at the first read.
+                    _ => Ok(()),
+                }
+            }
+        }
     }
 
     /// Tries what must be denied, on a table that is made for it; says what is not.

@@ -4,6 +4,7 @@
 //! them. What is read goes through the same compiler, limits and records as `/v0/sql`; what that refuses is refused
 //! here. Nothing but `/ping` answers without a token.
 
+mod alone;
 mod described;
 mod error;
 mod insert;
@@ -12,6 +13,8 @@ mod raw;
 mod reply;
 mod request;
 mod settings;
+
+pub use alone::serve_engine;
 
 use super::{
     Context, answer,

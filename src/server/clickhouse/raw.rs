@@ -37,6 +37,9 @@ const HELD: usize = 64 << 10;
 /// Another birdhouse asks so for the cost at the end of a long answer.
 const ASKS_COST: &str = "x-birdhouse-summary";
 
+/// ClickHouse's number for a body that breaks off.
+pub(super) const CUT_BODY: i32 = 33;
+
 const MULTI: &str = "Syntax error: Multi-statements are not allowed";
 
 pub(super) async fn answer(
