@@ -25,6 +25,8 @@ pub struct Physical {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Namespace {
     database: Arc<str>,
+    /// The data source of which only the shard's own part is meant.
+    at_shard: Option<ResourceName>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -96,7 +98,7 @@ impl ColumnName {
 impl Namespace {
     /// Over a database that exists or is about to; `database` is ours, not a user's.
     pub fn new(database: &str) -> Namespace {
-        Namespace { database: database.into() }
+        Namespace { database: database.into(), at_shard: None }
     }
 
     pub fn database(&self) -> &str {
@@ -105,7 +107,20 @@ impl Namespace {
 
     /// The table of a data source.
     pub fn table(&self, resource: &ResourceName) -> Physical {
+        if self.at_shard.as_ref() == Some(resource) {
+            return self.local(resource);
+        }
         Physical { database: self.database.clone(), table: resource.0.clone() }
+    }
+
+    /// The part of a data source's rows that one shard of a cluster holds. No data source can have such a name.
+    pub fn local(&self, resource: &ResourceName) -> Physical {
+        Physical { database: self.database.clone(), table: format!("local:{resource}").into() }
+    }
+
+    /// The same namespace as a shard sees it that goes through its own part of a data source.
+    pub fn at_shard(&self, resource: &ResourceName) -> Namespace {
+        Namespace { database: self.database.clone(), at_shard: Some(resource.clone()) }
     }
 
     /// The view that feeds a data source from a materializing pipe. No data source can have such a name.

@@ -4,7 +4,7 @@ use super::Workspace;
 use crate::{
     ingest::claims::{Bringing, Changing},
     name::ResourceName,
-    project::{Pipe, PipeKind, Project, ReferenceTarget},
+    project::{PipeKind, Project},
 };
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ impl Workspace {
 /// A data source, and those that its views fill, and theirs.
 pub(super) fn reached(project: &Project, name: &ResourceName) -> BTreeSet<ResourceName> {
     let views = project.pipes.values().filter_map(|pipe| match &pipe.kind {
-        PipeKind::Materialized { target } => Some((source(project, pipe)?, target.clone())),
+        PipeKind::Materialized { target } => Some((pipe.source(project)?, target.clone())),
         _ => None,
     });
     let views: Vec<_> = views.collect();
@@ -36,22 +36,4 @@ pub(super) fn reached(project: &Project, name: &ResourceName) -> BTreeSet<Resour
         }
     }
     res
-}
-
-/// The data source whose inserts a view sees: the one that its outermost FROM begins with.
-pub(super) fn source(project: &Project, pipe: &Pipe) -> Option<ResourceName> {
-    let mut seen = BTreeSet::new();
-    let (mut pipe, mut node) = (pipe, pipe.output_node());
-    while seen.insert((pipe.name.clone(), node.name.clone())) {
-        let first = node.reads.first()?;
-        match first.target {
-            ReferenceTarget::Datasource => return Some(first.name.clone()),
-            ReferenceTarget::Node => node = pipe.node(first.name.as_str())?,
-            ReferenceTarget::Pipe => {
-                pipe = project.pipe(first.name.as_str())?;
-                node = pipe.output_node();
-            }
-        }
-    }
-    None
 }

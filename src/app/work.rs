@@ -1,6 +1,6 @@
 //! Work on rows that takes its time, each as a job: populate, copy, delete.
 
-use super::{AppError, Shared, Workspace, claims::source, classic, verify, words};
+use super::{AppError, Shared, Workspace, classic, verify, words};
 use crate::{
     ddl,
     engine::EngineError,
@@ -52,7 +52,8 @@ impl Workspace {
         let PipeKind::Materialized { target } = &pipe.kind else {
             return Err(AppError::Invalid(format!("the pipe `{}` materializes nothing", pipe.name)));
         };
-        let source = source(&project, &pipe)
+        let source = pipe
+            .source(&project)
             .ok_or_else(|| AppError::Invalid(format!("the pipe `{}` reads no data source", pipe.name)))?;
         let mut filters: Vec<String> = Vec::new();
         if let Some(condition) = populate.condition.as_deref().map(str::trim).filter(|it| !it.is_empty()) {

@@ -36,6 +36,15 @@ impl Settings {
             );
             return Err(user(message));
         }
+        if let Some((_, cluster)) = url.query_pairs().find(|(name, _)| name == "cluster") {
+            let message = format!(
+                "{source} names a cluster, and birdhouse does not serve over one yet: replacing, deleting, copying and \
+                 populating, the quarantine's replay and the tinybird.* data sources would reach one server alone. \
+                 `birdhouse plan --cluster {cluster}` prints the tables and views for it; without cluster= one server is \
+                 the engine"
+            );
+            return Err(user(message));
+        }
         let login = self.login("BIRDHOUSE_ENGINE_USER", PASSWORD)?;
         let login =
             login.unwrap_or_else(|| EngineLogin { user: "default".to_owned(), password: EnginePassword::default() });

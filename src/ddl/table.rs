@@ -1,6 +1,7 @@
 //! Tables: a data source's own, the one for what it refuses, and the one a file is loaded into before it
 //! takes the place of the rows that are there.
 
+use super::Cluster;
 use crate::{
     name::{ColumnName, Namespace, Physical},
     project::{Column, ColumnDefault, Datasource, EngineFamily, TableEngine},
@@ -27,6 +28,10 @@ const INSERTS: u64 = 1000;
 /// Where a table has partitions, what it remembers is the part that an insert put into each of them. A crash
 /// repeats up to four batches of a consumer, so each of them may fill 2,500 partitions.
 const INSERTED_PARTS: u64 = 10_000;
+/// The same for tables with replicas, which share what they remember; and for how many seconds.
+const REPLICATED_WINDOW: &str = "replicated_deduplication_window";
+const REPLICATED_SECONDS: &str = "replicated_deduplication_window_seconds";
+const WEEK: u64 = 7 * 24 * 3600;
 
 pub fn drop_database(namespace: &Namespace) -> Sql {
     let mut sql = Sql::new("DROP DATABASE IF EXISTS ");
@@ -35,36 +40,51 @@ pub fn drop_database(namespace: &Namespace) -> Sql {
 }
 
 pub fn drop_table(table: &Physical) -> Sql {
+    drop_table_on(None, table)
+}
+
+pub(super) fn drop_table_on(cluster: Option<&Cluster>, table: &Physical) -> Sql {
     let mut sql = Sql::new("DROP TABLE IF EXISTS ");
-    sql.table(table).push(" SYNC");
+    on(sql.table(table), cluster).push(" SYNC");
     sql
 }
 
 /// The table of a data source, with everything its file says.
 pub fn create_table(datasource: &Datasource, table: &Physical) -> Sql {
+    create_table_on(None, datasource, table)
+}
+
+pub(super) fn create_table_on(cluster: Option<&Cluster>, datasource: &Datasource, table: &Physical) -> Sql {
     let mut sql = Sql::new("CREATE TABLE ");
-    sql.table(table).push(" (").join(&datasource.columns, ", ", column);
+    on(sql.table(table), cluster).push(" (").join(&datasource.columns, ", ", column);
     for index in &datasource.indexes {
         sql.push(", INDEX ").ident(&index.name).push(" ").user(&index.expression);
         sql.push(" TYPE ").user(&index.kind).push(" GRANULARITY ").number(index.granularity);
     }
     sql.push(") ENGINE = ");
-    engine(&mut sql, &datasource.engine);
+    engine(&mut sql, &datasource.engine, cluster);
     sql
 }
 
 /// Every column as the text that came, and why it was refused. What is in it is gone after 30 days.
 pub fn create_quarantine(datasource: &Datasource, table: &Physical) -> Sql {
+    create_quarantine_on(None, datasource, table)
+}
+
+pub(super) fn create_quarantine_on(cluster: Option<&Cluster>, datasource: &Datasource, table: &Physical) -> Sql {
     let mut sql = Sql::new("CREATE TABLE ");
-    sql.table(table).push(" (");
+    on(sql.table(table), cluster).push(" (");
     for column in datasource.columns.iter().filter(|it| is_quarantined(it)) {
         sql.column(&column.name).push(" Nullable(String), ");
     }
     sql.join(QUARANTINE_COLUMNS, ", ", |sql, (name, column_type)| {
         sql.ident(name).push(" ").push(column_type);
     });
-    sql.push(") ENGINE = MergeTree PARTITION BY toYYYYMM(`insertion_date`) ORDER BY (`insertion_date`) ");
-    sql.push("TTL `insertion_date` + INTERVAL 30 DAY SETTINGS ").push(WINDOW).push(" = ").number(INSERTS);
+    sql.push(") ENGINE = ");
+    family(&mut sql, EngineFamily::MergeTree, &[], cluster);
+    sql.push(" PARTITION BY toYYYYMM(`insertion_date`) ORDER BY (`insertion_date`) ");
+    sql.push("TTL `insertion_date` + INTERVAL 30 DAY SETTINGS ");
+    window(&mut sql, INSERTS, cluster);
     sql
 }
 
@@ -73,25 +93,35 @@ pub(super) fn is_quarantined(column: &Column) -> bool {
     !QUARANTINE_COLUMNS.iter().any(|(name, _)| *name == column.name.as_str())
 }
 
-pub(super) fn add_column(table: &Physical, added: &Column, after: Option<&ColumnName>) -> Sql {
+pub(super) fn add_column(
+    cluster: Option<&Cluster>,
+    table: &Physical,
+    added: &Column,
+    after: Option<&ColumnName>,
+) -> Sql {
     let mut sql = Sql::new("ALTER TABLE ");
-    sql.table(table).push(" ADD COLUMN ");
+    on(sql.table(table), cluster).push(" ADD COLUMN ");
     column(&mut sql, added);
     place(&mut sql, after);
     sql
 }
 
-pub(super) fn add_quarantine_column(table: &Physical, added: &Column, after: Option<&ColumnName>) -> Sql {
+pub(super) fn add_quarantine_column(
+    cluster: Option<&Cluster>,
+    table: &Physical,
+    added: &Column,
+    after: Option<&ColumnName>,
+) -> Sql {
     let mut sql = Sql::new("ALTER TABLE ");
-    sql.table(table).push(" ADD COLUMN ").column(&added.name).push(" Nullable(String)");
+    on(sql.table(table), cluster).push(" ADD COLUMN ").column(&added.name).push(" Nullable(String)");
     let after = after.filter(|it| !QUARANTINE_COLUMNS.iter().any(|(name, _)| *name == it.as_str()));
     place(&mut sql, after);
     sql
 }
 
-pub(super) fn drop_column(table: &Physical, column: &Column) -> Sql {
+pub(super) fn drop_column(cluster: Option<&Cluster>, table: &Physical, column: &Column) -> Sql {
     let mut sql = Sql::new("ALTER TABLE ");
-    sql.table(table).push(" DROP COLUMN IF EXISTS ").column(&column.name);
+    on(sql.table(table), cluster).push(" DROP COLUMN IF EXISTS ").column(&column.name);
     sql
 }
 
@@ -133,8 +163,12 @@ pub fn exchange(one: &Physical, other: &Physical) -> Sql {
 
 /// Does nothing where there is no such table.
 pub fn rename(from: &Physical, to: &Physical) -> Sql {
+    rename_on(None, from, to)
+}
+
+pub(super) fn rename_on(cluster: Option<&Cluster>, from: &Physical, to: &Physical) -> Sql {
     let mut sql = Sql::new("RENAME TABLE IF EXISTS ");
-    sql.table(from).push(" TO ").table(to);
+    on(sql.table(from).push(" TO ").table(to), cluster);
     sql
 }
 
@@ -209,18 +243,59 @@ fn column(sql: &mut Sql, column: &Column) {
     }
 }
 
-fn engine(sql: &mut Sql, engine: &TableEngine) {
-    sql.push(engine.family.name());
-    if engine.family == EngineFamily::Null {
+/// What a statement runs on: every server of the cluster.
+pub(super) fn on<'a>(sql: &'a mut Sql, cluster: Option<&Cluster>) -> &'a mut Sql {
+    match cluster {
+        Some(cluster) => sql.push(" ON CLUSTER ").ident(cluster.name()),
+        None => sql,
+    }
+}
+
+/// An engine's name and parameters. With replicas, the tables of a shard find each other by the path: it holds the
+/// table's own id, which is the same on all servers and stays when a table is renamed, so that a new table of an
+/// old name never meets what is left of the old one.
+fn family(sql: &mut Sql, family: EngineFamily, parameters: &[UserSql], cluster: Option<&Cluster>) {
+    if cluster.is_some() && family != EngineFamily::Null {
+        sql.push("Replicated").push(family.name()).push("('/clickhouse/tables/{uuid}/{shard}', '{replica}'");
+        if !parameters.is_empty() {
+            sql.push(", ");
+            list(sql, family, parameters);
+        }
+        sql.push(")");
         return;
     }
-    if !engine.parameters.is_empty() {
-        // Summed columns are one parameter, a tuple.
-        let (open, close) = match engine.family {
-            EngineFamily::SummingMergeTree => ("((", "))"),
-            _ => ("(", ")"),
-        };
-        sql.push(open).join(&engine.parameters, ", ", |sql, it| _ = sql.user(it)).push(close);
+    sql.push(family.name());
+    if !parameters.is_empty() && family != EngineFamily::Null {
+        sql.push("(");
+        list(sql, family, parameters);
+        sql.push(")");
+    }
+}
+
+/// Summed columns are one parameter, a tuple.
+fn list(sql: &mut Sql, family: EngineFamily, parameters: &[UserSql]) {
+    let (open, close) = match family {
+        EngineFamily::SummingMergeTree => ("(", ")"),
+        _ => ("", ""),
+    };
+    sql.push(open).join(parameters, ", ", |sql, it| _ = sql.user(it)).push(close);
+}
+
+/// How many inserts are remembered.
+fn window(sql: &mut Sql, inserts: u64, cluster: Option<&Cluster>) {
+    match cluster {
+        Some(_) => {
+            sql.push(REPLICATED_WINDOW).push(" = ").number(inserts);
+            sql.push(", ").push(REPLICATED_SECONDS).push(" = ").number(WEEK);
+        }
+        None => _ = sql.push(WINDOW).push(" = ").number(inserts),
+    }
+}
+
+fn engine(sql: &mut Sql, engine: &TableEngine, cluster: Option<&Cluster>) {
+    family(sql, engine.family, &engine.parameters, cluster);
+    if engine.family == EngineFamily::Null {
+        return;
     }
     key(sql, " PARTITION BY (", engine.partition_key.as_ref());
     match &engine.sorting_key {
@@ -234,11 +309,15 @@ fn engine(sql: &mut Sql, engine: &TableEngine) {
         sql.push(" TTL ").user(ttl);
     }
     sql.push(" SETTINGS ");
-    let window = if engine.partition_key.is_some() { INSERTED_PARTS } else { INSERTS };
+    let inserts = if engine.partition_key.is_some() { INSERTED_PARTS } else { INSERTS };
+    let wanted = if cluster.is_some() { REPLICATED_WINDOW } else { WINDOW };
+    let told = |settings: &UserSql| {
+        settings.text().split(|it: char| it != '_' && !it.is_alphanumeric()).any(|it| it == wanted)
+    };
     match &engine.settings {
-        Some(settings) if settings.text().contains(WINDOW) => _ = sql.user(settings),
-        Some(settings) => _ = sql.user(settings).push(", ").push(WINDOW).push(" = ").number(window),
-        None => _ = sql.push(WINDOW).push(" = ").number(window),
+        Some(settings) if told(settings) => _ = sql.user(settings),
+        Some(settings) => window(sql.user(settings).push(", "), inserts, cluster),
+        None => window(sql, inserts, cluster),
     }
     // The engine has come to refuse what many projects do: their plain columns hang on the key.
     let told = engine.settings.as_ref().is_some_and(|it| it.text().contains(DIMENSIONS));

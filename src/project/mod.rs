@@ -365,4 +365,23 @@ impl Pipe {
     pub fn output_node(&self) -> &Node {
         &self.nodes[self.output]
     }
+
+    /// The data source whose rows set a view of the pipe off: the first that its output reads, through other nodes
+    /// and pipes.
+    pub fn source(&self, project: &Project) -> Option<ResourceName> {
+        let mut seen = BTreeSet::new();
+        let (mut pipe, mut node) = (self, self.output_node());
+        while seen.insert((&pipe.name, &node.name)) {
+            let first = node.reads.first()?;
+            match first.target {
+                ReferenceTarget::Datasource => return Some(first.name.clone()),
+                ReferenceTarget::Node => node = pipe.node(first.name.as_str())?,
+                ReferenceTarget::Pipe => {
+                    pipe = project.pipe(first.name.as_str())?;
+                    node = pipe.output_node();
+                }
+            }
+        }
+        None
+    }
 }

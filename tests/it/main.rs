@@ -5,6 +5,7 @@ mod attack;
 mod classic;
 mod cli;
 mod clients;
+mod cluster;
 mod datafile;
 mod datafiles;
 mod deploy;

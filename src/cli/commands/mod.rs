@@ -14,6 +14,7 @@ pub(super) mod fmt;
 pub(super) mod init;
 pub(super) mod parse;
 pub(super) mod pipe;
+pub(super) mod plan;
 pub(super) mod push;
 pub(super) mod quarantine;
 mod rows;
@@ -32,6 +33,7 @@ pub(super) enum Command {
     Serve(serve::Args),
     Dev(dev::Args),
     Push(push::Args),
+    Plan(plan::Args),
     Check(check::Args),
     Explain(explain::Args),
     Fmt(fmt::Args),
@@ -57,6 +59,7 @@ impl Command {
             Command::Serve(args) => serve::run(args, settings, printer),
             Command::Dev(args) => dev::run(args, settings, printer),
             Command::Push(args) => push::run(args, settings, printer),
+            Command::Plan(args) => plan::run(args, settings, printer),
             Command::Check(args) => check::run(args, settings, printer),
             Command::Explain(args) => explain::run(args, settings, printer),
             Command::Fmt(args) => fmt::run(args, settings, printer),
