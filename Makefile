@@ -31,6 +31,7 @@ bench: setup ## measures against the raw engine; writes target/bench.json
 	@scripts/setup bench
 	$(CARGO) bench --bench bench
 	$(CARGO) bench --bench load
+	$(CARGO) bench --bench ingest
 
 ROUNDS ?= 10
 FUZZ_CASES ?= 300000

@@ -59,7 +59,7 @@ impl Broker {
         let next = || client.poll(Duration::from_secs(60)).expect("a message").map(drop);
         next().unwrap();
         let start = Instant::now();
-        (1..events).for_each(|_| _ = next().unwrap());
+        (1..events).for_each(|_| next().unwrap());
         events as f64 / start.elapsed().as_secs_f64()
     }
 

@@ -87,9 +87,11 @@ pub struct Tables {
     /// Held alone by who changes tables.
     pub inserting: Arc<RwLock<()>>,
     pub claims: Claims,
-    /// The data sources that rows reach which go into one, itself included.
-    pub reached: Arc<dyn Fn(&ResourceName) -> BTreeSet<ResourceName> + Send + Sync>,
+    pub reached: Reached,
 }
+
+/// The data sources that rows reach which go into one, itself included.
+pub type Reached = Arc<dyn Fn(&ResourceName) -> BTreeSet<ResourceName> + Send + Sync>;
 
 /// The events of one workspace. Cheap to clone; every clone is the same.
 #[derive(Debug, Clone)]
