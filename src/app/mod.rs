@@ -26,6 +26,7 @@ mod quarantine;
 mod releases;
 mod replay;
 mod rows;
+mod schedules;
 mod secrets;
 mod service;
 mod times;
@@ -45,6 +46,7 @@ pub use deploy::{DeployOptions, DeployReport};
 pub use files::{Appended, Incoming, Source};
 pub use quarantine::Reason;
 pub use rows::TableStatistics;
+pub use schedules::CopySchedule;
 pub use times::Changed;
 pub use tokens::{ADMIN_TOKEN, NewToken};
 pub use verify::check;
@@ -91,6 +93,8 @@ pub struct Settings {
     pub limits: auth::Limits,
     /// What each read of a workspace is held to, whoever asks, and how many it may have at once.
     pub workspace_limits: auth::Limits,
+    /// How many minutes pass for schedules in one: 1, but for tests.
+    pub schedule_speed: u32,
     /// How Kafka's messages become batches.
     pub kafka: kafka::Tuning,
     /// How events become batches, and what their acknowledgement promises.

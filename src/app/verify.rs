@@ -565,7 +565,7 @@ pub(super) fn engine_words(message: &str, namespace: &Namespace) -> String {
 }
 
 /// What the engine's parser minds, without its positions: they are those of a text of ours.
-fn syntax_words(message: &str) -> String {
+pub(super) fn syntax_words(message: &str) -> String {
     let token = message.split("failed at position ").nth(1).and_then(|it| it.split_once(" (")?.1.split(") (").next());
     match token.filter(|it| !it.contains('\n') && !it.is_empty() && *it != "end of query") {
         Some(token) => format!("`{}` cannot stand here", token.trim_end_matches(')').trim_end_matches(':')),

@@ -4,17 +4,18 @@ use super::{AppError, Shared, Workspace, classic, verify, words};
 use crate::{
     ddl,
     engine::EngineError,
-    jobs::{Job, JobKind, NotCancelled, Subject},
+    jobs::{Job, JobKind, JobStatus, NotCancelled, Subject},
     name::{Physical, ResourceName},
     project::{Pipe, PipeKind},
     query,
     sql::{Sql, statement},
     template::Params,
 };
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Which rows of its source a view is filled from.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Populate {
     /// The target is emptied first.
     pub truncate: bool,
@@ -24,6 +25,19 @@ pub struct Populate {
     pub condition: Option<String>,
     /// A view that cannot be filled is not to be one.
     pub unlink_on_error: bool,
+}
+
+/// ClickHouse's number for a text that cannot be parsed.
+const SYNTAX_ERROR: i32 = 62;
+
+/// What a job was asked for: kept with it, so that it can be asked for once more.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Work {
+    Populate { pipe: String, populate: Populate },
+    Copy { pipe: String, params: serde_json::Map<String, serde_json::Value>, replace: bool },
+    CopySql { datasource: String, text: String },
+    Delete { datasource: String, condition: String },
 }
 
 impl Workspace {
@@ -43,6 +57,22 @@ impl Workspace {
         })
     }
 
+    /// Does the work of a job that failed or was cancelled once more, as a job of its own.
+    pub async fn retry_job(self: &Arc<Self>, id: &str) -> Result<Job, AppError> {
+        let job = self.jobs.get(id).ok_or_else(|| AppError::NotFound { kind: "job", name: id.to_owned() })?;
+        let invalid = |words: &str| AppError::Invalid(words.to_owned());
+        if !matches!(job.status, JobStatus::Error | JobStatus::Cancelled) {
+            return Err(invalid("only a job that failed or was cancelled can be tried again"));
+        }
+        let work = job.subject.asked.and_then(|it| serde_json::from_value(it).ok());
+        match work.ok_or_else(|| invalid("such a job cannot be tried again: ask for its work once more"))? {
+            Work::Populate { pipe, populate } => self.populate(&pipe, populate).await,
+            Work::Copy { pipe, params, replace } => self.copy(&pipe, params.into_iter().collect(), Some(replace)).await,
+            Work::CopySql { datasource, text } => self.copy_sql(&datasource, &text).await,
+            Work::Delete { datasource, condition } => self.delete_rows(&datasource, &condition).await,
+        }
+    }
+
     /// Fills the target of a materializing pipe from rows that are there already. Rows that come meanwhile go
     /// through the view as always: some may then be counted twice.
     pub async fn populate(self: &Arc<Self>, pipe: &str, populate: Populate) -> Result<Job, AppError> {
@@ -57,8 +87,7 @@ impl Workspace {
             .ok_or_else(|| AppError::Invalid(format!("the pipe `{}` reads no data source", pipe.name)))?;
         let mut filters: Vec<String> = Vec::new();
         if let Some(condition) = populate.condition.as_deref().map(str::trim).filter(|it| !it.is_empty()) {
-            // The same check as when it is spliced in; here its words reach the caller.
-            query::compile_condition(&project, &self.namespace, &source, condition)?;
+            self.check_condition(&source, condition).await.map_err(|words| bad("populate_condition", &words))?;
             filters.push(condition.to_owned());
         }
         match populate.subset {
@@ -76,6 +105,7 @@ impl Workspace {
             node: Some(pipe.output_node().name.to_string()),
             datasource: Some(target.to_string()),
             condition: populate.condition.clone(),
+            asked: asked(Work::Populate { pipe: pipe.name.to_string(), populate: populate.clone() }),
         };
         let (workspace, name) = (self.clone(), pipe.name.clone());
         let node = pipe.output_node().name.clone();
@@ -114,6 +144,7 @@ impl Workspace {
             node: Some(pipe.output_node().name.to_string()),
             datasource: Some(target.to_string()),
             condition: None,
+            asked: asked(Work::Copy { pipe: pipe.name.to_string(), params: params.into_iter().collect(), replace }),
         };
         let (workspace, name) = (self.clone(), target.clone());
         let insert = self.insert_select(&self.namespace.table(target), &select).await?;
@@ -138,7 +169,8 @@ impl Workspace {
         let name = self.existing(datasource)?;
         let select = query::compile_text(&self.project(), &self.namespace, text)?;
         let insert = self.insert_select(&self.namespace.table(&name), &select).await?;
-        let subject = Subject { datasource: Some(name.to_string()), ..Subject::default() };
+        let work = Work::CopySql { datasource: name.to_string(), text: text.to_owned() };
+        let subject = Subject { datasource: Some(name.to_string()), asked: asked(work), ..Subject::default() };
         let workspace = self.clone();
         let work = async move {
             let _claim = workspace.bring_into(&name).await;
@@ -154,8 +186,13 @@ impl Workspace {
         let rows = self.count(&name, condition).await?;
         let condition_sql = query::compile_condition(&self.project(), &self.namespace, &name, condition)?;
         let delete = ddl::delete_rows(&self.namespace.table(&name), &condition_sql);
-        let subject =
-            Subject { datasource: Some(name.to_string()), condition: Some(condition.to_owned()), ..Subject::default() };
+        let work = Work::Delete { datasource: name.to_string(), condition: condition.to_owned() };
+        let subject = Subject {
+            datasource: Some(name.to_string()),
+            condition: Some(condition.to_owned()),
+            asked: asked(work),
+            ..Subject::default()
+        };
         let workspace = self.clone();
         let work = async move {
             // A file that replaces the rows meanwhile would bring them back.
@@ -166,7 +203,20 @@ impl Workspace {
         Ok(self.jobs.start(words::random_id(), JobKind::DeleteRows, subject, work))
     }
 
+    /// What is wrong with a condition on the rows of a data source, told in the condition's own words: in a statement
+    /// of ours the engine would quote that.
+    async fn check_condition(&self, name: &ResourceName, condition: &str) -> Result<(), String> {
+        let compiled = query::compile_condition(&self.project(), &self.namespace, name, condition);
+        let count = ddl::count_rows(&self.namespace.table(name), &compiled.map_err(|it| it.to_string())?);
+        let described = self.shared.engine.command(&query::describe(&count)).await;
+        described.map(drop).map_err(|error| match error.code {
+            SYNTAX_ERROR => verify::syntax_words(&error.message),
+            _ => self.words(&error),
+        })
+    }
+
     pub(super) async fn count(&self, name: &ResourceName, condition: &str) -> Result<u64, AppError> {
+        self.check_condition(name, condition).await.map_err(|words| bad("delete_condition", &words))?;
         #[derive(serde::Deserialize)]
         struct Count {
             rows: u64,
@@ -234,6 +284,14 @@ impl Workspace {
     pub fn target_of_pipe(&self, pipe: &Pipe) -> Option<ResourceName> {
         classic::written(pipe).cloned()
     }
+}
+
+fn asked(work: Work) -> Option<serde_json::Value> {
+    serde_json::to_value(work).ok()
+}
+
+fn bad(field: &str, words: &str) -> AppError {
+    AppError::Invalid(format!("`{field}`: {words}"))
 }
 
 /// A statement that can be found again while it runs.

@@ -1,8 +1,8 @@
 //! One workspace: a project, its tables, its tokens and connections. How it comes back after a restart.
 
 use super::{
-    AppError, Shared, adopt, consumers::Consumers, deploy, files::Files, secrets, times::Times, tokens::TokenTable,
-    verify,
+    AppError, Shared, adopt, consumers::Consumers, deploy, files::Files, schedules::Schedules, secrets, times::Times,
+    tokens::TokenTable, verify,
 };
 use crate::{
     auth::{Access, Limits},
@@ -55,6 +55,7 @@ pub struct Workspace {
     pub(super) consumers: sync::Mutex<Consumers>,
     pub(super) jobs: Jobs,
     pub(super) files: Files,
+    pub(super) schedules: Schedules,
     /// What happens in this workspace, which the app's sink hears too.
     pub(super) sink: Sink,
     /// Set once the workspace is back.
@@ -73,12 +74,14 @@ impl Workspace {
         shared.engine.command(&statement::create_database(namespace.database())).await?;
         shared.engine.admit(namespace.database()).await?;
         let id = record.id.clone();
-        let (sources, pending, tokens, secrets, release) = shared
+        let (sources, pending, tokens, secrets, release, paused) = shared
             .store(move |store| {
                 let (sources, pending) = (store.sources(&id)?, store.pending_sources(&id)?);
-                Ok((sources, pending, store.tokens(&id)?, store.secrets(&id)?, store.kept_release(&id)?))
+                let (tokens, secrets, release) = (store.tokens(&id)?, store.secrets(&id)?, store.kept_release(&id)?);
+                Ok((sources, pending, tokens, secrets, release, store.paused(&id)?))
             })
             .await?;
+        let schedules = Schedules::new(paused, shared.settings.schedule_speed);
         let (mut project, diagnostics) = project::resolve(&sources, &shared.settings.context);
         if has_errors(&diagnostics) {
             // Deployed files were right when they were deployed, so the rules have changed since. Their tables stay,
@@ -126,6 +129,7 @@ impl Workspace {
             consumers: sync::Mutex::default(),
             jobs,
             files: Files::default(),
+            schedules,
             sink,
             recorder: OnceLock::new(),
         });
@@ -142,6 +146,7 @@ impl Workspace {
         self.open_events()?;
         self.hold_again().await?;
         self.start_consumers().await?;
+        self.start_schedules();
         _ = self.started.set(());
         Ok(())
     }
@@ -186,31 +191,64 @@ impl Workspace {
 
     pub(super) fn swap_project(&self, project: Arc<Project>) {
         *self.project.write().unwrap_or_else(PoisonError::into_inner) = project;
+        self.schedules.change();
     }
 
-    /// Compiles a read under a token's access and begins to run it. `held` is let go of when the engine has ended.
+    /// Compiles a read under a token's access.
+    pub fn compile(&self, access: &Access, request: &Request) -> Result<CompiledQuery, AppError> {
+        self.shared.running()?;
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let with_secrets = (!secrets.is_empty()).then(|| Request { secrets, ..request.clone() });
+        let request = with_secrets.as_ref().unwrap_or(request);
+        Ok(query::compile(&self.project(), &self.namespace, access, request)?)
+    }
+
+    /// Begins to run what was compiled under the same access. `held` is let go of when the engine has ended.
+    pub async fn read(&self, access: &Access, compiled: &CompiledQuery, held: Held) -> Result<Rows, AppError> {
+        if compiled.reads_service()
+            && let Some(recorder) = self.recorder.get()
+        {
+            recorder.flush().await;
+        }
+        let limits = self.read_limits(access, compiled);
+        let rows = self.shared.engine.query(compiled, limits, held).await.map_err(|error| {
+            let message = compiled.names().public(&error.message);
+            EngineError { message, ..error }
+        })?;
+        Ok(rows)
+    }
+
+    /// Compiles a read and begins to run it.
     pub async fn query(
         &self,
         access: &Access,
         request: &Request,
         held: Held,
     ) -> Result<(Rows, CompiledQuery), AppError> {
-        self.shared.running()?;
-        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let with_secrets = (!secrets.is_empty()).then(|| Request { secrets, ..request.clone() });
-        let request = with_secrets.as_ref().unwrap_or(request);
-        let compiled = query::compile(&self.project(), &self.namespace, access, request)?;
-        if compiled.reads_service()
-            && let Some(recorder) = self.recorder.get()
-        {
-            recorder.flush().await;
+        let compiled = self.compile(access, request)?;
+        Ok((self.read(access, &compiled, held).await?, compiled))
+    }
+
+    /// How the engine would run a read, a line each, in the project's names. It tells of rows that no filter hides
+    /// and of the text of pipes, so it is for whoever may see both: an administrator.
+    pub async fn explain(&self, access: &Access, compiled: CompiledQuery, held: Held) -> Result<Vec<String>, AppError> {
+        #[derive(serde::Deserialize)]
+        struct Line {
+            explain: String,
         }
-        let limits = self.read_limits(access, &compiled);
-        let rows = self.shared.engine.query(&compiled, limits, held).await.map_err(|error| {
-            let message = compiled.names().public(&error.message);
-            EngineError { message, ..error }
-        })?;
-        Ok((rows, compiled))
+        let words = "a query with secrets in it is not explained: their values could be told";
+        let compiled = compiled.explained().ok_or_else(|| AppError::Invalid(words.to_owned()))?;
+        let mut rows = self.read(access, &compiled, held).await?;
+        let mut text = Vec::new();
+        while let Some(chunk) = rows.next().await {
+            let chunk = chunk.map_err(|error| {
+                let message = compiled.names().public(&error.message);
+                EngineError { message, ..error }
+            })?;
+            text.extend_from_slice(&chunk);
+        }
+        let lines = verify::rows::<Line>(&text)?;
+        Ok(lines.into_iter().map(|it| compiled.names().in_project(&it.explain)).collect())
     }
 
     /// What all tokens of the workspace together are held to.
@@ -264,6 +302,7 @@ impl Workspace {
 
     /// Waits for what changes or inserts, then lets nothing more begin: the app is stopping.
     pub(super) async fn quiesce(&self) {
+        self.schedules.stop();
         // Before the deploys: a job may be waiting for one.
         self.jobs.stop().await;
         self.files.stop().await;

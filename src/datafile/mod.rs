@@ -7,6 +7,7 @@
 mod ast;
 mod commands;
 mod connectors;
+mod cron;
 mod draft;
 mod index;
 mod lexer;
@@ -23,6 +24,7 @@ pub use ast::{
     ColumnLine, Datafile, EngineLines, Files, IndexLine, Kind, NodeLines, ScopeLine, Settings, Text, TokenLine,
 };
 
+pub use cron::Cron;
 pub use draft::{DatasourceDraft, EngineDraft, NodeDraft, PipeDraft, dedented, has_command, split_columns};
 pub use print::Layout;
 pub use test_file::{QualityTest, TestFile, TestForm, is_test_file, parse_tests};

@@ -4,6 +4,7 @@ use super::{
     Kind,
     ast::{NodeLines, Settings, Text},
     connectors,
+    cron::Cron,
     parser::{AUTO_WARNS, EVERYWHERE, FORWARD, FORWARD_ONLY, FORWARD_WARNS, Parser, Verdict},
 };
 use crate::{
@@ -299,50 +300,10 @@ fn copy(parser: &mut Parser<'_>, node: &NodeLines) {
 pub(super) fn schedule(parser: &mut Parser<'_>, node: &NodeLines, name: &str, code: &'static str, verdict: Verdict) {
     if let Some(schedule) = node.settings.get(name)
         && schedule.as_str() != "@on-demand"
-        && !is_cron(schedule.as_str())
+        && Cron::parse(schedule.as_str()).is_none()
     {
         let diagnostic = Diagnostic::error(code, format!("`{schedule}` is no schedule"))
             .hint("@on-demand, or five fields: minute hour day month weekday, as in 0 * * * *");
         parser.report(verdict, schedule.span, diagnostic);
-    }
-}
-
-/// Five fields of numbers, names, ranges, lists and steps.
-fn is_cron(text: &str) -> bool {
-    const MONTHS: &[&str] = &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
-    const DAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
-    let ranges: [(u32, u32, &[&str]); 5] = [(0, 59, &[]), (0, 23, &[]), (1, 31, &[]), (1, 12, MONTHS), (0, 7, DAYS)];
-    let fields: Vec<&str> = text.split_whitespace().collect();
-    fields.len() == 5
-        && fields.iter().zip(ranges).all(|(field, (low, high, names))| {
-            let number = |text: &str| {
-                let named = names.iter().position(|it| text.eq_ignore_ascii_case(it)).map(|it| it as u32 + low);
-                named.or_else(|| text.parse().ok()).filter(|it| (low..=high).contains(it))
-            };
-            field.split(',').all(|part| {
-                let (range, step) = part.split_once('/').map_or((part, None), |(range, step)| (range, Some(step)));
-                let step = step.is_none_or(|it| it.parse::<u32>().is_ok_and(|it| it > 0));
-                let range = range == "*"
-                    || match range.split_once('-') {
-                        Some((from, to)) => matches!((number(from), number(to)), (Some(from), Some(to)) if from <= to),
-                        None => number(range).is_some(),
-                    };
-                step && range
-            })
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn schedules() {
-        for good in ["* * * * *", "0 * * * *", "*/5 1-3 1,15 jan-mar MON", "41 * * * *", "0 9 * * 0-5/2"] {
-            assert!(is_cron(good), "{good}");
-        }
-        for bad in ["every hour", "* * * *", "60 * * * *", "* * * * * *", "*/0 * * * *", "5-1 * * * *", ""] {
-            assert!(!is_cron(bad), "{bad}");
-        }
     }
 }

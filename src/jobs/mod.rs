@@ -76,6 +76,8 @@ pub struct Subject {
     pub datasource: Option<String>,
     /// A condition on the rows, as its user wrote it.
     pub condition: Option<String>,
+    /// What was asked for, in the words of who does it: enough to ask once more. Nothing where that cannot be.
+    pub asked: Option<serde_json::Value>,
 }
 
 /// Why a job cannot be cancelled.

@@ -12,6 +12,7 @@ pub(super) fn print(job: &Job) -> String {
         "node": job.subject.node,
         "datasource": job.subject.datasource,
         "condition": job.subject.condition,
+        "asked": job.subject.asked,
         "created_at": job.created_at,
         "updated_at": job.updated_at,
         "started_at": job.started_at,
@@ -34,6 +35,7 @@ pub(super) fn parse(record: &str) -> Option<Job> {
             node: text("node"),
             datasource: text("datasource"),
             condition: text("condition"),
+            asked: record.get("asked").filter(|it| !it.is_null()).cloned(),
         },
         created_at: text("created_at")?,
         updated_at: text("updated_at")?,
@@ -60,7 +62,11 @@ mod tests {
             id: "1".to_owned(),
             kind: JobKind::Copy,
             status: JobStatus::Error,
-            subject: Subject { pipe: Some("p".to_owned()), ..Subject::default() },
+            subject: Subject {
+                pipe: Some("p".to_owned()),
+                asked: Some(json!({"copy": {"pipe": "p"}})),
+                ..Subject::default()
+            },
             created_at: "2026-01-31 12:00:00.000000".to_owned(),
             updated_at: "2026-01-31 12:00:01.000000".to_owned(),
             started_at: None,

@@ -26,6 +26,7 @@ use crate::{
     sql::{
         Sql, UserSql,
         scan::{self, ScanError, client::Dialect},
+        statement,
     },
     template::{Budgets, Params, TemplateError},
 };
@@ -309,6 +310,18 @@ impl CompiledQuery {
 
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    /// The engine's plan in place of the rows, a line a row. Nothing where a secret's value could be in it.
+    pub fn explained(self) -> Option<CompiledQuery> {
+        let mut sql = Sql::new(statement::PLAN);
+        sql.sql(&self.sql);
+        (!self.names.has_secrets()).then_some(CompiledQuery { sql, format: Format::JsonEachRow, ..self })
+    }
+
+    /// For how long its templates let an answer be given again: `cache_ttl`, in seconds.
+    pub fn keeps_for(&self) -> Option<u64> {
+        self.settings.get("cache_ttl").and_then(|it| it.as_str()).and_then(crate::template::seconds_of_ttl)
     }
 
     /// What templates set: `max_threads` and the like.

@@ -85,6 +85,15 @@ impl Names {
         self.filtered
     }
 
+    pub(super) fn has_secrets(&self) -> bool {
+        self.secrets
+    }
+
+    /// A text for someone from whom no row is hidden: whole, in the project's names.
+    pub fn in_project(&self, engine_text: &str) -> String {
+        self.without_names(engine_text)
+    }
+
     /// The message as the caller may see it.
     pub fn public(&self, engine_text: &str) -> String {
         let code = code_name(engine_text);

@@ -65,8 +65,8 @@ pub(super) enum Door {
 }
 
 /// What pages in browsers may read of a reply's head.
-const EXPOSED: &str = "X-Request-Id, X-DB-Exception-Code, Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, \
-                       X-RateLimit-Reset";
+const EXPOSED: &str = "X-Request-Id, X-DB-Exception-Code, ETag, Age, Retry-After, X-RateLimit-Limit, \
+                       X-RateLimit-Remaining, X-RateLimit-Reset";
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -282,7 +282,7 @@ fn for_browsers(path: &str) -> bool {
 fn preflight() -> Response {
     let headers = [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, Content-Encoding"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, Content-Encoding, If-None-Match"),
         (header::ACCESS_CONTROL_MAX_AGE, "86400"),
     ];
     (StatusCode::NO_CONTENT, headers).into_response()

@@ -34,6 +34,8 @@ pub(super) fn head<'a>(columns: impl IntoIterator<Item = (&'a str, &'a str)>) ->
     res.into()
 }
 
+const STATISTICS: &[u8] = b"\t\"statistics\":\n";
+
 pub(super) fn tail(end: &End<'_>) -> Bytes {
     let mut res = "\n\t],\n\n".to_owned();
     if !end.totals.is_empty() {
@@ -50,6 +52,12 @@ pub(super) fn tail(end: &End<'_>) -> Bytes {
         json!(elapsed)
     );
     res.into()
+}
+
+/// A document up to its statistics: what is the same when the same question has the same answer.
+pub(super) fn without_statistics(document: &[u8]) -> &[u8] {
+    let begin = document.windows(STATISTICS.len()).rposition(|it| it == STATISTICS);
+    &document[..begin.unwrap_or(document.len())]
 }
 
 #[cfg(test)]
@@ -70,6 +78,21 @@ mod tests {
         assert_eq!((&document["data"], &document["rows"]), (&json!([]), &json!(0)));
         assert_eq!(document["statistics"], json!({"elapsed": 0.5, "rows_read": 3, "bytes_read": 24}));
         assert_eq!(document.get("rows_before_limit_at_least"), None);
+    }
+
+    #[test]
+    fn statistics_can_be_left_out() {
+        let row = "\t\t{\n\t\t\t\"statistics\": 1\n\t\t}";
+        let whole = |elapsed| {
+            let statistics = Statistics { elapsed, ..Statistics::default() };
+            [&head([("statistics", "UInt8")])[..], row.as_bytes(), &tail(&End { statistics, ..End::default() })]
+                .concat()
+        };
+        let (first, second) = (whole(0.1), whole(0.25));
+        assert_ne!(first, second);
+        assert_eq!(without_statistics(&first), without_statistics(&second));
+        assert!(without_statistics(&first).ends_with(b"\"rows\": 0,\n\n"));
+        assert_eq!(without_statistics(b"a,b"), b"a,b");
     }
 
     #[test]

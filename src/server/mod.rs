@@ -10,6 +10,7 @@
 
 mod answer;
 mod audit;
+mod cache;
 mod clickhouse;
 mod connection;
 mod entry;
@@ -27,6 +28,7 @@ mod upload;
 pub use clickhouse::serve_engine;
 
 use crate::{app::App, observe::Sink, template::Budgets};
+use cache::Cache;
 use gate::Gate;
 use rates::{Rates, Shares};
 use std::{future::Future, sync::Arc, time::Duration};
@@ -123,6 +125,7 @@ struct Context {
     shares: Shares,
     /// Of workspaces.
     parts: Shares,
+    cache: Cache,
 }
 
 /// Serves until `shutdown` is ready, then lets running requests end for a while.
@@ -145,6 +148,7 @@ pub async fn serve(
         // Half of the queue is always left for the other tokens.
         shares: Shares::new(settings.max_running + settings.max_waiting / 2),
         parts: Shares::new(usize::MAX),
+        cache: Cache::default(),
         settings: Arc::new(settings),
     };
     let mut doors = vec![(routes::router(&context), api)];

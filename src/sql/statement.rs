@@ -114,6 +114,9 @@ pub fn session<'a>(settings: impl IntoIterator<Item = &'a str>) -> Sql {
     sql
 }
 
+/// Before a read: how the engine would run it. No user's text begins so, as it would be refused.
+pub const PLAN: &str = "EXPLAIN indexes = 1 ";
+
 /// Over an endpoint: all that it answers.
 pub const WHOLE_PIPE: &str = "SELECT * FROM _";
 

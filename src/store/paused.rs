@@ -1,4 +1,4 @@
-//! Data sources that nothing is read for until somebody says so.
+//! Data sources that nothing is read for, and copies that do not run by themselves, until somebody says so.
 
 use super::{Store, StoreError};
 use std::collections::BTreeSet;

@@ -166,6 +166,11 @@ pub fn template_of(sql: &str) -> Option<(&str, usize)> {
     Some((inside, span.start + 1))
 }
 
+/// A time as `cache_ttl` takes it, in seconds.
+pub fn seconds_of_ttl(ttl: &str) -> Option<u64> {
+    functions::seconds_of_ttl(ttl)
+}
+
 impl Template {
     /// Parses and checks a template. What can be read but not run, like a reserved name, is an error too.
     pub fn parse(text: &str) -> Result<Template, TemplateError> {

@@ -336,6 +336,11 @@ async fn the_classic_tb_changes_tokens_tags_jobs_and_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_classic_tb_pushes_this_repositorys_project() {
+    flow("audit_log").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_classic_tb_makes_connections_to_kafka() {
     flow("kafka").await;
 }

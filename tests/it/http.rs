@@ -70,9 +70,29 @@ impl Site {
         Site::held_to(Limits::default(), Limits::default(), settings).await
     }
 
+    /// One where schedules see so many minutes pass in one.
+    pub(crate) async fn hurried(schedule_speed: u32) -> Site {
+        Site::again(tempfile::tempdir().unwrap(), schedule_speed).await
+    }
+
+    /// The same over what another has left.
+    pub(crate) async fn again(directory: tempfile::TempDir, schedule_speed: u32) -> Site {
+        Site::over(directory, Limits::default(), Limits::default(), server::Settings::default(), schedule_speed).await
+    }
+
     /// One whose every token, and whose workspace, is held to these limits.
     pub(crate) async fn held_to(limits: Limits, workspace_limits: Limits, settings: server::Settings) -> Site {
-        let directory = tempfile::tempdir().unwrap();
+        Site::over(tempfile::tempdir().unwrap(), limits, workspace_limits, settings, 1).await
+    }
+
+    /// One whose data are in this directory.
+    async fn over(
+        directory: tempfile::TempDir,
+        limits: Limits,
+        workspace_limits: Limits,
+        settings: server::Settings,
+        schedule_speed: u32,
+    ) -> Site {
         let engine = crate::engine::engine().await.clone();
         let sink = Sink::default();
         let observed = Arc::new(Mutex::new(Vec::new()));
@@ -84,6 +104,7 @@ impl Site {
             admin_token: Some(Secret::new(ADMIN)),
             kafka: birdhouse::ingest::kafka::Tuning::default(),
             hold_at_most: Duration::from_secs(60),
+            schedule_speed,
             limits,
             events: birdhouse::ingest::events::Tuning::default(),
             fetch: birdhouse::app::FetchRules { private: true, max_bytes: 1 << 30 },
@@ -152,10 +173,16 @@ impl Site {
         site
     }
 
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn stop(self) {
+        self.left().await;
+    }
+
+    /// Stops it and gives its directory, over which another can start.
+    pub(crate) async fn left(mut self) -> tempfile::TempDir {
         self.stop.take().unwrap().send(()).unwrap();
         self.serving.await.unwrap();
         self.app.leave().await;
+        self.directory
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
@@ -251,6 +278,8 @@ const SALES: &str = "company_id,item,amount\n1,tea,18446744073709551615\n1,\"mug
 mod answers;
 mod api;
 mod doors;
+mod jobs;
+mod kept;
 mod load;
 mod resources;
 mod traps;

@@ -339,7 +339,8 @@ impl Gate {
         if self.seen.contains(&hash) {
             return Ok(());
         }
-        let words = match judge(connection, sql) {
+        // A plan of a read is no more than the read.
+        let words = match judge(connection, sql.strip_prefix(statement::PLAN).unwrap_or(sql)) {
             Verdict::Read => {
                 if self.seen.len() >= REMEMBERED {
                     self.seen.clear();
@@ -469,6 +470,9 @@ fn send(slot: &Slot, number: u64, events: &tokio::sync::mpsc::Sender<Event>, eve
 /// Whether the engine gives the answer at once, so that it is held whole: where chunks cannot be put together
 /// again, and where only a whole answer says how many rows there would be without LIMIT.
 pub(super) fn is_whole(format: Format, sql: &str) -> bool {
+    if sql.starts_with(statement::PLAN) {
+        return true;
+    }
     match format.chunks() {
         None => statement::ends_in_limit(sql, SMALL),
         Some(chunks) => chunks == Chunks::Whole,

@@ -5,15 +5,14 @@ use crate::{
     ingest::suggest,
     server::{
         error::{ApiError, Fault},
-        extract::{Name, Who},
-        params::{Body, Fields},
+        extract::{Given, Name, Who},
+        params::Fields,
     },
     store::{KafkaConnection, Secret},
 };
 use axum::{
     Json,
-    body::Bytes,
-    http::{HeaderMap, StatusCode, Uri},
+    http::{StatusCode, Uri},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -98,14 +97,9 @@ pub(super) async fn list(who: Who, uri: Uri) -> Result<Json<ConnectorList>, ApiE
     Ok(Json(ConnectorList { connectors: connections.iter().map(|it| Connector::of(&who, it)).collect() }))
 }
 
-pub(super) async fn create(
-    who: Who,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<(StatusCode, Json<Connector>), ApiError> {
+pub(super) async fn create(who: Who, given: Given) -> Result<(StatusCode, Json<Connector>), ApiError> {
     who.admin()?;
-    let fields = Fields::of_query(uri.query()).and(Body::read(&headers, &body)?.fields()?);
+    let fields = given.fields()?;
     let service = fields.text("service").unwrap_or_else(|| "kafka".to_owned());
     if service != "kafka" {
         let message = format!("connections to `{service}` are not known here: `kafka` is");

@@ -1,10 +1,14 @@
 //! `/v0/datasources`: what there is.
 
-use super::pipes::{datafile, restricted};
+use super::{
+    pipes::{datafile, restricted},
+    tokens,
+};
 use crate::{
     app::{Changed, TableStatistics},
+    auth::ScopeKind,
     name::ResourceName,
-    project::{Column, ColumnDefault, Datasource, PipeKind},
+    project::{Column, ColumnDefault, Datasource, Permission, PipeKind},
     server::{
         error::{ApiError, Fault},
         extract::{Name, Who},
@@ -125,7 +129,10 @@ pub(super) async fn show(who: Who, Name(name): Name, uri: Uri) -> Result<Respons
     let datasource = who.datasource(name).filter(|it| may_see(&who, &it.name));
     let datasource = datasource.ok_or_else(|| who.missing("data source", name))?;
     if as_file {
-        return Ok(datafile(&who, &datasource.place)?);
+        let words =
+            [(ScopeKind::DatasourcesRead, Permission::Read), (ScopeKind::DatasourcesAppend, Permission::Append)];
+        let lines = tokens::lines(&who, &datasource.name, &words, &datasource.tokens);
+        return Ok(datafile(&who, &datasource.place, &lines)?);
     }
     let statistics = statistics(&who).await?;
     let wire = json!(wire(&who, &datasource, &statistics));

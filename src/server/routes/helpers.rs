@@ -8,7 +8,7 @@ use crate::{
     server::{
         error::{ApiError, Fault},
         extract::{Given, Name, Who},
-        params::{Body, Fields},
+        params::Fields,
     },
     sql::scan,
 };
@@ -25,8 +25,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const EXAMPLE_HOST: &str = "http://localhost:8001";
 
 /// The tables that a text reads, each once, in its order.
-pub(super) async fn tables(_: Who, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Json<Value>, ApiError> {
-    let fields = Fields::of_query(uri.query()).and(Body::read(&headers, &body)?.fields()?);
+pub(super) async fn tables(_: Who, given: Given) -> Result<Json<Value>, ApiError> {
+    let fields = given.fields()?;
     let text = fields.text("q").ok_or(Fault::Missing("q"))?;
     let (text, _) = scan::cut_format(&text);
     let found = match scan::scan(text) {

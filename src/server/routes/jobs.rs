@@ -37,6 +37,12 @@ pub(super) async fn cancel(who: Who, Name(id): Name, headers: HeaderMap) -> Resu
     Ok(Json(wire(&headers, &who, &job)))
 }
 
+pub(super) async fn retry(who: Who, Name(id): Name, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
+    who.admin()?;
+    let job = who.workspace.retry_job(&id).await?;
+    Ok(Json(begun(&headers, &who, &job)))
+}
+
 /// Whoever may bring rows into a data source sees what becomes of its files.
 fn may_see(who: &Who, job: &Job) -> bool {
     let name = job.subject.datasource.as_deref().and_then(|it| who.datasource(it)).map(|it| it.name.clone());

@@ -113,6 +113,7 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/datasources/{name}", get(datasources::show).put(resources::update).delete(resources::remove))
         .route("/v0/datasources/exchange", post(resources::exchange))
         .route("/v0/sql_copy", post(resources::copy_sql))
+        .route("/v0/jobs/{id}/retry", post(jobs::retry))
         .route("/v0/datasources/{name}/scheduling/state", get(scheduling::show).put(scheduling::change))
         .route("/v0/datasources/{name}/scheduling/runs", post(scheduling::run))
         .route("/v0/datasources/{name}/start", post(scheduling::start))

@@ -3,7 +3,8 @@
 use super::{jobs, pipes::made, resources::named};
 use crate::{
     app::{NewNode, NewPipe, Populate},
-    project::{Pipe, PipeKind},
+    datafile::Cron,
+    project::Pipe,
     server::{
         error::{ApiError, Fault},
         extract::{Given, Name, Who},
@@ -13,7 +14,7 @@ use crate::{
 use axum::{
     Json,
     extract::Path,
-    http::{StatusCode, Uri},
+    http::{HeaderMap, StatusCode, Uri},
 };
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
@@ -132,6 +133,11 @@ pub(super) async fn set_copy(
     // The text `None` takes the schedule away.
     let schedule = fields.text("schedule_cron").filter(|it| !it.is_empty());
     let schedule = schedule.map(|it| if it == "None" { String::new() } else { it });
+    if let Some(text) = schedule.as_deref().filter(|it| !matches!(*it, "" | "@on-demand") && Cron::parse(it).is_none())
+    {
+        let message = format!("`{text}` is no schedule: @on-demand, or five fields as in `0 * * * *`");
+        return Err(Fault::Bad { field: "schedule_cron", message }.into());
+    }
     let node = node_name(&who, &pipe, &node)?;
     who.workspace.set_copy(pipe.name.as_str(), &node, target, schedule, text("mode")).await?;
     changed(&who, &pipe)
@@ -196,21 +202,23 @@ pub(super) async fn copy(who: Who, Name(name): Name, given: Given) -> Result<Jso
     Ok(Json(reply))
 }
 
-/// Copies have no schedules that run, so there is nothing to pause or to take up again.
+/// Stops a copy running by itself, lets it do so again, or cancels the copies that go on.
 pub(super) async fn schedule_copy(
     who: Who,
     Path((name, action)): Path<(String, String)>,
+    headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
     if !matches!(action.as_str(), "pause" | "resume" | "cancel") {
         return Err(Fault::NoRoute.into());
     }
     let pipe = to_change(&who, &name)?;
-    let words = match &pipe.kind {
-        PipeKind::Copy { schedule: None, .. } => format!("the copy pipe `{}` has no schedule", pipe.name),
-        PipeKind::Copy { .. } => "schedules are not known yet: run the copy".to_owned(),
-        _ => format!("the pipe `{}` copies nothing", pipe.name),
-    };
-    Err(Fault::Unsupported(words).into())
+    if action == "cancel" {
+        let cancelled = who.workspace.cancel_copies(pipe.name.as_str())?;
+        let cancelled: Vec<_> = cancelled.iter().map(|it| jobs::wire(&headers, &who, it)).collect();
+        return Ok(Json(json!({ "jobs": cancelled })));
+    }
+    who.workspace.pause_copy(pipe.name.as_str(), action == "pause").await?;
+    changed(&who, &pipe)
 }
 
 pub(super) async fn run_sink(who: Who, Name(name): Name) -> Result<Json<Value>, ApiError> {

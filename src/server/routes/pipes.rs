@@ -1,8 +1,10 @@
 //! `/v0/pipes`: what there is, and endpoints' answers as `{name}.json`, `.csv`, `.csvwithnames`, `.ndjson`.
 
+use super::tokens;
 use crate::{
+    auth::ScopeKind,
     diagnostic::Place,
-    project::{NodeSql, Pipe, PipeKind},
+    project::{NodeSql, Permission, Pipe, PipeKind},
     query::{Format, Request},
     server::{
         Context,
@@ -109,7 +111,8 @@ pub(super) async fn show_or_ask(
     if let Some(name) = name.strip_suffix(".pipe") {
         let pipe = who.pipe(name).filter(|it| who.access.enter(&it.name).is_ok());
         let pipe = pipe.ok_or_else(|| who.missing("pipe", name))?;
-        return Ok(datafile(&who, &pipe.place)?);
+        let tokens = tokens::lines(&who, &pipe.name, &[(ScopeKind::PipesRead, Permission::Read)], &pipe.tokens);
+        return Ok(datafile(&who, &pipe.place, &tokens)?);
     }
     if name.contains('.') {
         return ask(State(context), came, who, Name(name), body).await;
@@ -172,12 +175,14 @@ fn unknown_parameters(who: &Who, pipe: &Pipe, params: &Params) -> Option<HeaderV
     HeaderValue::from_str(&names.join(", ")).ok().filter(|it| !it.is_empty())
 }
 
-/// A datafile as it was deployed. Clients compare the type to the letter.
-pub(super) fn datafile(who: &Who, place: &Place) -> Result<Response, Fault> {
+/// A datafile as it was deployed, after the lines that it is to have besides. Clients compare the type to the letter.
+pub(super) fn datafile(who: &Who, place: &Place, head: &str) -> Result<Response, Fault> {
     let project = who.workspace.project();
     let source = project.sources.iter().find(|it| it.path == place.path);
     let text = source.ok_or_else(|| Fault::Internal(format!("{} is deployed and not kept", place.path)))?;
-    Ok(([(header::CONTENT_TYPE, "text/plain")], text.text.to_string()).into_response())
+    let between = if head.is_empty() || text.text.starts_with("TOKEN") { "" } else { "\n" };
+    let text = format!("{head}{between}{}", text.text);
+    Ok(([(header::CONTENT_TYPE, "text/plain")], text).into_response())
 }
 
 /// A pipe as its changes answer it.
@@ -211,7 +216,10 @@ fn wire(who: &Who, pipe: &Pipe) -> PipeWire {
         copy_target_datasource: copied.map(|it| who.id_of("datasource", it.as_str())),
         copy_target_workspace: copied.map(|_| who.workspace.id().to_owned()),
         sink_node: of(matches!(pipe.kind, PipeKind::Sink)),
-        schedule: None,
+        schedule: who.workspace.copy_schedule(pipe).map(|it| {
+            let status = if it.paused { "paused" } else { "running" };
+            json!({ "cron": it.cron, "status": status, "timezone": "UTC" })
+        }),
         nodes: (0..pipe.nodes.len()).map(|it| node_wire(who, pipe, it, id(it))).collect(),
         path: pipe.place.path.to_string(),
         created_at: changed.created_at,

@@ -6,15 +6,10 @@ use crate::{
     project::Datasource,
     server::{
         error::{ApiError, Fault},
-        extract::{Name, Who},
-        params::Body,
+        extract::{Given, Name, Who},
     },
 };
-use axum::{
-    Json,
-    body::Bytes,
-    http::{HeaderMap, StatusCode},
-};
+use axum::{Json, http::StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -24,14 +19,9 @@ pub(super) async fn show(who: Who, Name(name): Name) -> Result<Json<Value>, ApiE
     Ok(Json(json!({ "state": word(feeding) })))
 }
 
-pub(super) async fn change(
-    who: Who,
-    Name(name): Name,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn change(who: Who, Name(name): Name, given: Given) -> Result<Json<Value>, ApiError> {
     fed(&who, &name)?;
-    let state = Body::read(&headers, &body)?.fields()?.required("state")?;
+    let state = given.fields()?.required("state")?;
     let feeding = match state.as_str() {
         "running" => Feeding::Running,
         "paused" => Feeding::Paused,

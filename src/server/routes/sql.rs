@@ -12,7 +12,13 @@ use crate::{
     },
     sql::scan,
 };
-use axum::{body::Bytes, extract::State, response::Response};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
 
 pub(super) async fn ask(
     State(context): State<Context>,
@@ -37,29 +43,34 @@ pub(super) async fn ask(
             Fault::Bad { field: "q", message: format!("FORMAT {name} is not known; there are {known}") }
         })?,
     };
-    let target = match fields.text("pipeline") {
+    let budgets = context.settings.templates;
+    let asking = match fields.text("pipeline") {
         Some(pipe) => {
             let pipe = ResourceName::new(&pipe).map_err(|_| read::no_such_endpoint(&who, &pipe))?;
-            return read::ask(
-                &context,
-                &came,
-                &who,
-                Asking {
-                    call,
-                    pipe: Some(pipe.to_string()),
-                    request: Request {
-                        params: read::without(fields.template_params(), "pipeline"),
-                        over: Some(text.to_owned()),
-                        format,
-                        ..Request::pipe(pipe, Default::default())
-                    },
-                },
-            )
-            .await;
+            let params = read::without(fields.template_params(), "pipeline");
+            let over = Some(text.to_owned());
+            let name = Some(pipe.to_string());
+            Asking { pipe: name, request: Request { over, format, budgets, ..Request::pipe(pipe, params) }, call }
         }
-        None => Target::Sql(text.to_owned()),
+        None => {
+            let target = Target::Sql(text.to_owned());
+            let request = Request { target, params: fields.template_params(), format, budgets, ..Request::sql("") };
+            Asking { pipe: None, request, call }
+        }
     };
-    let budgets = context.settings.templates;
-    let request = Request { target, params: fields.template_params(), format, budgets, ..Request::sql("") };
-    read::ask(&context, &came, &who, Asking { pipe: None, request, call }).await
+    if fields.flag("explain") {
+        return Ok(Json(explained(read::explain(&context, &came, &who, asking).await?)).into_response());
+    }
+    read::ask(&context, &came, &who, asking).await
+}
+
+/// A plan in the form of an answer.
+pub(super) fn explained(lines: Vec<String>) -> Value {
+    let data: Vec<_> = lines.into_iter().map(|it| json!({ "explain": it })).collect();
+    json!({
+        "meta": [{ "name": "explain", "type": "String" }],
+        "rows": data.len(),
+        "data": data,
+        "statistics": { "elapsed": 0.0, "rows_read": 0, "bytes_read": 0 },
+    })
 }

@@ -7,19 +7,17 @@ use super::scopes::{self, ScopeWire};
 use crate::{
     app::{AppError, NewToken},
     auth::{Access, Limits, Scope, ScopeKind, jwt::ScopeClaim},
+    name::ResourceName,
+    project::{Permission, TokenLine},
     query::{self, Audit},
     server::{
         error::{ApiError, Fault},
-        extract::{Name, Who},
-        params::{Body, Fields},
+        extract::{Given, Name, Who},
+        params::Fields,
     },
     store::StoredToken,
 };
-use axum::{
-    Json,
-    body::Bytes,
-    http::{HeaderMap, Uri},
-};
+use axum::Json;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -87,9 +85,9 @@ pub(super) async fn show(who: Who, Name(name): Name) -> Result<Json<TokenInfo>, 
     Ok(Json(TokenInfo::of(&token)))
 }
 
-pub(super) async fn create(who: Who, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Json<Made>, ApiError> {
+pub(super) async fn create(who: Who, given: Given) -> Result<Json<Made>, ApiError> {
     manages_tokens(&who)?;
-    let fields = fields(&uri, &headers, &body)?;
+    let fields = given.fields()?;
     let name = fields.required("name")?;
     if let Some(expires) = fields.text("expiration_time") {
         return Ok(Json(Made::Signed { token: signed(&who, &fields, &name, &expires)? }));
@@ -97,9 +95,10 @@ pub(super) async fn create(who: Who, uri: Uri, headers: HeaderMap, body: Bytes) 
     let token = NewToken {
         name: name.clone(),
         description: fields.text("description").unwrap_or_default(),
-        scopes: given(&who, asked_scopes(&fields)?)?,
+        scopes: givable(&who, asked_scopes(&fields)?)?,
         limits: asked_limits(&fields)?.unwrap_or_default(),
-        origin: None,
+        // A client that pushes files says that one of them asks for the token.
+        origin: fields.text("origin").filter(|it| matches!(it.as_str(), "DS" | "P")),
     };
     let made = who.workspace.create_token(token).await.map_err(|error| match error {
         AppError::Exists { .. } => {
@@ -126,26 +125,20 @@ fn signed(who: &Who, fields: &Fields, name: &str, expires: &str) -> Result<Strin
     let known = |it: &ScopeClaim| {
         ScopeKind::parse(&it.kind).and_then(|kind| Scope::new(kind, Some(&it.resource), it.filter.as_deref()).ok())
     };
-    given(who, scopes.iter().filter_map(known).collect())?;
+    givable(who, scopes.iter().filter_map(known).collect())?;
     Ok(who.workspace.sign_jwt(name, expires, scopes, asked_limits(fields)?)?.reveal().to_owned())
 }
 
 /// Replaces the scopes of a token; without any, only the description and the limits.
-pub(super) async fn change(
-    who: Who,
-    Name(name): Name,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<TokenInfo>, ApiError> {
+pub(super) async fn change(who: Who, Name(name): Name, given: Given) -> Result<Json<TokenInfo>, ApiError> {
     manages_tokens(&who)?;
     let token = find(&who, &name)?;
-    let fields = fields(&uri, &headers, &body)?;
+    let fields = given.fields()?;
     let mut scopes = asked_scopes(&fields)?;
     if scopes.is_empty() {
         scopes = token.token.scopes.clone();
     }
-    let scopes = given(&who, scopes)?;
+    let scopes = givable(&who, scopes)?;
     let limits = asked_limits(&fields)?;
     // What narrows a token is lifted by who has the whole workspace.
     if limits.is_some() && !who.access.is_admin() {
@@ -176,12 +169,34 @@ pub(super) async fn remove(who: Who, Name(name): Name) -> Result<Json<Value>, Ap
     Ok(Json(json!({ "ok": true })))
 }
 
+/// The TOKEN lines of a resource's file that clients have pushed as calls of this API: those of tokens that files have
+/// made, for who manages tokens. What the file says itself is left out.
+pub(super) fn lines(who: &Who, name: &ResourceName, words: &[(ScopeKind, Permission)], own: &[TokenLine]) -> String {
+    let mut res = String::new();
+    if !who.access.may_manage_tokens() {
+        return res;
+    }
+    let fits = |it: &Arc<StoredToken>| matches!(it.token.origin.as_str(), "DS" | "P");
+    let plain = |it: &str| !it.is_empty() && !it.contains(|c: char| c == '"' || c.is_control());
+    for token in who.workspace.tokens().iter().filter(|it| fits(it) && plain(&it.token.name)) {
+        let own = |it: Permission| own.iter().any(|line| line.token == token.token.name && line.permission == it);
+        for (kind, permission) in words.iter().filter(|(_, it)| !own(*it)) {
+            let scope = Scope { kind: *kind, resource: Some(name.to_string()), filter: None };
+            if token.token.scopes.contains(&scope) {
+                let word = if *permission == Permission::Read { "READ" } else { "APPEND" };
+                res.push_str(&format!("TOKEN \"{}\" {word}\n", token.token.name));
+            }
+        }
+    }
+    res
+}
+
 fn manages_tokens(who: &Who) -> Result<(), Fault> {
     if who.access.may_manage_tokens() { Ok(()) } else { Err(Fault::Forbidden) }
 }
 
 /// Scopes that the caller may give to others.
-fn given(who: &Who, scopes: Vec<Scope>) -> Result<Vec<Scope>, Fault> {
+fn givable(who: &Who, scopes: Vec<Scope>) -> Result<Vec<Scope>, Fault> {
     if who.access.may_give(&scopes) { Ok(scopes) } else { Err(Fault::Forbidden) }
 }
 
@@ -193,10 +208,6 @@ fn find(who: &Who, key: &str) -> Result<Arc<StoredToken>, Fault> {
 
 fn shown(key: &str) -> String {
     if key.starts_with("p.") || key.len() > 64 { "…".to_owned() } else { key.to_owned() }
-}
-
-fn fields(uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Result<Fields, Fault> {
-    Ok(Fields::of_query(uri.query()).and(Body::read(headers, body)?.fields()?))
 }
 
 /// `limits` as an object, or as a text that is one.

@@ -3,16 +3,12 @@
 use crate::{
     server::{
         error::{ApiError, Fault},
-        extract::{Name, Who},
-        params::{Body, Fields},
+        extract::{Given, Name, Who},
+        params::Fields,
     },
     store::{Secret, StoredSecret},
 };
-use axum::{
-    Json,
-    body::Bytes,
-    http::{HeaderMap, Uri},
-};
+use axum::Json;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -47,14 +43,9 @@ pub(super) async fn show(who: Who, Name(name): Name) -> Result<Json<VariableWire
     Ok(Json(wire(&find(&who, name).await?)))
 }
 
-pub(super) async fn create(
-    who: Who,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<VariableWire>, ApiError> {
+pub(super) async fn create(who: Who, given: Given) -> Result<Json<VariableWire>, ApiError> {
     who.admin()?;
-    let fields = fields(&uri, &headers, &body)?;
+    let fields = given.fields()?;
     let kind = fields.text("type").unwrap_or_else(|| "secret".to_owned());
     if kind != "secret" {
         return Err(Fault::Bad { field: "type", message: format!("`{kind}` is not known: `secret` is") }.into());
@@ -63,15 +54,9 @@ pub(super) async fn create(
     set(&who, &name, &fields).await
 }
 
-pub(super) async fn change(
-    who: Who,
-    Name(name): Name,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<VariableWire>, ApiError> {
+pub(super) async fn change(who: Who, Name(name): Name, given: Given) -> Result<Json<VariableWire>, ApiError> {
     who.admin()?;
-    let fields = fields(&uri, &headers, &body)?;
+    let fields = given.fields()?;
     find(&who, name.clone()).await?;
     set(&who, &name, &fields).await
 }
@@ -90,8 +75,4 @@ async fn set(who: &Who, name: &str, fields: &Fields) -> Result<Json<VariableWire
 async fn find(who: &Who, name: String) -> Result<StoredSecret, ApiError> {
     let found = who.workspace.secrets().await?.into_iter().find(|it| it.name == name);
     Ok(found.ok_or(Fault::NoSuch { what: "secret", name })?)
-}
-
-fn fields(uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Result<Fields, Fault> {
-    Ok(Fields::of_query(uri.query()).and(Body::read(headers, body)?.fields()?))
 }

@@ -9,6 +9,8 @@ mod json;
 mod settings;
 pub(super) mod typed;
 
+pub(super) use settings::seconds_of_ttl;
+
 use super::{
     error::{Class, Fault, Result},
     eval::Interp,

@@ -25,6 +25,18 @@ pub(super) const FUNCTIONS: &[(&str, Function)] = &[
 const TTLS: &[&str] = &["5s", "1m", "5m", "30m", "1h"];
 const FEATURES: &[&str] = &["analyzer", "parallel_replicas", "optimize_aggregation_in_order"];
 
+/// A time of `cache_ttl` in seconds.
+pub(in crate::template) fn seconds_of_ttl(ttl: &str) -> Option<u64> {
+    let (number, unit) = ttl.split_at_checked(ttl.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    Some(number.parse::<u64>().ok()? * seconds)
+}
+
 fn comment(interp: &Interp<'_>, words: &str, value: &Value) -> Result<Value> {
     let value = interp.heap.print(value)?;
     let value: String =

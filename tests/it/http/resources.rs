@@ -211,3 +211,37 @@ async fn data_sources_are_shown_and_filled() {
     }
     site.stop().await;
 }
+
+#[tokio::test]
+async fn a_condition_that_is_wrong_is_named_and_nothing_of_ours_is_quoted() {
+    let site = Site::start().await;
+    let target =
+        "SCHEMA >\n    `item` String,\n    `sold` UInt64\n\nENGINE \"MergeTree\"\nENGINE_SORTING_KEY \"item\"\n";
+    let view = "NODE n\nSQL >\n    SELECT item, amount AS sold FROM sales\n\nTYPE materialized\nDATASOURCE gone\n";
+    let mut files = SHOP.to_vec();
+    files.extend([("datasources/gone.datasource", target), ("pipes/sell.pipe", view)]);
+    let deployed = site.deploy(&files, "").await;
+    assert_eq!(deployed.json()["result"], "success", "{}", deployed.text);
+    let database = site.app.workspace().namespace().database().to_owned();
+    for (condition, words) in [
+        ("no such column", "`such` cannot stand here"),
+        ("amount >", "ends where more is expected"),
+        ("nothing = 1", "`nothing`"),
+        ("amount = 'many'", ""),
+        ("1) or (1", ""),
+        ("amount = 1; drop table sales", ""),
+        ("item in (select name from nowhere)", ""),
+    ] {
+        let populate = "/v0/pipes/sell/nodes/n/population";
+        for (path, field) in [(populate, "populate_condition"), ("/v0/datasources/sales/delete", "delete_condition")] {
+            let reply = site.form(path, ADMIN, &[(field, condition)]).await;
+            assert_eq!(reply.status, 400, "{condition}: {}", reply.text);
+            let error = reply.error();
+            assert!(error.starts_with(&format!("`{field}`: ")) && error.contains(words), "{condition}: {error}");
+            for ours in ["SELECT item", "count()", "PREWHERE", &database] {
+                assert!(!error.contains(ours), "{condition}: {error}");
+            }
+        }
+    }
+    site.stop().await;
+}
