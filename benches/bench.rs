@@ -230,7 +230,6 @@ fn app_settings(folder: &Path, settings: &EngineSettings) -> app::Settings {
         engine: settings.clone(),
         admin_token: None,
         hold_at_most: Duration::from_secs(600),
-        schedule_speed: 1,
         limits: Default::default(),
         workspace_limits: Default::default(),
         kafka: Default::default(),

@@ -91,7 +91,6 @@ async fn measure() -> Vec<Line> {
         engine: engine_settings,
         admin_token: Some(Secret::new(ADMIN)),
         hold_at_most: Duration::from_secs(600),
-        schedule_speed: 1,
         limits: Default::default(),
         workspace_limits: Default::default(),
         kafka: Default::default(),

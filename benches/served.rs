@@ -56,7 +56,6 @@ impl Served {
             engine: settings.clone(),
             admin_token: None,
             hold_at_most: std::time::Duration::from_secs(60),
-            schedule_speed: 1,
             limits: Default::default(),
             workspace_limits: Default::default(),
             kafka: Default::default(),

@@ -93,8 +93,6 @@ pub struct Settings {
     pub limits: auth::Limits,
     /// What each read of a workspace is held to, whoever asks, and how many it may have at once.
     pub workspace_limits: auth::Limits,
-    /// How many minutes pass for schedules in one: 1, but for tests.
-    pub schedule_speed: u32,
     /// How Kafka's messages become batches.
     pub kafka: kafka::Tuning,
     /// How events become batches, and what their acknowledgement promises.

@@ -28,7 +28,7 @@ pub(super) struct Schedules {
     /// The project or what is paused is not what it was.
     changed: Notify,
     stop: CancellationToken,
-    clock: Clock,
+    clock: Mutex<Clock>,
 }
 
 /// A copy pipe's schedule, for who asks.
@@ -40,7 +40,7 @@ pub struct CopySchedule {
 }
 
 /// The time of schedules: that of the machine, or one that goes faster.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Clock {
     speed: u32,
     begun: (DateTime, Instant),
@@ -53,12 +53,12 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 type Due = BTreeMap<ResourceName, (Cron, Option<DateTime>)>;
 
 impl Schedules {
-    pub(super) fn new(paused: BTreeSet<String>, speed: u32) -> Schedules {
+    pub(super) fn new(paused: BTreeSet<String>) -> Schedules {
         Schedules {
             paused: Mutex::new(paused),
             changed: Notify::new(),
             stop: CancellationToken::new(),
-            clock: Clock { speed: speed.max(1), begun: (utc_now(), Instant::now()) },
+            clock: Mutex::new(Clock::new(1)),
         }
     }
 
@@ -68,6 +68,10 @@ impl Schedules {
 
     pub(super) fn stop(&self) {
         self.stop.cancel();
+    }
+
+    fn clock(&self) -> Clock {
+        *self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn paused(&self) -> MutexGuard<'_, BTreeSet<String>> {
@@ -90,6 +94,10 @@ impl Schedules {
 }
 
 impl Clock {
+    fn new(speed: u32) -> Clock {
+        Clock { speed, begun: (utc_now(), Instant::now()) }
+    }
+
     fn now(&self) -> DateTime {
         let (begun, at) = self.begun;
         let passed = |it: Duration| jiff::SignedDuration::try_from(it * self.speed).ok();
@@ -111,6 +119,12 @@ impl Workspace {
         if self.main().is_none() {
             tokio::spawn(keep_time(Arc::downgrade(self), self.schedules.stop.clone()));
         }
+    }
+
+    /// From now on schedules see so many minutes pass in one: for tests, which cannot wait for a real one.
+    pub fn hurry_schedules(&self, speed: u32) {
+        *self.schedules.clock.lock().unwrap_or_else(PoisonError::into_inner) = Clock::new(speed.max(1));
+        self.schedules.change();
     }
 
     /// The schedule of a copy pipe.
@@ -202,7 +216,7 @@ async fn keep_time(workspace: Weak<Workspace>, stop: CancellationToken) {
     while let Some(held) = workspace.upgrade() {
         let project = held.project();
         held.forget_paused(&project).await;
-        let now = held.schedules.clock.now();
+        let now = held.schedules.clock().now();
         due = held.schedules.follow(&project, due, now);
         for (name, (cron, next)) in &mut due {
             if next.is_some_and(|it| it <= now) {
@@ -211,7 +225,7 @@ async fn keep_time(workspace: Weak<Workspace>, stop: CancellationToken) {
             }
         }
         let first = due.values().filter_map(|(_, next)| *next).min();
-        let wait = first.map(|it| held.schedules.clock.until(it).min(LOOK_AGAIN));
+        let wait = first.map(|it| held.schedules.clock().until(it).min(LOOK_AGAIN));
         let changed = held.schedules.changed.notified();
         tokio::select! {
             () = stop.cancelled() => return,

@@ -81,7 +81,7 @@ impl Workspace {
                 Ok((sources, pending, tokens, secrets, release, store.paused(&id)?))
             })
             .await?;
-        let schedules = Schedules::new(paused, shared.settings.schedule_speed);
+        let schedules = Schedules::new(paused);
         let (mut project, diagnostics) = project::resolve(&sources, &shared.settings.context);
         if has_errors(&diagnostics) {
             // Deployed files were right when they were deployed, so the rules have changed since. Their tables stay,

@@ -85,7 +85,6 @@ impl Serving {
             engine: engine_settings(server, settings)?,
             admin_token: server.admin_token.as_deref().map(Secret::new),
             hold_at_most: HOLD_AT_MOST,
-            schedule_speed: 1,
             limits: server.token_limits,
             workspace_limits: server.workspace_limits,
             kafka: server.kafka.clone(),

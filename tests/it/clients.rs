@@ -71,6 +71,7 @@ impl Desk {
             .env("HOME", folder.path())
             .env("BIRDHOUSE_LIBCHDB", library_path())
             .env("BIRDHOUSE_ADMIN_TOKEN", TOKEN)
+            .env("BIRDHOUSE_PRIVATE_URLS", "true")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());

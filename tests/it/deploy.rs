@@ -94,7 +94,6 @@ async fn settings(directory: &Path) -> Settings {
         engine: engine().await.settings().clone(),
         admin_token: None,
         hold_at_most: Duration::from_secs(60),
-        schedule_speed: 1,
         limits: Default::default(),
         workspace_limits: Default::default(),
         kafka: birdhouse::ingest::kafka::Tuning::default(),

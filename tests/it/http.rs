@@ -70,19 +70,14 @@ impl Site {
         Site::held_to(Limits::default(), Limits::default(), settings).await
     }
 
-    /// One where schedules see so many minutes pass in one.
-    pub(crate) async fn hurried(schedule_speed: u32) -> Site {
-        Site::again(tempfile::tempdir().unwrap(), schedule_speed).await
-    }
-
-    /// The same over what another has left.
-    pub(crate) async fn again(directory: tempfile::TempDir, schedule_speed: u32) -> Site {
-        Site::over(directory, Limits::default(), Limits::default(), server::Settings::default(), schedule_speed).await
+    /// One over what another has left.
+    pub(crate) async fn again(directory: tempfile::TempDir) -> Site {
+        Site::over(directory, Limits::default(), Limits::default(), server::Settings::default()).await
     }
 
     /// One whose every token, and whose workspace, is held to these limits.
     pub(crate) async fn held_to(limits: Limits, workspace_limits: Limits, settings: server::Settings) -> Site {
-        Site::over(tempfile::tempdir().unwrap(), limits, workspace_limits, settings, 1).await
+        Site::over(tempfile::tempdir().unwrap(), limits, workspace_limits, settings).await
     }
 
     /// One whose data are in this directory.
@@ -91,7 +86,6 @@ impl Site {
         limits: Limits,
         workspace_limits: Limits,
         settings: server::Settings,
-        schedule_speed: u32,
     ) -> Site {
         let engine = crate::engine::engine().await.clone();
         let sink = Sink::default();
@@ -104,7 +98,6 @@ impl Site {
             admin_token: Some(Secret::new(ADMIN)),
             kafka: birdhouse::ingest::kafka::Tuning::default(),
             hold_at_most: Duration::from_secs(60),
-            schedule_speed,
             limits,
             events: birdhouse::ingest::events::Tuning::default(),
             fetch: birdhouse::app::FetchRules { private: true, max_bytes: 1 << 30 },

@@ -21,9 +21,28 @@ pub(super) async fn list(who: Who, uri: Uri, headers: HeaderMap) -> Result<Json<
     let wanted = |asked: &Option<String>, is: &str| {
         asked.as_deref().is_none_or(|it| it.is_empty() || it.split(',').any(|it| it.trim() == is))
     };
+    let pipe = fields.text("pipe_name").filter(|it| !it.is_empty());
+    let pipe_id = fields.text("pipe_id").filter(|it| !it.is_empty());
+    let (after, before) = (moment(&fields, "created_after"), moment(&fields, "created_before"));
+    let of_pipe = |it: &Job| {
+        let name = it.subject.pipe.as_deref();
+        pipe.as_deref().is_none_or(|pipe| name == Some(pipe))
+            && pipe_id.as_ref().is_none_or(|id| name.is_some_and(|it| who.id_of("pipe", it) == *id))
+    };
+    let in_time = |it: &Job| {
+        after.as_ref().is_none_or(|time| it.created_at >= *time)
+            && before.as_ref().is_none_or(|time| it.created_at < *time)
+    };
     let jobs = who.workspace.jobs();
     let jobs = jobs.iter().filter(|it| wanted(&status, it.status.name()) && wanted(&kind, it.kind.name()));
+    let jobs = jobs.filter(|it| of_pipe(it) && in_time(it));
     Ok(Json(json!({ "jobs": jobs.map(|it| wire(&headers, &who, it)).collect::<Vec<_>>() })))
+}
+
+/// A time in the form of a job's own; `2026-01-31` and `2026-01-31T12:00:00Z` are taken as well.
+fn moment(fields: &Fields, name: &str) -> Option<String> {
+    let text = fields.text(name).filter(|it| !it.trim().is_empty())?;
+    Some(text.trim().trim_end_matches('Z').replacen('T', " ", 1))
 }
 
 pub(super) async fn show(who: Who, Name(id): Name, headers: HeaderMap) -> Result<Json<Value>, ApiError> {

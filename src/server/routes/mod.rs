@@ -69,6 +69,7 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/connectors/{name}", get(connectors::show).delete(connectors::remove))
         .route("/v0/connectors/{name}/preview", get(connectors::preview))
         .route("/v0/pipes/openapi.json", get(openapi::show))
+        .route("/v1/pipes", get(pipes::list))
         .route("/v1/pipes/{name}", get(pipes::show_or_ask))
         .route("/v0/sql", get(sql::ask).post(sql::ask))
         .route("/v0/tokens", get(tokens::list).post(tokens::create))

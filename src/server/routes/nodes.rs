@@ -167,10 +167,15 @@ pub(super) async fn analyse(
 
 pub(super) async fn populate(
     who: Who,
-    Path((name, _)): Path<(String, String)>,
+    Path((name, node)): Path<(String, String)>,
     given: Given,
 ) -> Result<Json<Value>, ApiError> {
     let pipe = to_change(&who, &name)?;
+    let node = node_name(&who, &pipe, &node)?;
+    if node != pipe.output_node().name.as_str() {
+        let message = format!("the node `{node}` of `{}` materializes nothing", pipe.name);
+        return Err(Fault::Bad { field: "node", message }.into());
+    }
     let headers = given.headers.clone();
     let fields = given.fields()?;
     let job = who.workspace.populate(pipe.name.as_str(), populate_of(&fields)?).await?;

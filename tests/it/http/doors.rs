@@ -23,6 +23,7 @@ const OPEN: &[&str] = &[
     "GET /v0/datasources",
     "GET /v0/datasources/",
     "GET /v0/pipes",
+    "GET /v1/pipes",
     "GET /v0/pipes/",
     "GET /v0/pipes/openapi.json",
     "GET /examples/query.http",
@@ -111,7 +112,8 @@ async fn a_token_without_the_right_is_denied_everywhere() {
     let token = site.token("reads_nothing", &["PIPES:READ:not_there"]).await;
     for (method, path) in calls(SHOPS) {
         let reply = reply(site.request(method.clone(), &path).bearer_auth(&token)).await;
-        let lists = ["/v0/datasources", "/v0/datasources/", "/v0/pipes", "/v0/pipes/"].contains(&path.as_str());
+        let lists =
+            ["/v0/datasources", "/v0/datasources/", "/v0/pipes", "/v0/pipes/", "/v1/pipes"].contains(&path.as_str());
         match (is_open(&method, &path), lists) {
             (true, true) => {
                 assert!(reply.text.contains(":[]") || reply.text.contains(": []"), "{path}: {}", reply.text)

@@ -88,6 +88,11 @@ async fn a_job_is_cancelled_while_it_runs_and_done_once_more() {
     assert_eq!(rows(&site, "late").await, 1);
     let again = post(&site, &format!("/v0/jobs/{}/retry", retried["id"].as_str().unwrap())).await;
     assert!(again.status == 400 && again.error().contains("failed or was cancelled"), "{}", again.text);
+    let list = async |query: &str| {
+        site.get(&format!("/v0/jobs?{query}"), ADMIN).await.json()["jobs"].as_array().unwrap().len()
+    };
+    assert_eq!((list("pipe_name=slow").await, list("pipe_name=late&status=done").await), (2, 1));
+    assert_eq!((list("created_after=2000-01-01").await, list("created_before=2000-01-01T00:00:00Z").await), (4, 0));
     assert_eq!(post(&site, "/v0/jobs/none/retry").await.status, 404);
     let reader = site.token("reader", &["PIPES:READ:by_item"]).await;
     let denied = reply(site.request(Method::POST, &format!("/v0/jobs/{id}/retry")).bearer_auth(&reader)).await;
@@ -99,7 +104,8 @@ async fn a_job_is_cancelled_while_it_runs_and_done_once_more() {
 async fn copies_run_by_themselves_one_at_a_time_until_they_are_paused() {
     // A minute of schedules is 50 ms.
     const SPEED: u32 = 1200;
-    let site = Site::hurried(SPEED).await;
+    let site = Site::start().await;
+    site.app.workspace().hurry_schedules(SPEED);
     let every = "COPY_SCHEDULE * * * * *\n";
     let files = [
         ("datasources/counts.datasource", TARGET.to_owned()),
@@ -143,7 +149,8 @@ async fn copies_run_by_themselves_one_at_a_time_until_they_are_paused() {
     assert_eq!(post(&site, "/v0/pipes/ticks/copy/now").await.status, 404);
 
     // As it was after a restart; one that was due meanwhile is not made up for.
-    let site = Site::again(site.left().await, SPEED).await;
+    let site = Site::again(site.left().await).await;
+    site.app.workspace().hurry_schedules(SPEED);
     assert_eq!(schedule(&site, "ticks").await["status"], "paused");
     quiet(&site).await;
     assert_eq!(post(&site, "/v0/pipes/ticks/copy/resume").await.json()["schedule"]["status"], "running");

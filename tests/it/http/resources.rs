@@ -222,6 +222,8 @@ async fn a_condition_that_is_wrong_is_named_and_nothing_of_ours_is_quoted() {
     files.extend([("datasources/gone.datasource", target), ("pipes/sell.pipe", view)]);
     let deployed = site.deploy(&files, "").await;
     assert_eq!(deployed.json()["result"], "success", "{}", deployed.text);
+    let elsewhere = site.form("/v0/pipes/sell/nodes/other/population", ADMIN, &[]).await;
+    assert_eq!(elsewhere.status, 404, "{}", elsewhere.text);
     let database = site.app.workspace().namespace().database().to_owned();
     for (condition, words) in [
         ("no such column", "`such` cannot stand here"),
