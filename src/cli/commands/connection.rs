@@ -40,7 +40,7 @@ enum ConnectionCommand {
 #[derive(Debug, clap::Subcommand)]
 enum Kind {
     /// A connection to Kafka brokers
-    Kafka(Kafka),
+    Kafka(Box<Kafka>),
 }
 
 #[derive(Debug, clap::Args)]
