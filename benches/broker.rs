@@ -2,10 +2,9 @@
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rdkafka::{
-    ClientConfig, Offset, TopicPartitionList,
+    ClientConfig,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
-    consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
     producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
 };
@@ -46,21 +45,6 @@ impl Broker {
             thread::sleep(Duration::from_millis(50));
         }
         Some(broker)
-    }
-
-    /// Messages a second that a bare client gets, from the first to the last of so many: it throws them away.
-    pub(crate) fn drain(&self, topic: &str, partitions: i32, events: usize) -> f64 {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.address).set("group.id", "nobody").set("enable.auto.commit", "false");
-        let client: BaseConsumer = config.create().unwrap();
-        let mut list = TopicPartitionList::new();
-        (0..partitions).for_each(|it| list.add_partition_offset(topic, it, Offset::Beginning).unwrap());
-        client.assign(&list).unwrap();
-        let next = || client.poll(Duration::from_secs(60)).expect("a message").map(drop);
-        next().unwrap();
-        let start = Instant::now();
-        (1..events).for_each(|_| next().unwrap());
-        events as f64 / start.elapsed().as_secs_f64()
     }
 
     /// Makes the topic and puts so many events into it.
