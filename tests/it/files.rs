@@ -304,7 +304,7 @@ async fn a_replacement_is_whole_wherever_the_server_dies() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_runs_during_a_replacement_loses_nothing() {
     let (house, server) = House::new();
-    const COPIED: u64 = 6_000_000;
+    const COPIED: u64 = 3_000_000;
     house.folder.file(
         "pipes/many.pipe",
         &format!(
