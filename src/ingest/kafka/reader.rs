@@ -29,7 +29,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_util::sync::CancellationToken;
 
 pub(super) struct Reader {
@@ -90,6 +90,7 @@ const LONGEST_GLANCE: Duration = Duration::from_secs(2);
 /// After so long without a message a consumer is idle; then it rests so long at a time.
 const IDLE: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_secs(1);
 const DISCOVERY: Duration = Duration::from_secs(30);
 const SOONEST_RETRY: Duration = Duration::from_millis(500);
 const LATEST_RETRY: Duration = Duration::from_secs(5);
@@ -266,11 +267,12 @@ impl Reader {
     fn read(&mut self) -> Result<(), Ended> {
         if self.shared.held.load(Ordering::Acquire) > self.tuning.held_bytes {
             self.cut(|_| true)?;
+            let mut looked = Instant::now();
             while self.shared.held.load(Ordering::Acquire) > self.tuning.held_bytes {
                 if self.stop.is_cancelled() {
                     return Err(Ended);
                 }
-                std::thread::sleep(Duration::from_millis(5));
+                self.wait_for_the_writer(&mut looked);
             }
         }
         let age = self.tuning.batch_age;
@@ -363,8 +365,30 @@ impl Reader {
         self.send(Command::Insert(Box::new((batch, decoded))))
     }
 
-    fn send(&self, command: Command) -> Result<(), Ended> {
-        self.commands.blocking_send(command).map_err(|_| Ended)
+    fn send(&self, mut command: Command) -> Result<(), Ended> {
+        let mut looked = Instant::now();
+        loop {
+            match self.commands.try_send(command) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Closed(_)) => return Err(Ended),
+                Err(TrySendError::Full(back)) => command = back,
+            }
+            self.wait_for_the_writer(&mut looked);
+        }
+    }
+
+    /// Waits a moment. Whoever waits long for the writer hears no statistics meanwhile, and its lag is what people
+    /// want to know then: the broker is asked where its partitions end.
+    fn wait_for_the_writer(&self, looked: &mut Instant) {
+        std::thread::sleep(Duration::from_millis(2));
+        if looked.elapsed() < LOOK {
+            return;
+        }
+        for partition in self.partitions.keys() {
+            let Ok((_, end)) = self.client.fetch_watermarks(&self.stream.topic, *partition, POLL) else { break };
+            self.shared.ends(*partition, end);
+        }
+        *looked = Instant::now();
     }
 
     /// Notes what the client reports. True says that some offset is not on the broker.
