@@ -63,10 +63,7 @@ pub fn check_broker(settings: &Settings, timeout: Duration) -> Result<(), Broker
     let refused = |reason: String| BrokerError::Refused { address: address.to_owned(), reason };
     let client = BaseConsumer::from_config_and_context(&settings.client_config(), heard.clone());
     let client: BaseConsumer<Heard> = client.map_err(|error| refused(words(&error)))?;
-    // A token is asked for when the client is listened to.
-    if settings.tokens().are_wanted() {
-        _ = client.poll(LISTEN);
-    }
+    client.context().tokens.listen(&client);
     // A broker answers metadata; what it says about topics is another question.
     match client.fetch_metadata(None, left()) {
         Ok(_) => Ok(()),

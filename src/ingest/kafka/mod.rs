@@ -171,7 +171,6 @@ pub async fn start(context: &Context, source: Source) -> Result<Consumer, StartE
         stop: stop.clone(),
     };
     let reader = Reader {
-        wants_tokens: source.connection.tokens().are_wanted(),
         client,
         stream: Arc::new(Stream { id: source.id, topic: kafka.topic.clone(), schema, formats }),
         reset: kafka.offset_reset,

@@ -3,7 +3,10 @@
 //! In: an authority's address, a client's id and secret. Out: tokens, for the client to show. No secret and no token
 //! is in any error.
 
-use rdkafka::client::OAuthToken;
+use rdkafka::{
+    client::OAuthToken,
+    consumer::{BaseConsumer, ConsumerContext},
+};
 use serde::Deserialize;
 use std::{error::Error, fmt, time::Duration};
 
@@ -38,6 +41,7 @@ struct Refusal {
     error: String,
 }
 
+const LISTEN: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(5);
 const LARGEST_ANSWER: usize = 1 << 20;
 /// The life of a token, in seconds, whose authority does not say.
@@ -70,8 +74,11 @@ impl Tokens {
         Tokens(Some(Asking { oauth: oauth.clone(), id: id.to_owned(), secret: secret.to_owned() }))
     }
 
-    pub(super) fn are_wanted(&self) -> bool {
-        self.0.is_some()
+    /// A token is asked for when the client is listened to, and a broker answers nothing without one.
+    pub(super) fn listen<C: ConsumerContext>(&self, client: &BaseConsumer<C>) {
+        if self.0.is_some() {
+            _ = client.poll(LISTEN);
+        }
     }
 
     /// Asks for a token. Blocks; must not be called where a runtime is being driven.

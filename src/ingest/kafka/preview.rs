@@ -79,10 +79,7 @@ fn client(settings: &Settings, group_id: &str) -> Result<BaseConsumer<Quiet>, Br
     let context = Quiet(settings.tokens());
     let client = BaseConsumer::from_config_and_context(&config, context);
     let client = client.map_err(|error| refused(settings, &error))?;
-    // A token is asked for when the client is listened to.
-    if settings.tokens().are_wanted() {
-        _ = client.poll(Duration::from_millis(100));
-    }
+    client.context().0.listen(&client);
     Ok(client)
 }
 

@@ -33,7 +33,6 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_util::sync::CancellationToken;
 
 pub(super) struct Reader {
-    pub(super) wants_tokens: bool,
     pub(super) client: BaseConsumer<Voice>,
     pub(super) stream: Arc<Stream>,
     pub(super) reset: OffsetReset,
@@ -77,6 +76,15 @@ pub(super) struct Partition {
     again: Option<Intent>,
 }
 
+/// A time in which nothing can be taken from the client.
+struct Stall {
+    began: Instant,
+    /// What is not fetched until it ends.
+    paused: Option<TopicPartitionList>,
+    /// Something came all the same and was not taken.
+    missed: bool,
+}
+
 /// The writer is gone, or the server stops.
 struct Ended;
 
@@ -89,8 +97,9 @@ const GLANCE: Duration = Duration::from_millis(20);
 const LONGEST_GLANCE: Duration = Duration::from_secs(2);
 /// After so long without a message a consumer is idle; then it rests so long at a time.
 const IDLE: Duration = Duration::from_secs(2);
+/// After so long in which nothing can be taken the client stops fetching and is listened to.
+const LONG: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_millis(200);
-const LOOK: Duration = Duration::from_secs(1);
 const DISCOVERY: Duration = Duration::from_secs(30);
 const SOONEST_RETRY: Duration = Duration::from_millis(500);
 const LATEST_RETRY: Duration = Duration::from_secs(5);
@@ -103,10 +112,7 @@ impl Reader {
         let mut discovery = Instant::now();
         let mut retry = SOONEST_RETRY;
         let mut commit = Instant::now() + COMMIT;
-        // A token is asked for when the client is listened to, and nothing is answered without one.
-        if self.wants_tokens {
-            _ = self.client.poll(POLL);
-        }
+        self.client.context().1.listen(&self.client);
         while !self.stop.is_cancelled() {
             let now = Instant::now();
             if now >= discovery || std::mem::take(&mut self.look_now) {
@@ -267,13 +273,7 @@ impl Reader {
     fn read(&mut self) -> Result<(), Ended> {
         if self.shared.held.load(Ordering::Acquire) > self.tuning.held_bytes {
             self.cut(|_| true)?;
-            let mut looked = Instant::now();
-            while self.shared.held.load(Ordering::Acquire) > self.tuning.held_bytes {
-                if self.stop.is_cancelled() {
-                    return Err(Ended);
-                }
-                self.wait_for_the_writer(&mut looked);
-            }
+            self.stall(|| (self.shared.held.load(Ordering::Acquire) <= self.tuning.held_bytes).then_some(()))?;
         }
         let age = self.tuning.batch_age;
         let oldest = self.partitions.values().filter(|it| it.again.is_none()).filter_map(|it| it.open.as_ref());
@@ -365,30 +365,60 @@ impl Reader {
         self.send(Command::Insert(Box::new((batch, decoded))))
     }
 
-    fn send(&self, mut command: Command) -> Result<(), Ended> {
-        let mut looked = Instant::now();
-        loop {
-            match self.commands.try_send(command) {
-                Ok(()) => return Ok(()),
-                Err(TrySendError::Closed(_)) => return Err(Ended),
-                Err(TrySendError::Full(back)) => command = back,
+    fn send(&self, command: Command) -> Result<(), Ended> {
+        let mut command = Some(command);
+        self.stall(|| match self.commands.try_send(command.take()?) {
+            Ok(()) => Some(Ok(())),
+            Err(TrySendError::Closed(_)) => Some(Err(Ended)),
+            Err(TrySendError::Full(back)) => {
+                command = Some(back);
+                None
             }
-            self.wait_for_the_writer(&mut looked);
-        }
+        })?
     }
 
-    /// Waits a moment. Whoever waits long for the writer hears no statistics meanwhile, and its lag is what people
-    /// want to know then: the broker is asked where its partitions end.
-    fn wait_for_the_writer(&self, looked: &mut Instant) {
-        std::thread::sleep(Duration::from_millis(2));
-        if looked.elapsed() < LOOK {
-            return;
+    /// Waits until `done` says so. The client renews tokens and tells how far the topic goes only when it is listened
+    /// to, so that is done when it takes long, with all partitions paused: nothing is taken from them.
+    fn stall<T>(&self, mut done: impl FnMut() -> Option<T>) -> Result<T, Ended> {
+        let mut stall = Stall { began: Instant::now(), paused: None, missed: false };
+        let res = loop {
+            if let Some(res) = done() {
+                break Ok(res);
+            }
+            if self.stop.is_cancelled() {
+                return Err(Ended);
+            }
+            if stall.paused.is_none() && stall.began.elapsed() > LONG {
+                let assigned = self.client.assignment().ok();
+                stall.paused = assigned.filter(|it| self.client.pause(it).is_ok());
+            }
+            match &stall.paused {
+                None => std::thread::sleep(Duration::from_millis(1)),
+                Some(_) => match self.client.poll(POLL) {
+                    None => (),
+                    Some(Ok(_)) => stall.missed = true,
+                    Some(Err(error)) => stall.missed |= self.hear(&error),
+                },
+            }
+        };
+        let Some(paused) = &stall.paused else { return res };
+        while self.client.resume(paused).is_err() && !self.stop.is_cancelled() {
+            std::thread::sleep(REST);
         }
-        for partition in self.partitions.keys() {
-            let Ok((_, end)) = self.client.fetch_watermarks(&self.stream.topic, *partition, POLL) else { break };
-            self.shared.ends(*partition, end);
+        if stall.missed {
+            for (partition, it) in &self.partitions {
+                // Where it is read on anyway, or the client says again what is wrong with the offset.
+                let offset = Offset::Offset(it.next_offset);
+                while let Err(error) = self.client.seek(&self.stream.topic, *partition, offset, ANSWER) {
+                    if self.stop.is_cancelled() {
+                        return Err(Ended);
+                    }
+                    self.shared.complain(Level::Warning, Some(*partition), "seek", words(&error));
+                    std::thread::sleep(REST);
+                }
+            }
         }
-        *looked = Instant::now();
+        res
     }
 
     /// Notes what the client reports. True says that some offset is not on the broker.
