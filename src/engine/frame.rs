@@ -27,8 +27,8 @@ pub(super) struct Parts<'t> {
 }
 
 pub(super) const META: &str = "{\n\t\"meta\":\n\t";
-const DATA: &str = ",\n\n\t\"data\":\n\t[\n";
-const DATA_END: &str = "\n\t],\n\n\t\"";
+pub(super) const DATA: &str = ",\n\n\t\"data\":\n\t[\n";
+pub(super) const DATA_END: &str = "\n\t],\n\n\t\"";
 pub(super) const ROWS: &str = "\n\n\t\"rows\": ";
 const BEFORE_LIMIT: &str = "\n\t\"rows_before_limit_at_least\": ";
 

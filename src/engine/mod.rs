@@ -14,7 +14,7 @@ mod slots;
 pub use chdb::prepare_process;
 pub use error::{EngineError, EngineErrorKind};
 pub use frame::Column;
-pub(crate) use remote::{PROCESS_SETTINGS, SUMMARY};
+pub(crate) use remote::{ASKS_COST, EXCEPTION, PROCESS_SETTINGS, SUMMARY};
 pub use settings::{EngineAddress, EngineLogin, EnginePassword, EnginePlace, EngineServer, EngineSettings, ReadLimits};
 
 use crate::{
@@ -48,6 +48,13 @@ pub struct Rows {
 enum Answer {
     Chdb(chdb::Answer),
     Remote(Box<remote::Answer>),
+}
+
+/// Under whose role a read runs, and within what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    User(ReadLimits),
+    Own,
 }
 
 /// What an answer gives next.
@@ -176,24 +183,12 @@ impl Engine {
     /// Runs a read under the reader's role within these limits. `Ok` means that the engine has given a
     /// first part of the answer or its end.
     pub async fn query(&self, query: &CompiledQuery, limits: ReadLimits, held: Held) -> Result<Rows, EngineError> {
-        match self {
-            Engine::Chdb(chdb) => {
-                let reader = chdb::Reader::User(limits);
-                chdb.read(reader, query.sql(), query.parameters(), query.format(), held).await
-            }
-            Engine::Remote(remote) => {
-                let reader = remote::Reader::User(limits);
-                remote.read(reader, query.sql(), query.parameters(), query.format(), held).await
-            }
-        }
+        self.read_under(Reader::User(limits), query.sql(), query.parameters(), query.format(), held).await
     }
 
     /// Runs a read of ours under the admin's role, without limits.
     pub async fn read(&self, sql: &Sql, format: Format) -> Result<Rows, EngineError> {
-        match self {
-            Engine::Chdb(chdb) => chdb.read(chdb::Reader::Own, sql, &[], format, None).await,
-            Engine::Remote(remote) => remote.read(remote::Reader::Own, sql, &[], format, None).await,
-        }
+        self.read_under(Reader::Own, sql, &[], format, None).await
     }
 
     /// Runs a statement of ours as if a user had asked: the reader's role, limits and gate. For tests of the
@@ -210,9 +205,20 @@ impl Engine {
         format: Format,
         limits: ReadLimits,
     ) -> Result<Rows, EngineError> {
+        self.read_under(Reader::User(limits), sql, parameters, format, None).await
+    }
+
+    async fn read_under(
+        &self,
+        reader: Reader,
+        sql: &Sql,
+        parameters: &[(String, String)],
+        format: Format,
+        held: Held,
+    ) -> Result<Rows, EngineError> {
         match self {
-            Engine::Chdb(chdb) => chdb.read(chdb::Reader::User(limits), sql, parameters, format, None).await,
-            Engine::Remote(remote) => remote.read(remote::Reader::User(limits), sql, parameters, format, None).await,
+            Engine::Chdb(chdb) => chdb.read(reader, sql, parameters, format, held).await,
+            Engine::Remote(remote) => remote.read(reader, sql, parameters, format, held).await,
         }
     }
 

@@ -11,8 +11,7 @@ mod session;
 mod worker;
 
 use super::{
-    Deduplication, EngineError, EngineErrorKind, EngineSettings, Format, Held, Part, ReadLimits, Rows, Sandboxing,
-    Verdict,
+    Deduplication, EngineError, EngineErrorKind, EngineSettings, Format, Held, Part, Reader, Rows, Sandboxing, Verdict,
 };
 use crate::{
     observe::{Level, Observation, Sink},
@@ -198,13 +197,6 @@ impl Drop for Unheard<'_> {
             self.pool.end(slot, number);
         }
     }
-}
-
-/// Under whose role a read runs, and within what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reader {
-    User(ReadLimits),
-    Own,
 }
 
 /// An answer on its way. Dropping it ends the query without waiting.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use memchr::memmem;
 
 /// What a server writes behind rows begins with a line like this, and its own random tag.
-const EXCEPTION: &str = "\r\n__exception__\r\n";
+pub(crate) const EXCEPTION: &str = "\r\n__exception__\r\n";
 /// Another birdhouse says there what the answer has cost, when it was asked to.
 pub(crate) const SUMMARY: &str = "\r\n__summary__\r\n";
 
@@ -88,8 +88,8 @@ pub(super) enum Json {
     None,
 }
 
-const DATA: &[u8] = b",\n\n\t\"data\":\n\t[\n";
-const DATA_END: &[u8] = b"\n\t],\n\n\t\"";
+const DATA: &[u8] = frame::DATA.as_bytes();
+const DATA_END: &[u8] = frame::DATA_END.as_bytes();
 /// Names and types of columns take no more than this.
 const MAX_HEAD: usize = 16 << 20;
 

@@ -189,9 +189,7 @@ impl Shared {
             self.sink.observe(Observation::Engine { level: Level::Warning, message: line.clone() });
             last = line;
         }
-        let status = self.reap(&mut child);
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        Ok((status?, last))
+        Ok((self.reap(&mut child)?, last))
     }
 
     /// Its number is nobody's until it is waited for, so whoever kills it by its number hits no other.

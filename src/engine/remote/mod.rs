@@ -11,12 +11,13 @@ mod request;
 mod walls;
 
 pub(super) use answer::Answer;
-pub(crate) use body::SUMMARY;
+pub(crate) use body::{EXCEPTION, SUMMARY};
 pub(crate) use child::SETTINGS as PROCESS_SETTINGS;
+pub(crate) use request::ASKS_COST;
 
 use super::{
     Deduplication, EngineAddress, EngineError, EngineErrorKind, EngineLogin, EnginePassword, EngineServer,
-    EngineSettings, Examined, Held, ReadLimits, Rows, Verdict, slots::NOWHERE,
+    EngineSettings, Examined, Held, ReadLimits, Reader, Rows, Verdict, slots::NOWHERE,
 };
 use crate::{
     observe::{Level, Observation, Sink},
@@ -33,7 +34,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use walls::Walls;
 
@@ -55,7 +56,7 @@ struct Shared {
     process: Option<(Keeper, Socket)>,
 }
 
-/// How much may run at a time; more waits.
+/// How much may begin at a time; more waits. An answer that has begun has left its place.
 struct Places {
     reads: Semaphore,
     commands: Semaphore,
@@ -192,9 +193,7 @@ impl Remote {
         let _place = shared.places.reads.acquire().await.map_err(|_| EngineError::closed())?;
         let began = Instant::now();
         let kill = Kill::of(&self.shared, request.query_id(), held);
-        let sent =
-            self.within(limit.map(|it| it.saturating_sub(began.elapsed())), request.send_read(&shared.connection));
-        let response = match sent.await {
+        let response = match self.within(limit, request.send_read(&shared.connection)).await {
             Err(error) if error.kind == EngineErrorKind::Timeout && error.code == 0 => {
                 return Err(EngineError::too_long(limit.unwrap_or_default()));
             }
@@ -205,18 +204,19 @@ impl Remote {
     }
 
     pub(super) async fn command(&self, sql: &Sql) -> Result<Bytes, EngineError> {
-        self.shared.running()?;
-        let _place = self.shared.places.commands.acquire().await.map_err(|_| EngineError::closed())?;
-        let request = self.request(sql).whole().with("mutations_sync", "1");
-        let request = request.with("default_format", Format::JsonEachRow.engine_name());
+        let (request, _place) = self.statement(sql).await?;
         self.within(None, request.send_whole(&self.shared.connection)).await
     }
 
-    pub(super) async fn command_within(&self, sql: &Sql, limit: Duration) -> Result<Bytes, EngineError> {
+    async fn statement(&self, sql: &Sql) -> Result<(Request, SemaphorePermit<'_>), EngineError> {
         self.shared.running()?;
-        let _place = self.shared.places.commands.acquire().await.map_err(|_| EngineError::closed())?;
+        let place = self.shared.places.commands.acquire().await.map_err(|_| EngineError::closed())?;
         let request = self.request(sql).whole().with("mutations_sync", "1");
-        let request = request.with("default_format", Format::JsonEachRow.engine_name());
+        Ok((request.with("default_format", Format::JsonEachRow.engine_name()), place))
+    }
+
+    pub(super) async fn command_within(&self, sql: &Sql, limit: Duration) -> Result<Bytes, EngineError> {
+        let (request, _place) = self.statement(sql).await?;
         let request = request.with("max_execution_time", limit.as_secs_f64().ceil().to_string());
         let mut kill = Kill::of(&self.shared, request.query_id(), None);
         let answer = self.within(Some(limit), request.send_whole(&self.shared.connection)).await;
@@ -337,13 +337,6 @@ impl Shared {
     fn running(&self) -> Result<(), EngineError> {
         if self.closing.is_cancelled() { Err(EngineError::closed()) } else { Ok(()) }
     }
-}
-
-/// Under whose name a read runs, and within what.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Reader {
-    User(ReadLimits),
-    Own,
 }
 
 /// Ends what runs on the server when nobody waits for it any more. A server ends a read whose connection is closed,

@@ -8,7 +8,7 @@ use super::{
     reply::{self, Head},
 };
 use crate::{
-    engine::{Deduplication, Engine, EngineError, ReadLimits, Rows, SUMMARY, Verdict},
+    engine::{ASKS_COST, Deduplication, Engine, EngineError, ReadLimits, Rows, SUMMARY, Verdict},
     query::Format,
     server::{
         answer::Cost,
@@ -33,9 +33,6 @@ pub(super) const MAX_BODY: usize = 1 << 30;
 
 /// So much of an answer is waited for, so that short ones have their status and their cost in the head.
 const HELD: usize = 64 << 10;
-
-/// Another birdhouse asks so for the cost at the end of a long answer.
-const ASKS_COST: &str = "x-birdhouse-summary";
 
 /// ClickHouse's number for a body that breaks off.
 pub(super) const CUT_BODY: i32 = 33;
@@ -126,10 +123,10 @@ fn check(fields: &Fields) -> Result<(), Exception> {
     const SAME: &[(&str, &str)] =
         &[("timeout_overflow_mode", "throw"), ("result_overflow_mode", "throw"), ("mutations_sync", "1")];
     for name in fields.names().filter(|it| !it.starts_with("param_") && !READ.contains(it)) {
-        let same = [statement::SESSION, statement::WHOLE_INSERT, SAME].concat().into_iter().find(|it| it.0 == name);
-        match same {
+        let known = [statement::SESSION, statement::WHOLE_INSERT, SAME];
+        match known.into_iter().flatten().find(|it| it.0 == name) {
             None => return Err(Exception::new(error::UNKNOWN_SETTING, format!("Setting {name} is not known here"))),
-            Some((_, value)) if fields.text(name).as_deref() != Some(value) => {
+            Some((_, value)) if fields.text(name).as_deref() != Some(*value) => {
                 let message = format!("Setting {name} cannot be changed here: only {value} is possible");
                 return Err(Exception::new(error::SETTING_CONSTRAINT, message));
             }

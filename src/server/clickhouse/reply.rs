@@ -7,6 +7,7 @@ use super::{
     pack::{Packer, Packing},
 };
 use crate::{
+    engine::EXCEPTION,
     query::Format,
     server::answer::{Begun, Cost, Piece, Rest, joined},
 };
@@ -178,5 +179,5 @@ impl Stream {
 /// How ClickHouse marks an exception after rows, so that it cannot be taken for one.
 pub(super) fn exception_in_body(text: &str, tag: &str) -> String {
     let text = text.trim_end();
-    format!("\r\n__exception__\r\n{tag}\r\n{text}\n{} {tag}\r\n__exception__\r\n", text.len() + 1)
+    format!("{EXCEPTION}{tag}\r\n{text}\n{} {tag}{EXCEPTION}", text.len() + 1)
 }
