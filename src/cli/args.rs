@@ -86,7 +86,7 @@ pub(super) struct ServerArgs {
     pub(super) max_file: Option<String>,
     /// What an acknowledged event survives: `durable`, the loss of power; `relaxed`, the end of the server's process
     /// [env: BIRDHOUSE_DURABILITY; default: durable]
-    #[arg(long, value_name = "PROMISE", help_heading = "Serving", value_parser = durability)]
+    #[arg(long, value_name = "PROMISE", help_heading = "Serving")]
     pub(super) durability: Option<Durability>,
     /// Let imports from URLs reach this machine and its private networks [env: BIRDHOUSE_PRIVATE_URLS]
     #[arg(long, help_heading = "Serving")]
@@ -94,14 +94,6 @@ pub(super) struct ServerArgs {
     /// Refuse to start where the kernel cannot confine the engine to its own files [env: BIRDHOUSE_REQUIRE_SANDBOX]
     #[arg(long, help_heading = "Serving")]
     pub(super) require_sandbox: bool,
-}
-
-fn durability(text: &str) -> Result<Durability, String> {
-    match text {
-        "durable" => Ok(Durability::Durable),
-        "relaxed" => Ok(Durability::Relaxed),
-        _ => Err("it is durable or relaxed".to_owned()),
-    }
 }
 
 const TOUR: &str = "\

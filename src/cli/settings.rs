@@ -28,6 +28,8 @@ use std::{
 
 pub(super) const DEFAULT_PORT: u16 = 7181;
 const DEFAULT_CLICKHOUSE_PORT: u16 = 7182;
+/// The longest that the first row of a batch may wait for others.
+const LONGEST_BATCH: Duration = Duration::from_secs(3600);
 const DEFAULT_DATA_DIR: &str = ".birdhouse";
 
 /// The environment of the process over the `.env` of its folder.
@@ -352,9 +354,8 @@ impl Settings {
         if let Some(rows) = self.environment.parse("BIRDHOUSE_KAFKA_BATCH_ROWS", "a number of rows")? {
             tuning.batch_rows = rows;
         }
-        if let Some(seconds) = self.environment.parse::<f64>("BIRDHOUSE_KAFKA_BATCH_SECONDS", "a number of seconds")? {
-            tuning.batch_age = Duration::try_from_secs_f64(seconds)
-                .map_err(|_| user(format!("BIRDHOUSE_KAFKA_BATCH_SECONDS is not a number of seconds: `{seconds}`")))?;
+        if let Some(age) = self.batch_age("BIRDHOUSE_KAFKA_BATCH_SECONDS")? {
+            tuning.batch_age = age;
         }
         if tuning.batch_rows == 0 {
             return Err(user("BIRDHOUSE_KAFKA_BATCH_ROWS is at least 1"));
@@ -362,23 +363,22 @@ impl Settings {
         Ok(tuning)
     }
 
+    fn batch_age(&self, name: &str) -> anyhow::Result<Option<Duration>> {
+        let Some(seconds) = self.environment.parse::<f64>(name, "a number of seconds")? else { return Ok(None) };
+        let age = Duration::try_from_secs_f64(seconds).ok().filter(|it| *it <= LONGEST_BATCH);
+        let longest = LONGEST_BATCH.as_secs();
+        age.map(Some).ok_or_else(|| user(format!("{name} is not a number of seconds from 0 to {longest}: `{seconds}`")))
+    }
+
     /// What an acknowledged event survives, and how long the first of a batch waits for the others.
     fn events(&self, durability: Option<Durability>) -> anyhow::Result<events::Tuning> {
-        let mut tuning = events::Tuning::default();
         let durability = match durability {
-            Some(given) => Some(given),
-            None => match self.environment.get("BIRDHOUSE_DURABILITY") {
-                None => None,
-                Some("durable") => Some(Durability::Durable),
-                Some("relaxed") => Some(Durability::Relaxed),
-                Some(other) => return Err(user(format!("BIRDHOUSE_DURABILITY is `{other}`, not durable or relaxed"))),
-            },
+            Some(given) => given,
+            None => self.environment.parse("BIRDHOUSE_DURABILITY", "durable or relaxed")?.unwrap_or_default(),
         };
-        tuning.durability = durability.unwrap_or_default();
-        const AGE: &str = "BIRDHOUSE_EVENTS_BATCH_SECONDS";
-        if let Some(seconds) = self.environment.parse::<f64>(AGE, "a number of seconds")? {
-            tuning.batch_age = Duration::try_from_secs_f64(seconds)
-                .map_err(|_| user(format!("{AGE} is not a number of seconds: `{seconds}`")))?;
+        let mut tuning = events::Tuning { durability, ..events::Tuning::default() };
+        if let Some(age) = self.batch_age("BIRDHOUSE_EVENTS_BATCH_SECONDS")? {
+            tuning.batch_age = age;
         }
         if let Some(held) = self.size(None, "", "BIRDHOUSE_EVENTS_HELD")? {
             tuning.held_bytes = usize::try_from(held).unwrap_or(usize::MAX);
@@ -477,7 +477,7 @@ mod tests {
     #[test]
     fn tinyb_is_looked_for_up_to_the_users_folder() {
         let folder = tempfile::tempdir().unwrap();
-        let (home, project) = (folder.path().join("home"), folder.path().join("home/work/project"));
+        let (home, project) = (folder.path().join("home"), folder.path().join("home/all/project"));
         std::fs::create_dir_all(&project).unwrap();
         let host = |home: &Path| {
             let home = home.to_str().unwrap();
@@ -485,7 +485,7 @@ mod tests {
         };
         std::fs::write(folder.path().join(".tinyb"), r#"{"host": "http://others:1"}"#).unwrap();
         assert_eq!(host(&home), "http://localhost:7181");
-        std::fs::write(home.join("work/.tinyb"), r#"{"host": "http://above:1"}"#).unwrap();
+        std::fs::write(home.join("all/.tinyb"), r#"{"host": "http://above:1"}"#).unwrap();
         assert_eq!(host(&home), "http://above:1");
         assert_eq!(host(&folder.path().join("elsewhere")), "http://localhost:7181");
         std::fs::write(project.join(".tinyb"), r#"{"host": "http://own:1"}"#).unwrap();

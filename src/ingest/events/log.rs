@@ -22,6 +22,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
+    str::FromStr,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -74,6 +75,18 @@ pub enum Durability {
     Durable,
     /// The body survives the end of the process. It survives the loss of power once its batch is being inserted.
     Relaxed,
+}
+
+impl FromStr for Durability {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Durability, String> {
+        match text {
+            "durable" => Ok(Durability::Durable),
+            "relaxed" => Ok(Durability::Relaxed),
+            _ => Err("it is durable or relaxed".to_owned()),
+        }
+    }
 }
 
 /// Cheap to clone; every clone is the same log.

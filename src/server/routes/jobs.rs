@@ -3,7 +3,7 @@
 use crate::{
     app::{Job, JobKind, JobStatus},
     server::{
-        error::ApiError,
+        error::{ApiError, Fault},
         extract::{Name, Who},
         params::Fields,
     },
@@ -12,6 +12,7 @@ use axum::{
     Json,
     http::{HeaderMap, Uri, header},
 };
+use jiff::civil::DateTime;
 use serde_json::{Value, json};
 
 pub(super) async fn list(who: Who, uri: Uri, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
@@ -23,7 +24,7 @@ pub(super) async fn list(who: Who, uri: Uri, headers: HeaderMap) -> Result<Json<
     };
     let pipe = fields.text("pipe_name").filter(|it| !it.is_empty());
     let pipe_id = fields.text("pipe_id").filter(|it| !it.is_empty());
-    let (after, before) = (moment(&fields, "created_after"), moment(&fields, "created_before"));
+    let (after, before) = (moment(&fields, "created_after")?, moment(&fields, "created_before")?);
     let of_pipe = |it: &Job| {
         let name = it.subject.pipe.as_deref();
         pipe.as_deref().is_none_or(|pipe| name == Some(pipe))
@@ -40,9 +41,13 @@ pub(super) async fn list(who: Who, uri: Uri, headers: HeaderMap) -> Result<Json<
 }
 
 /// A time in the form of a job's own; `2026-01-31` and `2026-01-31T12:00:00Z` are taken as well.
-fn moment(fields: &Fields, name: &str) -> Option<String> {
-    let text = fields.text(name).filter(|it| !it.trim().is_empty())?;
-    Some(text.trim().trim_end_matches('Z').replacen('T', " ", 1))
+fn moment(fields: &Fields, field: &'static str) -> Result<Option<String>, Fault> {
+    let Some(text) = fields.text(field).filter(|it| !it.trim().is_empty()) else { return Ok(None) };
+    let time = text.trim().trim_end_matches('Z').parse::<DateTime>().map_err(|_| {
+        let message = format!("`{text}` is no time: it is like 2026-01-31 or 2026-01-31 12:00:00, in UTC");
+        Fault::Bad { field, message }
+    })?;
+    Ok(Some(time.strftime("%Y-%m-%d %H:%M:%S%.6f").to_string()))
 }
 
 pub(super) async fn show(who: Who, Name(id): Name, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
