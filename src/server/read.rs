@@ -102,9 +102,9 @@ pub(super) async fn ask(context: &Context, came: &Came, who: &Who, asking: Askin
 /// What a client may compare an answer by: weak, as what it took is not compared.
 fn tag(format: Format, body: &[u8]) -> HeaderValue {
     let said = if format == Format::Json { frame::without_statistics(body) } else { body };
-    let digest = Sha256::digest(said);
-    let hex = digest.iter().take(16).fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
-    HeaderValue::try_from(format!("W/\"{hex}\"")).expect("hexadecimal digits make a header")
+    let digest: [u8; 32] = Sha256::digest(said).into();
+    let hex = u128::from_be_bytes(digest.as_chunks().0[0]);
+    HeaderValue::try_from(format!("W/\"{hex:032x}\"")).expect("hexadecimal digits make a header")
 }
 
 /// Whether the client has an answer of this tag already.
