@@ -11,7 +11,7 @@ use birdhouse::{
     project::{self, Project},
     sql::Sql,
 };
-use std::{collections::BTreeSet, fmt::Write, fs, num::NonZero, path::Path};
+use std::{collections::BTreeSet, fmt::Write, num::NonZero, path::Path};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_audit_log_on_replicas_of_one_shard() {
@@ -161,18 +161,7 @@ fn resolve(files: Vec<(&str, &str)>) -> Project {
 
 /// This repository's own project.
 fn audit_log() -> Project {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = Vec::new();
-    for folder in ["datasources", "pipes", "endpoints"] {
-        for entry in fs::read_dir(root.join(folder)).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_file() {
-                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-                files.push(Source::new(name, fs::read_to_string(&path).unwrap()));
-            }
-        }
-    }
-    let (project, diagnostics) = project::resolve(&files, &Context::default());
+    let (project, diagnostics) = project::resolve(&super::deploy::audit_log(), &Context::default());
     assert!(!birdhouse::diagnostic::has_errors(&diagnostics), "{diagnostics:?}");
     project
 }

@@ -145,7 +145,7 @@ fn with(path: &str, text: &str) -> Vec<Source> {
 }
 
 /// This repository's own project.
-fn audit_log() -> Vec<Source> {
+pub(crate) fn audit_log() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     for folder in ["datasources", "pipes", "endpoints"] {

@@ -5,6 +5,7 @@ use crate::{
     cli::Server,
     engine::library_path,
     events::{ADMIN, EVENTS, House, answer, ask, eventually, post, push},
+    resident, torture,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use reqwest::header::RETRY_AFTER;
@@ -26,10 +27,6 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(120);
 
 const DISKS: [(&str, u64); 3] = [("events", 24), ("engine", 300), ("files", 24)];
-
-fn torture() -> bool {
-    env::var_os("BIRDHOUSE_TORTURE").is_some()
-}
 
 /// Parts of a data directory, each a small disk of its own that only some processes see.
 struct Disks {
@@ -372,12 +369,6 @@ async fn relaxed_events_survive_the_end_of_the_process() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("durable or relaxed"));
 }
 
-fn memory(server: &Server) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
-    let line = status.lines().find(|it| it.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
-}
-
 /// What more events than the engine can take may cost besides those that wait: they are decoded, and the engine has
 /// a batch at hand.
 const PER_OVERLOAD: u64 = 256 << 20;
@@ -391,7 +382,7 @@ async fn ten_times_too_many_events_are_sent_away_and_cost_no_memory() {
     command.env("BIRDHOUSE_ADMIN_TOKEN", ADMIN).env("BIRDHOUSE_EVENTS_HELD", "2M");
     command.env("BIRDHOUSE_FAILPOINT", "slow-insert");
     let server = Server::start(command);
-    let before = memory(&server);
+    let before = resident(server.child.id());
     let (over, next, sent_away) =
         (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let taken = Arc::new(Mutex::new(Vec::new()));
@@ -415,7 +406,7 @@ async fn ten_times_too_many_events_are_sent_away_and_cost_no_memory() {
     let senders: Vec<_> = senders.collect();
     let (mut most, begun) = (0, Instant::now());
     loop {
-        most = most.max(memory(&server));
+        most = most.max(resident(server.child.id()));
         let (away, in_time) = (sent_away.load(Ordering::Relaxed), taken.lock().unwrap().len() as u64);
         if away > 10 * in_time && in_time > 20 || begun.elapsed() > PATIENCE {
             break;

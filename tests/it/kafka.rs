@@ -22,8 +22,8 @@ use birdhouse::{
     project::OffsetReset,
 };
 use rdkafka::{
-    ClientConfig,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    ClientConfig, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     message::{Header, OwnedHeaders},
     producer::{BaseRecord, Producer, ThreadedProducer},
@@ -124,6 +124,22 @@ impl Broker {
         let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
         let gone = admin.delete_topics(&[name], &AdminOptions::new()).await.unwrap();
         assert!(gone.iter().all(Result::is_ok), "{gone:?}");
+    }
+
+    async fn grow_topic(&self, name: &str, partitions: usize) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
+        let more =
+            admin.create_partitions(&[NewPartitions::new(name, partitions)], &AdminOptions::new()).await.unwrap();
+        assert!(more.iter().all(Result::is_ok), "{more:?}");
+    }
+
+    /// The first partition's messages before this offset go.
+    async fn delete_messages(&self, topic: &str, before: i64) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, 0, Offset::Offset(before)).unwrap();
+        let deleted = admin.delete_records(&list, &AdminOptions::new()).await.unwrap();
+        assert_eq!(deleted.elements()[0].error(), Ok(()));
     }
 
     /// Sends values, spread over the topic's partitions.

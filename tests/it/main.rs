@@ -45,6 +45,18 @@ mod tokens;
 mod vectors;
 mod walls;
 
+/// Whether the long forms run.
+fn torture() -> bool {
+    std::env::var_os("BIRDHOUSE_TORTURE").is_some()
+}
+
+/// What a process has in memory, in bytes.
+fn resident(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find(|it| it.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+}
+
 /// Runs before `main`, which is the test harness's: what the binary does at the start of its own. It also
 /// closes the shared engine when the process exits.
 #[expect(unsafe_code, reason = "the harness has no hook at its start")]

@@ -1,9 +1,8 @@
 //! What answers cost while nobody reads them: the built binary, its resident memory, real connections.
 #![cfg(target_os = "linux")]
 
-use super::engine::library_path;
+use super::{engine::library_path, resident};
 use std::{
-    fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     process::{Child, Command, Stdio},
@@ -51,9 +50,7 @@ impl Server {
     }
 
     fn memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|it| it.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+        resident(self.child.id())
     }
 
     /// Memory once it no longer grows.

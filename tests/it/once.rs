@@ -5,6 +5,7 @@ use crate::{
     engine::database,
     ingest::{create, datasource, select},
     kafka::Broker,
+    torture,
 };
 use birdhouse::{
     diagnostic::Span,
@@ -16,7 +17,7 @@ use birdhouse::{
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use serde_json::{Value, json};
 use std::{
-    env, thread,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -333,10 +334,6 @@ fn kill(run: &Run, kills: usize, random: &mut StdRng, also: &str) -> usize {
         died += usize::from(server.child.wait().unwrap().code().is_none());
     }
     died
-}
-
-fn torture() -> bool {
-    env::var_os("BIRDHOUSE_TORTURE").is_some()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@
 use crate::{
     cli::Server,
     events::{ADMIN, House, TO_KINDS, ask, eventually, push},
+    resident,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
@@ -31,12 +32,9 @@ struct Held {
 impl Held {
     fn now(server: &Server, data: &Path, begun: Instant) -> Held {
         let process = format!("/proc/{}", server.child.id());
-        let status = fs::read_to_string(format!("{process}/status")).unwrap();
-        let line = status.lines().find(|it| it.starts_with("VmRSS:")).unwrap();
-        let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
         Held {
             hours: begun.elapsed().as_secs_f64() / 3600.0,
-            memory: kib / 1024.0,
+            memory: resident(server.child.id()) as f64 / f64::from(1 << 20),
             descriptors: fs::read_dir(format!("{process}/fd")).unwrap().count(),
             parts: folders_with(data, "checksums.txt"),
         }

@@ -15,8 +15,6 @@ use birdhouse::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rdkafka::{
     Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewPartitions},
-    client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
     message::{Header, OwnedHeaders},
     mocking::MockCluster,
@@ -266,11 +264,7 @@ async fn offsets_that_the_broker_has_no_more_are_said_to_be_lost_and_reading_goe
     consumer.stop().await;
     broker.send("t", 1, (1000..1050).map(event));
     broker.send("t", 1, (100..150).map(event));
-    let admin: AdminClient<DefaultClientContext> = broker.client().create().unwrap();
-    let mut before = TopicPartitionList::new();
-    before.add_partition_offset("t", 0, Offset::Offset(150)).unwrap();
-    let deleted = admin.delete_records(&before, &AdminOptions::new()).await.unwrap();
-    assert_eq!(deleted.elements()[0].error(), Ok(()));
+    broker.delete_messages("t", 150).await;
     let consumer = feed.start().await;
     until_messages(&consumer, 50).await;
     consumer.stop().await;
@@ -286,9 +280,7 @@ async fn partitions_that_are_added_are_found_and_read_from_their_begin() {
     let feed = Feed::new(&broker, "t").await;
     let consumer = feed.start().await;
     until_messages(&consumer, 100).await;
-    let admin: AdminClient<DefaultClientContext> = broker.client().create().unwrap();
-    let more = admin.create_partitions(&[NewPartitions::new("t", 4)], &AdminOptions::new()).await.unwrap();
-    assert!(more.iter().all(Result::is_ok), "{more:?}");
+    broker.grow_topic("t", 4).await;
     broker.send("t", 4, (100..300).map(event));
     // New ones are looked for now and then, and at each start.
     consumer.stop().await;

@@ -73,6 +73,7 @@ async fn what_waits_behind_an_open_transaction_comes_when_it_ends() {
     broker.send("t", 2, (100..200).map(event));
     // 100 aborted messages and a mark in each partition.
     until("the broker says how far it may be read", async || consumer.status().lag == 102).await;
+    // Long enough that it takes itself for idle and rests: how it wakes is what is tried.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(consumer.status().messages, 100);
     tokio::task::block_in_place(|| open.abort_transaction(PATIENCE).unwrap());

@@ -1,21 +1,18 @@
 //! What tables, views and topics do to a consumer that runs: it waits, goes on, and each message is in once.
 
 use super::{Broker, Feed, event, once, processor_time, until, until_messages};
-use crate::ingest::select;
+use crate::{ingest::select, torture};
 use birdhouse::{
     ingest::kafka::{Settings, State},
     name::{Namespace, Physical, ResourceName},
     sql::Sql,
 };
 use rdkafka::{
-    Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewPartitions},
-    client::DefaultClientContext,
     mocking::MockCluster,
     producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
 };
 use serde_json::json;
-use std::{env, time::Duration};
+use std::time::Duration;
 
 impl Feed {
     fn beside(&self, name: &str) -> Physical {
@@ -134,12 +131,8 @@ async fn a_topic_that_loses_messages_or_is_made_anew_is_read_on_without_a_restar
     // Partitions are added, and some of the messages deleted, while nobody looks.
     consumer.stop().await;
     broker.send("t", 1, (5000..5100).map(event));
-    let admin: AdminClient<DefaultClientContext> = broker.client().create().unwrap();
-    let more = admin.create_partitions(&[NewPartitions::new("t", 3)], &AdminOptions::new()).await.unwrap();
-    assert!(more.iter().all(Result::is_ok), "{more:?}");
-    let mut before = TopicPartitionList::new();
-    before.add_partition_offset("t", 0, Offset::Offset(150)).unwrap();
-    admin.delete_records(&before, &AdminOptions::new()).await.unwrap();
+    broker.grow_topic("t", 3).await;
+    broker.delete_messages("t", 150).await;
     broker.send("t", 3, (150..300).map(event));
     let consumer = feed.start().await;
     until_messages(&consumer, 150).await;
@@ -202,8 +195,4 @@ async fn after_a_long_silence_the_next_message_is_read() {
     consumer.stop().await;
     assert_eq!(feed.table().await, once(200));
     assert_eq!(*feed.heard.lock().unwrap(), []);
-}
-
-fn torture() -> bool {
-    env::var_os("BIRDHOUSE_TORTURE").is_some()
 }

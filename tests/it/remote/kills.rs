@@ -1,7 +1,10 @@
 //! The engine in a process of its own, which is killed again and again.
 
 use super::FRONT;
-use crate::cli::{Folder, Server};
+use crate::{
+    cli::{Folder, Server},
+    torture,
+};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use reqwest::Client;
 use serde_json::Value;
@@ -50,7 +53,7 @@ async fn ask(http: &Client, host: &str, sql: &str) -> (u16, String) {
 /// Every row that was acknowledged is there once, in its table and in a view; the server answers all the time.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_is_killed_costs_no_row_and_no_server() {
-    let kills = if env::var_os("BIRDHOUSE_TORTURE").is_some() { 50 } else { 8 };
+    let kills = if torture() { 50 } else { 8 };
     let folder = Folder::new();
     folder.file("datasources/rows.datasource", TABLE);
     folder.file("datasources/counts.datasource", COUNTS);
