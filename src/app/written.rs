@@ -51,7 +51,7 @@ impl Workspace {
                 Some(token) => Deduplication::Token(format!("c:{token}")),
                 None => Deduplication::Off,
             };
-            let inserted = workspace.shared.engine.insert_written(&head, format, body, deduplication).await;
+            let inserted = workspace.shared.engine.insert_written(&head, format, vec![body], deduplication).await;
             let rows = inserted.map_err(|error| {
                 let message = verify::engine_words(&error.message, &workspace.namespace);
                 EngineError { message, ..error }

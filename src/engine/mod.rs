@@ -249,10 +249,10 @@ impl Engine {
         &self,
         head: &Sql,
         format: Format,
-        bytes: Bytes,
+        parts: Vec<Bytes>,
         deduplication: Deduplication,
     ) -> Result<u64, EngineError> {
-        self.insert_parts(head, format.engine_name(), vec![bytes], &deduplication).await
+        self.insert_parts(head, format.engine_name(), parts, &deduplication).await
     }
 
     async fn insert_parts(

@@ -37,8 +37,9 @@ pub struct Chdb {
 /// The engine that the process has open, for its end.
 static OPEN: Mutex<Option<Arc<Pool>>> = Mutex::new(None);
 
-/// Chunks that wait for a reader: the columns, two chunks and the end fit without waiting.
-const WAITING: usize = 4;
+/// Pieces that wait for a reader: what the engine gives at a time, about a megabyte, is four of them, and the next
+/// is made while they go.
+const WAITING: usize = 8;
 
 /// How often whoever waits for an answer looks whether there is one to come.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -17,6 +17,8 @@ pub(crate) const SUMMARY: &str = "\r\n__summary__\r\n";
 pub(super) struct Marks {
     /// Both marks with their tag; nothing where the server has none.
     marks: Vec<Vec<u8>>,
+    /// The tag, which both end in.
+    tag: Option<memmem::Finder<'static>>,
     /// What may be the beginning of one.
     held: Vec<u8>,
     /// From the mark on.
@@ -25,8 +27,13 @@ pub(super) struct Marks {
 
 impl Marks {
     pub(super) fn new(tag: Option<&str>) -> Marks {
-        let marks = tag.map(|tag| [EXCEPTION, SUMMARY].map(|it| format!("{it}{tag}\r\n").into_bytes()).to_vec());
-        Marks { marks: marks.unwrap_or_default(), ..Marks::default() }
+        let tag = tag.map(|it| format!("{it}\r\n"));
+        let marks = tag.iter().flat_map(|tag| [EXCEPTION, SUMMARY].map(|it| format!("{it}{tag}").into_bytes()));
+        Marks {
+            marks: marks.collect(),
+            tag: tag.as_ref().map(|it| memmem::Finder::new(it).into_owned()),
+            ..Marks::default()
+        }
     }
 
     /// The rows of a piece, as far as they are sure to be rows.
@@ -39,14 +46,23 @@ impl Marks {
             true => piece,
             false => [&std::mem::take(&mut self.held), &piece[..]].concat().into(),
         };
-        let found = self.marks.iter().filter_map(|mark| memmem::find(&piece, mark)).min();
-        if let Some(at) = found {
+        if let Some(at) = self.find(&piece) {
             self.behind = Some(piece[at..].to_vec());
             return piece.slice(..at);
         }
         let sure = piece.len() - self.marks.iter().map(|mark| begun(&piece, mark)).max().unwrap_or_default();
         self.held = piece[sure..].to_vec();
         piece.slice(..sure)
+    }
+
+    /// Where the first mark begins. All of an answer goes through here, so it is searched once, for what both end in.
+    fn find(&self, piece: &[u8]) -> Option<usize> {
+        let tag = self.tag.as_ref()?;
+        tag.find_iter(piece).find_map(|at| {
+            let end = at + tag.needle().len();
+            let mark = self.marks.iter().find(|it| piece[..end].ends_with(it))?;
+            Some(end - mark.len())
+        })
     }
 
     /// What was held back and is no mark.

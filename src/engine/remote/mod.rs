@@ -245,7 +245,7 @@ impl Remote {
             Deduplication::Off => None,
         };
         let _place = shared.places.inserts.acquire().await.map_err(|_| EngineError::closed())?;
-        let mut attempt = 0;
+        let (mut attempt, mut pause) = (0, FIRST_PAUSE);
         loop {
             attempt += 1;
             let mut request = self.request(&statement::in_format(head, format)).whole();
@@ -261,7 +261,8 @@ impl Remote {
                 Err(error)
                     if error.kind == EngineErrorKind::Unreachable && token.is_some() && attempt < INSERT_ATTEMPTS =>
                 {
-                    tokio::time::sleep(LONGEST_PAUSE).await;
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 5).min(LONGEST_PAUSE);
                 }
                 inserted => return inserted,
             }

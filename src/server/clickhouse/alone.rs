@@ -9,10 +9,11 @@ use crate::{
     server::{clickhouse::request, params::Fields},
 };
 use axum::{
-    body::{Body, to_bytes},
+    body::{Body, Bytes},
     extract::Request,
     response::Response,
 };
+use futures_util::StreamExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use std::{convert::Infallible, sync::Arc};
@@ -39,9 +40,22 @@ async fn answer(engine: &Engine, version: &Arc<str>, request: Request<Incoming>)
     let (parts, body) = request.into_parts();
     let fields = Fields::of_query(parts.uri.query());
     let head = Head::new(&request::query_id(&fields).unwrap_or_default(), version);
-    let answered = match to_bytes(Body::new(body), raw::MAX_BODY).await {
+    let answered = match pieces(body).await {
         Ok(body) => raw::answer(engine, &head, &parts.headers, &fields, body).await,
-        Err(error) => Err(Exception::new(raw::CUT_BODY, format!("the body is not whole: {error}"))),
+        Err(words) => Err(Exception::new(raw::CUT_BODY, format!("the body is not whole: {words}"))),
     };
     answered.unwrap_or_else(|exception| exception.reply(&head))
+}
+
+async fn pieces(body: Incoming) -> Result<Vec<Bytes>, String> {
+    let (mut stream, mut size, mut res) = (Body::new(body).into_data_stream(), 0, Vec::new());
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(|error| error.to_string())?;
+        size += piece.len();
+        if size > raw::MAX_BODY {
+            return Err(format!("it has more than {} bytes", raw::MAX_BODY));
+        }
+        res.push(piece);
+    }
+    Ok(res)
 }

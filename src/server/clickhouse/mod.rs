@@ -135,7 +135,7 @@ async fn run(
             return Err(Fault::MethodNotAllowed.into());
         }
         let body = entry::read(&parts.headers, body, raw::MAX_BODY, context.settings.client_patience).await?;
-        return raw::answer(context.app.engine(), head, &parts.headers, &fields, body).await;
+        return raw::answer(context.app.engine(), head, &parts.headers, &fields, vec![body]).await;
     }
     let body = taken(context, &parts.headers, body).await?;
     let asked = Asked::read(&parts.headers, fields, body, context.settings.max_insert, &who.access).await?;

@@ -39,12 +39,13 @@ pub(super) const CUT_BODY: i32 = 33;
 
 const MULTI: &str = "Syntax error: Multi-statements are not allowed";
 
+/// The body is in the pieces that it came in: the rows of an insert are not put together.
 pub(super) async fn answer(
     engine: &Engine,
     head: &Head,
     headers: &HeaderMap,
     fields: &Fields,
-    body: Bytes,
+    body: Vec<Bytes>,
 ) -> Result<Response, Exception> {
     check(fields)?;
     let query = fields.text("query").unwrap_or_default();
@@ -60,16 +61,19 @@ pub(super) async fn answer(
         let written = engine.insert_written(&whole(into), format, body, deduplication).await;
         return Ok(head.done(written.map_err(Exception::of_engine)?));
     }
-    let body = std::str::from_utf8(&body).map_err(|_| Exception::new(error::SYNTAX_ERROR, "the query is not UTF-8"))?;
-    let text = if query.is_empty() { body.to_owned() } else { format!("{query}\n{body}") };
-    let verdict = engine.classify(&text).await.map_err(Exception::of_engine)?;
-    // The embedded engine would run all of them.
-    if verdict == Verdict::Several || (verdict == Verdict::Unparsed && text.contains(';')) {
-        return Err(Exception::new(error::SYNTAX_ERROR, MULTI));
+    let body = String::from_utf8(body.concat());
+    let body = body.map_err(|_| Exception::new(error::SYNTAX_ERROR, "the query is not UTF-8"))?;
+    let text = if query.is_empty() { body } else { format!("{query}\n{body}") };
+    let role = fields.text("role");
+    // The embedded engine would run all of them; of a reader's, it is asked where they run.
+    if role.is_none() {
+        let verdict = engine.classify(&text).await.map_err(Exception::of_engine)?;
+        if verdict == Verdict::Several || (verdict == Verdict::Unparsed && text.contains(';')) {
+            return Err(Exception::new(error::SYNTAX_ERROR, MULTI));
+        }
     }
     let format = super::request::format(fields.text("default_format").as_deref())?;
     let sql = whole(&text);
-    let role = fields.text("role");
     if role.is_none() && fields.flag("wait_end_of_query") {
         let answer = match number(fields, "max_execution_time")? {
             0 => engine.command(&sql).await,
