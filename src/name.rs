@@ -40,6 +40,7 @@ pub enum BadName {
 }
 
 const MAX_LENGTH: usize = 200;
+const MERGED: &str = ":final";
 
 impl ResourceName {
     pub fn new(text: &str) -> Result<ResourceName, BadName> {
@@ -67,6 +68,22 @@ impl ResourceName {
     /// The name of a data source of the service. No project can have such a name.
     pub fn service(name: &str) -> ResourceName {
         ResourceName(format!("tinybird.{name}").into())
+    }
+
+    /// The name of a data source that another workspace shares: `workspace.name`. No project can have such a name.
+    pub fn shared(workspace: &str, name: &ResourceName) -> ResourceName {
+        ResourceName(format!("{workspace}.{name}").into())
+    }
+
+    /// A text as the name of a data source that another workspace shares.
+    pub fn of_shared(text: &str) -> Option<ResourceName> {
+        let (workspace, name) = text.split_once('.')?;
+        Some(ResourceName::shared(workspace, &ResourceName::new(name).ok()?)).filter(|_| !workspace.is_empty())
+    }
+
+    /// Whether another workspace has it, or the service.
+    pub fn is_foreign(&self) -> bool {
+        self.0.contains('.')
     }
 
     pub fn as_str(&self) -> &str {
@@ -121,6 +138,16 @@ impl Namespace {
     /// The same namespace as a shard sees it that goes through its own part of a data source.
     pub fn at_shard(&self, resource: &ResourceName) -> Namespace {
         Namespace { database: self.database.clone(), at_shard: Some(resource.clone()) }
+    }
+
+    /// What shows the rows of a shared data source as merges leave them. No data source can have such a name.
+    pub fn merged(&self, resource: &ResourceName) -> Physical {
+        Physical { database: self.database.clone(), table: format!("{resource}{MERGED}").into() }
+    }
+
+    /// Whether a table is one of those that [`merged`](Namespace::merged) names: of what.
+    pub fn merged_of(table: &str) -> Option<&str> {
+        table.strip_suffix(MERGED)
     }
 
     /// The view that feeds a data source from a materializing pipe. No data source can have such a name.

@@ -62,6 +62,12 @@ impl Found {
         Ok(Found(verify::rows::<Table>(&answer)?.into_iter().map(|it| (it.name.clone(), it)).collect()))
     }
 
+    /// What shows data sources of other workspaces.
+    pub(super) fn foreign(&self) -> Vec<String> {
+        let views = self.0.values().filter(|it| it.engine == "View").map(|it| it.name.clone());
+        views.filter(|it| it.contains('.')).collect()
+    }
+
     fn has(&self, table: &Physical) -> bool {
         self.0.contains_key(table.table())
     }

@@ -1,8 +1,11 @@
 //! What a file would be as a data source of a workspace. Nothing is kept.
 
-use super::{AppError, Workspace, words};
+use super::{AppError, FetchRules, Workspace, words};
 use crate::{
-    ingest::sample::{self, SampleColumn, SampleFormat},
+    ingest::{
+        files::{self, LoadError},
+        sample::{self, SampleColumn, SampleFormat},
+    },
     sql::statement,
 };
 use bytes::Bytes;
@@ -48,6 +51,15 @@ impl Workspace {
         let present = present.into_iter().chain(std::iter::repeat(1.0));
         let columns = columns.into_iter().zip(present).map(|(column, present)| AnalysedColumn { column, present });
         Ok(Analysis { format, schema: lines.join(", "), columns: columns.collect(), rows })
+    }
+
+    /// Looks at the first rows of what a URL gives.
+    pub async fn analyse_url(&self, url: &str, most: u64) -> Result<Analysis, AppError> {
+        let rules = FetchRules { max_bytes: most, ..self.shared.settings.fetch.clone() };
+        let incoming = self.receive()?;
+        files::fetch(files::url(url, &rules)?, &incoming.path(), &rules, &self.files.stopping()).await?;
+        let file = tokio::fs::read(incoming.path()).await.map_err(LoadError::Disk)?;
+        self.analyse(file.into()).await
     }
 
     /// The engine reads such a file from its own folder alone.

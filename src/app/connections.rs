@@ -75,6 +75,62 @@ impl Workspace {
         .await
     }
 
+    /// A connection with other settings, under its name and id. What reads through it begins anew with them.
+    pub async fn change_connection(
+        self: &Arc<Self>,
+        key: &str,
+        change: impl FnOnce(KafkaConnection) -> KafkaConnection + Send + 'static,
+    ) -> Result<KafkaConnection, AppError> {
+        let (workspace, key) = (self.clone(), key.to_owned());
+        whole(async move {
+            let _deploying = workspace.deploying.lock().await;
+            let _changing = workspace.changing_connections.lock().await;
+            let Some(connection) = workspace.connection(&key).await? else {
+                return Err(AppError::NotFound { kind: "connection", name: key });
+            };
+            let changed = change(connection.clone());
+            let changed = KafkaConnection {
+                id: connection.id,
+                name: connection.name,
+                created_at: connection.created_at,
+                ..changed
+            };
+            settings(&changed)?;
+            let (id, saved) = (workspace.record.id.clone(), changed.clone());
+            workspace.shared.store(move |store| store.put_kafka_connection(&id, &saved)).await?;
+            workspace.start_consumers().await?;
+            Ok(changed)
+        })
+        .await
+    }
+
+    /// A connection as a file, and the secrets that it names in the place of values: those never come out.
+    pub async fn connection_file(&self, key: &str) -> Result<Option<(String, Vec<String>)>, AppError> {
+        let project = self.project();
+        let (name, settings) = match (self.connection(key).await?, project.connections.get(key)) {
+            (Some(connection), _) => (connection.name.clone(), as_map(&connection)),
+            (None, Some(file)) => (file.name.to_string(), file.settings.clone()),
+            (None, None) => return Ok(None),
+        };
+        let mut text = "TYPE kafka\n".to_owned();
+        let mut secrets = Vec::new();
+        for (key, value) in &settings {
+            let key = key.strip_prefix("kafka_").unwrap_or(key);
+            let command = key.to_ascii_uppercase();
+            if HIDDEN.contains(&key) {
+                let secret = format!("{name}_{key}");
+                text.push_str(&format!("KAFKA_{command} {{{{ tb_secret(\"{secret}\") }}}}\n"));
+                secrets.push(secret);
+            } else if value.contains('\n') {
+                let lines: String = value.lines().map(|it| format!("    {it}\n")).collect();
+                text.push_str(&format!("KAFKA_{command} >\n{lines}"));
+            } else {
+                text.push_str(&format!("KAFKA_{command} {value}\n"));
+            }
+        }
+        Ok(Some((text, secrets)))
+    }
+
     pub async fn delete_connection(self: &Arc<Self>, key: &str) -> Result<(), AppError> {
         let (workspace, key) = (self.clone(), key.to_owned());
         whole(async move {
@@ -150,7 +206,14 @@ async fn blocking<T: Send + 'static>(
     asked.map_err(|error| AppError::Invalid(error.to_string()))
 }
 
+/// Settings whose values are secrets, or may have some in them.
+const HIDDEN: &[&str] = &["secret", "schema_registry_url", "sasl_plain_password", "ssl_key_pem"];
+
 fn settings(it: &KafkaConnection) -> Result<kafka::Settings, kafka::BadSettings> {
+    kafka::Settings::from_map(&as_map(it))
+}
+
+fn as_map(it: &KafkaConnection) -> BTreeMap<String, String> {
     let mut map = BTreeMap::from([
         ("bootstrap_servers".to_owned(), it.bootstrap_servers.clone()),
         ("security_protocol".to_owned(), it.security_protocol.clone()),
@@ -163,5 +226,5 @@ fn settings(it: &KafkaConnection) -> Result<kafka::Settings, kafka::BadSettings>
     add("schema_registry_url", it.schema_registry_url.as_ref().map(Secret::reveal));
     add("sasl_oauthbearer_token_url", it.oauth_token_url.as_deref());
     add("sasl_oauthbearer_scope", it.oauth_scope.as_deref());
-    kafka::Settings::from_map(&map)
+    map
 }

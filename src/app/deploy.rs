@@ -7,7 +7,7 @@ use crate::{
     name::{Namespace, ResourceName},
     observe::Observation,
     plan::{self, Action, Plan},
-    project::{self, Project},
+    project::Project,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -101,7 +101,7 @@ impl Workspace {
         options: &DeployOptions,
     ) -> Result<DeployReport, AppError> {
         let current = self.project();
-        let (wanted, diagnostics) = project::resolve(&sources, &self.shared.settings.context);
+        let (wanted, diagnostics) = self.resolve(&sources);
         let mut report = DeployReport { diagnostics, sources, ..DeployReport::default() };
         report.diagnostics.extend(self.check_connections(&wanted).await?);
         if has_errors(&report.diagnostics) {
@@ -113,6 +113,10 @@ impl Workspace {
                 .at(step.place.clone())
                 .hint("a push never loses or rewrites stored rows; make a new data source for a new shape")
         }));
+        if has_errors(&report.diagnostics) {
+            return Ok(report);
+        }
+        report.diagnostics.extend(self.check_shares(&report.plan, &current, &wanted));
         if has_errors(&report.diagnostics) {
             return Ok(report);
         }
@@ -237,7 +241,8 @@ impl Workspace {
             }
             self.reload_tokens().await
         };
-        self.swap_project(Arc::new(wanted));
+        self.renew_views(plan, &wanted).await;
+        self.swap_project(wanted);
         for step in &plan.steps {
             if let Action::DropTable { datasource } = &step.action {
                 self.finish_drop(&datasource.name).await;

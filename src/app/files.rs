@@ -420,7 +420,7 @@ impl Workspace {
         };
         if let Mode::ReplaceWhere { condition, .. } = &mode {
             // The same check as later; here its words reach the caller, the engine's included.
-            self.count(name, condition).await?;
+            self.count(name, condition, "replace_condition").await?;
         }
         if upload.format == FileFormat::Parquet {
             files::to_lines(&self.shared.engine, &incoming.folder(), &incoming.id).await?;

@@ -29,6 +29,7 @@ mod rows;
 mod schedules;
 mod secrets;
 mod service;
+mod shares;
 mod times;
 mod tokens;
 mod verify;
@@ -63,7 +64,7 @@ pub use crate::ingest::{
 
 use crate::{
     auth::{self, Access},
-    datafile::Context,
+    datafile::{Context, Foreign},
     engine::{Engine, EngineError, EngineSettings},
     ingest::{
         events::{EventsError, Tuning as EventsTuning},
@@ -170,6 +171,8 @@ struct Shared {
     settings: Settings,
     sink: Sink,
     stopping: std::sync::atomic::AtomicBool,
+    /// Held while a project becomes the deployed one, with what others share.
+    linking: Mutex<()>,
 }
 
 impl App {
@@ -192,7 +195,9 @@ impl App {
         let store = Arc::new(directory.store()?);
         let lookup = store.token_lookup();
         let stopping = false.into();
-        let shared = Arc::new(Shared { engine, store, lookup, settings, sink, stopping });
+        let context = Context { foreign: Foreign::Shared, ..settings.context };
+        let settings = Settings { context, ..settings };
+        let shared = Arc::new(Shared { engine, store, lookup, settings, sink, stopping, linking: Mutex::default() });
         let mut records = shared.store(|store| store.workspaces()).await?;
         for record in records.extract_if(.., |it| it.leaves) {
             workspaces::delete(&shared, &record).await?;
@@ -209,6 +214,7 @@ impl App {
             let token = if restored.is_empty() { shared.settings.admin_token.clone() } else { None };
             restored.push(Workspace::restore(shared.clone(), record, token).await?);
         }
+        shares::restore(&shared, &restored).await?;
         for workspace in &restored {
             workspace.start().await?;
         }

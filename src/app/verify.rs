@@ -150,6 +150,8 @@ fn checks<'a>(current: &Project, wanted: &'a Project, scratch: &Namespace) -> (V
                 Err(QueryError::Refused { error, .. }) if error.message == scan::EMPTY => {}
                 // It reads another workspace, which was told where that is refused; there is nothing to try out.
                 Err(QueryError::Refused { error, .. }) if error.category == scan::Refused::DatabasePrefix => {}
+                // It was so before this push.
+                Err(error @ QueryError::Denied(_)) if is_broken(current, scratch, pipe, node, &error) => {}
                 Err(error) => {
                     let diagnostic = uncomposed(&error, node);
                     // A node that others read is composed into each of them; its fault is told once.
@@ -169,6 +171,13 @@ fn mode(pipe: &Pipe, node: &Node) -> OwnerMode {
         PipeKind::Materialized { .. } if node.name == pipe.output_node().name => OwnerMode::NoParameters,
         _ => OwnerMode::Check,
     }
+}
+
+/// The deployed node fails the same way: what it reads is not shared any more.
+fn is_broken(current: &Project, scratch: &Namespace, pipe: &Pipe, node: &Node, error: &QueryError) -> bool {
+    let Some(previous) = current.pipe(pipe.name.as_str()) else { return false };
+    let Some(node) = previous.node(node.name.as_str()) else { return false };
+    query::compile_for_owner(current, scratch, previous, node, mode(previous, node)).as_ref().err() == Some(error)
 }
 
 /// The same text was over the same tables when the current project was deployed.
@@ -203,7 +212,9 @@ fn tables(plan: &Plan, wanted: &Project, checks: &[Check]) -> BTreeSet<String> {
             names.insert(datasource.name.to_string());
         }
     }
-    let known = |it: &String| wanted.readable(it).is_some() || quarantined(wanted, it).is_some();
+    let known = |it: &String| {
+        wanted.readable(Namespace::merged_of(it).unwrap_or(it)).is_some() || quarantined(wanted, it).is_some()
+    };
     names.retain(known);
     names
 }
@@ -314,8 +325,11 @@ impl Verifier<'_> {
     }
 
     async fn create(&self, name: &str) -> Result<(), (&Datasource, EngineError)> {
-        let (datasource, sql) = match self.wanted.readable(name) {
-            Some(it) => (&**it, ddl::create_table(it, &self.scratch.table(&it.name))),
+        let (datasource, sql) = match self.wanted.readable(Namespace::merged_of(name).unwrap_or(name)) {
+            Some(it) if Namespace::merged_of(name).is_some() => {
+                (it, ddl::create_table(it, &self.scratch.merged(&it.name)))
+            }
+            Some(it) => (it, ddl::create_table(it, &self.scratch.table(&it.name))),
             None => match quarantined(self.wanted, name) {
                 Some(it) => (it, ddl::create_quarantine(it, &self.scratch.table(&it.name.quarantine()))),
                 None => return Ok(()),

@@ -183,7 +183,7 @@ impl Workspace {
     pub async fn delete_rows(self: &Arc<Self>, datasource: &str, condition: &str) -> Result<Job, AppError> {
         self.shared.running()?;
         let name = self.existing(datasource)?;
-        let rows = self.count(&name, condition).await?;
+        let rows = self.count(&name, condition, "delete_condition").await?;
         let condition_sql = query::compile_condition(&self.project(), &self.namespace, &name, condition)?;
         let delete = ddl::delete_rows(&self.namespace.table(&name), &condition_sql);
         let work = Work::Delete { datasource: name.to_string(), condition: condition.to_owned() };
@@ -215,8 +215,9 @@ impl Workspace {
         })
     }
 
-    pub(super) async fn count(&self, name: &ResourceName, condition: &str) -> Result<u64, AppError> {
-        self.check_condition(name, condition).await.map_err(|words| bad("delete_condition", &words))?;
+    /// How many rows fulfil a condition, which came in this field.
+    pub(super) async fn count(&self, name: &ResourceName, condition: &str, field: &str) -> Result<u64, AppError> {
+        self.check_condition(name, condition).await.map_err(|words| bad(field, &words))?;
         #[derive(serde::Deserialize)]
         struct Count {
             rows: u64,
@@ -276,8 +277,11 @@ impl Workspace {
         EngineError { message: self.words(&error), ..error }
     }
 
-    fn words(&self, error: &EngineError) -> String {
-        verify::engine_words(&error.message, &self.namespace)
+    /// The engine's words, no database of this workspace or of those that share something with it in them.
+    pub(super) fn words(&self, error: &EngineError) -> String {
+        let project = self.project();
+        let homes = project.shared.values().map(|it| &it.home).chain([&self.namespace]);
+        homes.fold(error.message.clone(), |words, home| verify::engine_words(&words, home))
     }
 
     /// What a pipe writes to.

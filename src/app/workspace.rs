@@ -1,8 +1,8 @@
 //! One workspace: a project, its tables, its tokens and connections. How it comes back after a restart.
 
 use super::{
-    AppError, Shared, adopt, consumers::Consumers, deploy, files::Files, schedules::Schedules, secrets, times::Times,
-    tokens::TokenTable, verify,
+    AppError, Shared, adopt, consumers::Consumers, deploy, files::Files, schedules::Schedules, secrets, shares::Shares,
+    times::Times, tokens::TokenTable, verify,
 };
 use crate::{
     auth::{Access, Limits},
@@ -34,6 +34,7 @@ pub struct Workspace {
     pub(super) tokens: RwLock<TokenTable>,
     pub(super) secrets: RwLock<secrets::Values>,
     pub(super) release: RwLock<Option<StoredRelease>>,
+    pub(super) shares: RwLock<Shares>,
     /// Held by whoever changes the project: one deploy at a time.
     pub(super) deploying: sync::Mutex<()>,
     /// Held by whoever changes tokens.
@@ -117,6 +118,7 @@ impl Workspace {
             tokens: RwLock::new(tokens),
             secrets: RwLock::new(secrets::values(&secrets)),
             release: RwLock::new(release),
+            shares: RwLock::default(),
             deploying: sync::Mutex::default(),
             changing_tokens: sync::Mutex::default(),
             changing_connections: sync::Mutex::default(),
@@ -189,8 +191,19 @@ impl Workspace {
         self.project.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn swap_project(&self, project: Arc<Project>) {
-        *self.project.write().unwrap_or_else(PoisonError::into_inner) = project;
+    /// Those who read data sources of this one know the new project at once.
+    pub(super) fn swap_project(&self, project: Project) {
+        let _linking = self.shared.linking.lock().unwrap_or_else(PoisonError::into_inner);
+        self.put_project(project);
+        for receiver in self.all_receivers() {
+            receiver.put_project((*receiver.project()).clone());
+        }
+    }
+
+    /// With what others share now.
+    pub(super) fn put_project(&self, project: Project) {
+        let project = Project { shared: self.received(), ..project };
+        *self.project.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(project);
         self.schedules.change();
     }
 

@@ -4,7 +4,7 @@
 //! One of another workspace opens that one and its branches. A token of a workspace opens no other by itself; what
 //! is handed out for the others ([`Realm::key`]) is made of the token that it stands for, and ends with it.
 
-use super::{App, AppError, Caller, DeployOptions, Shared, Workspace, words};
+use super::{App, AppError, Caller, DeployOptions, Shared, Workspace, shares, words};
 use crate::{
     auth::{self, Access, Limits, Scope, ScopeKind, Token},
     ddl,
@@ -100,7 +100,11 @@ impl App {
                 return Err(AppError::InUse { kind: "name", name, by });
             }
             let branch = app.add(record(&name, Some(main.id()), app.free_slot()), Some(&main)).await?;
-            let failed = match branch.deploy(main.project().sources.clone(), DeployOptions::default()).await {
+            let files = async {
+                shares::inherit(&main, &branch).await?;
+                branch.deploy(main.project().sources.clone(), DeployOptions::default()).await
+            };
+            let failed = match files.await {
                 Ok(report) if !has_errors(&report.diagnostics) => None,
                 Ok(report) => {
                     let error = report.diagnostics.iter().find(|it| it.severity == Severity::Error);
@@ -191,6 +195,7 @@ impl App {
         self.shared.store(move |store| store.begin_leaving(&id)).await?;
         // Its tokens are nobody's from here on.
         self.swap(|all| all.retain(|it| it.id() != workspace.id()));
+        shares::leave(workspace).await?;
         workspace.quiesce().await;
         delete(&self.shared, &workspace.record).await
     }

@@ -57,9 +57,11 @@ pub struct Context {
 /// What becomes of a table of another workspace, which a node names as `workspace.table`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Foreign {
-    /// It is refused: a server has one workspace.
+    /// It is refused.
     #[default]
     Refused,
+    /// It is taken as a data source that the workspace shares: whoever deploys looks whether that is so.
+    Shared,
     /// It is taken as it is, for checks: these are in the project's `vendor` folder.
     Vendored(BTreeSet<String>),
 }

@@ -6,11 +6,13 @@
 mod cluster;
 mod quarantine;
 mod service;
+mod shared;
 mod table;
 
 pub use cluster::{Backfill, BadShardBy, Cluster};
 pub use quarantine::{complete_gathered, forget_replayed, gather, reasons, refused_rows, refused_values, table_state};
 pub use service::{kafka_times, pipe_stats_view};
+pub use shared::show;
 pub use table::{
     QUARANTINE_COLUMNS, attach_all, count_rows, create_quarantine, create_side_table, create_table, databases,
     delete_rows, drop_database, drop_table, exchange, insert_select, keep_rows, rename, statistics, tables, truncate,

@@ -14,6 +14,7 @@ mod readable;
 mod references;
 mod resolve;
 mod service;
+mod shared;
 mod silence;
 mod tests_of;
 
@@ -27,6 +28,7 @@ pub use params::NodeName;
 pub use readable::Readable;
 pub use resolve::{datafile, resolve, sort};
 pub use service::service;
+pub use shared::Shared;
 pub use silence::Silence;
 pub use tests_of::{check_fixtures, check_tests};
 
@@ -50,6 +52,8 @@ pub struct Project {
     pub connections: BTreeMap<ResourceName, Arc<Connection>>,
     /// The pipes so that each comes after those it reads, and after those that fill what it reads.
     pub order: Vec<ResourceName>,
+    /// What other workspaces share with the one that the project is deployed in, as `workspace.name`.
+    pub shared: BTreeMap<ResourceName, Arc<Shared>>,
     /// Every file the project was made of, as it was read: the state that is stored.
     pub sources: Vec<Source>,
 }

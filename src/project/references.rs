@@ -81,6 +81,12 @@ pub(super) fn resolve(
                 // Every workspace has it, and no push changes it.
                 None if service().contains_key(found.name.as_str()) => (),
                 None if found.name.contains('.') => {
+                    let may_be_shared = context.foreign == Foreign::Shared && !found.name.starts_with("tinybird.");
+                    if let Some(name) = ResourceName::of_shared(&found.name).filter(|_| may_be_shared) {
+                        let (target, certain) = (ReferenceTarget::Datasource, found.certain);
+                        node.reads.push(Reference { name, target, certain, place: place(found.span) });
+                        continue;
+                    }
                     diagnostics.push(foreign(&found.name, &context.foreign).at(place(found.span)));
                 }
                 None => {
@@ -115,7 +121,7 @@ fn foreign(name: &str, foreign: &Foreign) -> Diagnostic {
         (false, Some((workspace, name))) => {
             format!("neither is its name: there is no vendor/{workspace}/datasources/{name}.datasource")
         }
-        _ => "a push to birdhouse, which has one workspace, refuses it".to_owned(),
+        _ => "a push takes it where that workspace shares it".to_owned(),
     };
     Diagnostic::warning("shared_datasource", message).hint(hint)
 }

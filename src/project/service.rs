@@ -44,9 +44,12 @@ pub fn service() -> &'static BTreeMap<ResourceName, Arc<Datasource>> {
 }
 
 impl Project {
-    /// What a query may read by this name: a data source of the project or of the service.
-    pub fn readable(&self, name: &str) -> Option<&Arc<Datasource>> {
-        self.datasource(name).or_else(|| service().get(name))
+    /// What a query may read by this name: a data source of the project, of another workspace that shares it, or of
+    /// the service.
+    pub fn readable(&self, name: &str) -> Option<&Datasource> {
+        let shared = || self.shared.get(name).map(|it| &it.datasource);
+        let service = || service().get(name).map(|it| &**it);
+        self.datasource(name).map(|it| &**it).or_else(shared).or_else(service)
     }
 }
 

@@ -53,7 +53,8 @@ pub fn audit(project: &Project, access: &Access) -> Audit {
         let fixed_params = access.fixed_params(&pipe.name).cloned().unwrap_or_default();
         endpoints.push(EndpointAudit { name: pipe.name.to_string(), fixed_params, reads });
     }
-    let datasources: Vec<_> = project.datasources.keys().filter_map(|it| read(it, access, &origins)).collect();
+    let datasources = project.datasources.keys().chain(project.shared.keys());
+    let datasources: Vec<_> = datasources.filter_map(|it| read(it, access, &origins)).collect();
     gaps.note(&datasources, "SQL");
     Audit { endpoints, datasources, warnings: gaps.warnings() }
 }

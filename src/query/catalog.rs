@@ -12,7 +12,7 @@ use crate::{
         scan::client::{Like, Statement, TableName},
     },
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a caller may know of a workspace.
 #[derive(Debug, Clone, Default)]
@@ -80,6 +80,11 @@ impl Catalog {
                 self.tables.push(Table::of_endpoint(&database, pipe.name.as_str(), comment, columns));
             }
         }
+        for it in project.shared.values().filter(|it| access.read(&it.datasource.name).is_ok()) {
+            let full = it.datasource.name.as_str();
+            let workspace = full.split_once('.').map_or("", |it| it.0);
+            self.tables.push(Table::of_datasource(workspace, it.name.as_str(), &it.datasource));
+        }
         for it in service().values().filter(readable) {
             let name = it.name.as_str();
             let name = name.strip_prefix("tinybird.").unwrap_or(name);
@@ -90,7 +95,8 @@ impl Catalog {
 
     /// Whether a client may name this database.
     pub fn has_database(&self, name: &str) -> bool {
-        name == self.database || [DEFAULT_DATABASE, SYSTEM, SERVICE].contains(&name)
+        let is_own = name == self.database || [DEFAULT_DATABASE, SYSTEM, SERVICE].contains(&name);
+        is_own || self.tables.iter().any(|it| it.database == name)
     }
 
     /// A statement about what there is, as the query that answers it; nothing where there is nothing to answer.
@@ -159,9 +165,9 @@ impl Catalog {
         use Cell::{Text, UInt8, UInt64};
         Some(match name {
             "databases" => {
-                let databases = [self.database.as_str(), SYSTEM, SERVICE];
-                let used = |it: &&str| *it != SERVICE || self.tables.iter().any(|table| table.database == SERVICE);
-                let rows = databases.into_iter().filter(used).map(|it| vec![it.to_owned(), "Atomic".to_owned()]);
+                let used = self.tables.iter().map(|it| it.database.as_str());
+                let databases: BTreeSet<_> = used.chain([self.database.as_str(), SYSTEM]).collect();
+                let rows = databases.into_iter().map(|it| vec![it.to_owned(), "Atomic".to_owned()]);
                 let columns = [("name", Text), ("engine", Text)];
                 rows_as(&columns, "'' AS data_path, '' AS metadata_path, '' AS uuid, '' AS comment", rows)
             }

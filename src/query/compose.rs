@@ -8,7 +8,7 @@ use crate::{
     auth::{Access, ReadGrant},
     diagnostic::{Place, Span},
     name::{Namespace, Physical, ResourceName},
-    project::{ColumnDefault, Datasource, EngineFamily, Node, NodeSql, Pipe, Project},
+    project::{ColumnDefault, Datasource, EngineFamily, Node, NodeSql, Pipe, Project, Shared},
     sql::{
         Splice, Sql, UserSql,
         scan::{self, Position, Refused, Scan, ScanError, TableRef},
@@ -41,6 +41,8 @@ pub(super) struct Composer<'a> {
     pub(super) secrets: Vec<String>,
     pub(super) settings: IndexMap<String, serde_json::Value>,
     project: &'a Project,
+    /// The workspaces whose tables may be named.
+    sharing: Vec<&'a str>,
     namespace: &'a Namespace,
     /// What templates see: the request's parameters under those that the token fixes.
     params: Cow<'a, Params>,
@@ -65,6 +67,8 @@ enum Meaning {
         grant: ReadGrant,
         table: Physical,
     },
+    /// Of another workspace, which shares it: shown by a view, which knows neither FINAL nor PREWHERE.
+    Shared(Sql),
     /// A column, as far as is known: the engine decides.
     Column,
 }
@@ -81,6 +85,7 @@ impl<'a> Composer<'a> {
             secrets: Vec::new(),
             settings: IndexMap::new(),
             project,
+            sharing: project.sharing(),
             namespace,
             params: Cow::Borrowed(params),
             stack: Vec::new(),
@@ -191,15 +196,15 @@ impl<'a> Composer<'a> {
     ) -> Result<Sql, QueryError> {
         let refused = |error| QueryError::Refused { error, place: None };
         let scan = match self.catalog {
-            Some(_) if context.pipe.is_none() => scan::scan_client(text, secrets),
-            _ => scan::scan_with(text, secrets),
+            Some(_) if context.pipe.is_none() => scan::scan_client(text, secrets, &self.sharing),
+            _ => scan::scan_with(text, secrets, &self.sharing),
         };
         let scan = scan.map_err(refused)?;
         let mut splices = Vec::with_capacity(scan.tables.len());
         let mut replaced = vec![false; scan.selects.len()];
         for (index, table) in scan.tables.iter().enumerate() {
-            let meaning = self.meaning(table, context, access)?;
-            let is_query = matches!(meaning, Meaning::Subquery(_) | Meaning::Filtered { .. });
+            let meaning = self.meaning(table, text, context, access)?;
+            let is_query = !matches!(meaning, Meaning::Table(_) | Meaning::Column);
             if is_query && table.position == Position::From {
                 replaced[table.select] = true;
             }
@@ -209,6 +214,10 @@ impl<'a> Composer<'a> {
                 Meaning::Subquery(inner) => {
                     let mut sql = Sql::new("(");
                     sql.sql(&inner).push(")");
+                    sql
+                }
+                Meaning::Shared(sql) => {
+                    splices.extend(table.final_.map(|span| Splice { span, sql: Sql::default() }));
                     sql
                 }
                 Meaning::Filtered { grant, table: physical } => {
@@ -250,7 +259,13 @@ impl<'a> Composer<'a> {
     }
 
     /// What a name means: nodes of the pipe are nearest, then data sources, then pipes.
-    fn meaning(&mut self, table: &TableRef, context: Context<'a, '_>, access: &Access) -> Result<Meaning, QueryError> {
+    fn meaning(
+        &mut self,
+        table: &TableRef,
+        text: &str,
+        context: Context<'a, '_>,
+        access: &Access,
+    ) -> Result<Meaning, QueryError> {
         let name = table.name.as_str();
         if let Some((pipe, sql)) = context.over
             && (name == "_" || name == pipe.as_str())
@@ -274,7 +289,8 @@ impl<'a> Composer<'a> {
             return catalog.system(table).map(Meaning::Subquery).map_or_else(denied, Ok);
         }
         if let Some(datasource) = self.project.readable(name) {
-            let service = self.project.datasource(name).is_none();
+            let shared = self.project.shared.get(name);
+            let service = shared.is_none() && self.project.datasource(name).is_none();
             self.service |= service;
             let grant = access.read(&datasource.name);
             let in_part = context.pipe.is_some() || grant.as_ref().is_ok_and(|it| !it.filters().is_empty());
@@ -282,6 +298,10 @@ impl<'a> Composer<'a> {
                 self.formed |= datasource.columns.iter().any(|it| it.column_type.is_dynamic());
             }
             return match grant {
+                Ok(grant) if let Some(shared) = shared => {
+                    self.filtered |= !grant.filters().is_empty();
+                    self.shared_table(&grant, shared, table, text).map(Meaning::Shared)
+                }
                 // Of what is merged in the background each row is read as it is after that.
                 Ok(grant)
                     if service && grant.filters().is_empty() && datasource.engine.family != EngineFamily::MergeTree =>
@@ -353,6 +373,44 @@ impl<'a> Composer<'a> {
             true => " SETTINGS use_partition_pruning = 0, use_skip_indexes = 0)",
             false => " LIMIT 18446744073709551615)",
         });
+        Ok(sql)
+    }
+
+    /// `(SELECT columns FROM view AS name WHERE (filter) LIMIT ..)`: below a LIMIT the engine does not try the caller's
+    /// conditions. The view reads with the rights of the server, the caller's role sees the view alone.
+    fn shared_table(
+        &self,
+        grant: &ReadGrant,
+        shared: &Shared,
+        table: &TableRef,
+        text: &str,
+    ) -> Result<Sql, QueryError> {
+        let (whole, name) = (grant.filters().is_empty(), &shared.datasource.name);
+        let refused = |span: Span, why: &str| {
+            let error = ScanError { category: Refused::Syntax, span, message: format!("{why} `{name}` here") };
+            Err(QueryError::Refused { error, place: None })
+        };
+        let physical = match table.final_ {
+            Some(span) if !shared.merges() => return refused(span, "FINAL means nothing for the rows of"),
+            // A hidden row that is newer would hide one that is not.
+            Some(span) if !whole => return refused(span, "the token sees a part of the rows, so there is no FINAL of"),
+            Some(_) => self.namespace.merged(name),
+            None => self.namespace.table(name),
+        };
+        if let Some(span) = table.sample {
+            return refused(span, "another workspace shares it, so there is no SAMPLE of");
+        }
+        let columns = materialized(&shared.datasource).filter(|it| scan::mentions(text, it));
+        let columns: Vec<_> = shared.plain_columns().chain(columns).collect();
+        let mut sql = Sql::new("(SELECT ");
+        for (index, column) in columns.iter().enumerate() {
+            sql.push(if index > 0 { ", " } else { "" }).ident(column);
+        }
+        sql.push(" FROM ").table(&physical).push(" AS ").ident(shared.name.as_str());
+        for (index, filter) in grant.filters().iter().enumerate() {
+            sql.push(if index > 0 { " AND (" } else { " WHERE (" }).sql(&self.filter(filter, name.as_str())?).push(")");
+        }
+        sql.push(if whole { ")" } else { " LIMIT 18446744073709551615)" });
         Ok(sql)
     }
 

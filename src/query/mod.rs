@@ -140,7 +140,7 @@ pub fn compile(
         sql,
         parameters: composer.secrets.iter().filter_map(secret).collect(),
         format: request.format,
-        names: Names::new(namespace, composer.filtered).with_secrets(!composer.secrets.is_empty()),
+        names: Names::new(namespace, composer.filtered).with_shared(project).with_secrets(!composer.secrets.is_empty()),
         settings: composer.settings,
         service: composer.service,
     })

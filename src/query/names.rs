@@ -3,13 +3,14 @@
 //! In: a message of the engine. Out: words that name nothing the caller may not know: no database, no splice
 //! with its filters, and for a caller who reads through a filter no value either.
 
-use crate::name::Namespace;
+use crate::{name::Namespace, project::Project};
 use std::sync::Arc;
 
 /// What a compiled query knows about the names in its text.
 #[derive(Debug, Clone)]
 pub struct Names {
-    database: Arc<str>,
+    /// The workspace's, and those of workspaces that share something with it.
+    databases: Arc<[String]>,
     filtered: bool,
     /// Values in a message may be those of secrets.
     secrets: bool,
@@ -74,7 +75,16 @@ const ABOUT_THE_QUERY: &[&str] = &[
 
 impl Names {
     pub fn new(namespace: &Namespace, filtered: bool) -> Names {
-        Names { database: namespace.database().into(), filtered, secrets: false }
+        Names { databases: [namespace.database().to_owned()].into(), filtered, secrets: false }
+    }
+
+    /// What the project reads of other workspaces is in databases with names that nobody is told either.
+    pub fn with_shared(self, project: &Project) -> Names {
+        if project.shared.is_empty() {
+            return self;
+        }
+        let homes = project.shared.values().map(|it| it.home.database().to_owned());
+        Names { databases: self.databases.iter().cloned().chain(homes).collect(), ..self }
     }
 
     pub fn with_secrets(self, secrets: bool) -> Names {
@@ -143,10 +153,11 @@ impl Names {
     /// Without the workspace's database and the names that the engine makes up itself.
     fn without_names(&self, text: &str) -> String {
         let mut res = text.to_owned();
-        let database: &str = &self.database;
-        for name in [format!("`{database}`."), format!("{database}."), format!("`{database}`"), database.to_owned()] {
-            if !database.is_empty() && res.contains(&name) {
-                res = res.replace(&name, "");
+        for database in self.databases.iter().filter(|it| !it.is_empty()) {
+            for name in [format!("`{database}`."), format!("{database}."), format!("`{database}`"), database.clone()] {
+                if res.contains(&name) {
+                    res = res.replace(&name, "");
+                }
             }
         }
         // `__table1.column`

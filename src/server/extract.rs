@@ -11,7 +11,8 @@ use super::{
 use crate::{
     app::{Caller, Realm, Workspace},
     auth::Access,
-    project::{Datasource, Pipe},
+    name::ResourceName,
+    project::{Datasource, Pipe, Shared},
 };
 use axum::{
     body::Bytes,
@@ -82,6 +83,13 @@ impl Who {
         found.cloned()
     }
 
+    /// A data source that another workspace shares, by its name or id.
+    pub(super) fn shared(&self, key: &str) -> Option<Arc<Shared>> {
+        let project = self.workspace.project();
+        let by_id = |(name, _): &(&ResourceName, _)| is_id(key) && self.id_of("datasource", name.as_str()) == key;
+        project.shared.get(key).or_else(|| Some(project.shared.iter().find(by_id)?.1)).cloned()
+    }
+
     /// A pipe by its name or id.
     pub(super) fn pipe(&self, key: &str) -> Option<Arc<Pipe>> {
         let project = self.workspace.project();
@@ -93,7 +101,16 @@ impl Who {
     /// What a caller hears of a thing that is not there, or that it may not know of: without an
     /// administrator's rights there is one answer for both.
     pub(super) fn missing(&self, what: &'static str, name: &str) -> Fault {
-        if self.access.is_admin() { Fault::NoSuch { what, name: name.to_owned() } } else { Fault::Forbidden }
+        if !self.access.is_admin() {
+            return Fault::Forbidden;
+        }
+        match self.shared(name).filter(|_| what == "data source") {
+            None => Fault::NoSuch { what, name: name.to_owned() },
+            Some(it) => {
+                let name = &it.datasource.name;
+                Fault::Unsupported(format!("`{name}` is another workspace's, which shares it: it can be read here"))
+            }
+        }
     }
 
     pub(super) fn id_of(&self, kind: &str, name: &str) -> String {

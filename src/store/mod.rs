@@ -13,6 +13,7 @@ mod releases;
 mod replays;
 mod scopes;
 mod secrets;
+mod shares;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use directory::DataDirectory;
 pub use key::TokenLookup;
 pub use releases::StoredRelease;
 pub use secrets::StoredSecret;
+pub use shares::StoredShare;
 pub use times::SourceTimes;
 
 use crate::{auth::Token, diagnostic::Source};
@@ -200,6 +202,7 @@ impl Store {
         connection.execute_batch(files::SCHEMA)?;
         connection.execute_batch(paused::SCHEMA)?;
         connection.execute_batch(replays::SCHEMA)?;
+        connection.execute_batch(shares::SCHEMA)?;
         add_columns(&connection, ADDED)?;
         add_columns(&connection, workspaces::ADDED)?;
         let check: Option<Vec<u8>> =

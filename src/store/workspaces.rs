@@ -56,6 +56,7 @@ impl Store {
             for table in tables {
                 transaction.execute(&format!("DELETE FROM \"{table}\" WHERE workspace = ?1"), [workspace])?;
             }
+            transaction.execute("DELETE FROM shares WHERE destination = ?1", [workspace])?;
             transaction.execute("DELETE FROM workspaces WHERE id = ?1", [workspace])?;
             Ok(())
         })

@@ -347,6 +347,11 @@ async fn the_classic_tb_makes_connections_to_kafka() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_classic_tb_shares_data_sources() {
+    flow("shares").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_classic_tb_changes_workspaces_and_branches() {
     flow("workspaces").await;
 }

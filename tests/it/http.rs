@@ -195,12 +195,16 @@ impl Site {
     }
 
     pub(crate) async fn deploy(&self, files: &[(&str, &str)], query: &str) -> Reply {
+        self.deploy_as(ADMIN, files, query).await
+    }
+
+    async fn deploy_as(&self, token: &str, files: &[(&str, &str)], query: &str) -> Reply {
         let mut form = multipart::Form::new().percent_encode_noop();
         for (path, text) in files {
             let part = multipart::Part::text((*text).to_owned()).file_name((*path).to_owned());
             form = form.part("data_project://", part);
         }
-        reply(self.request(Method::POST, &format!("/v1/deploy{query}")).bearer_auth(ADMIN).multipart(form)).await
+        reply(self.request(Method::POST, &format!("/v1/deploy{query}")).bearer_auth(token).multipart(form)).await
     }
 
     pub(crate) async fn append(&self, name: &str, mode: &str, csv: &str) -> Reply {
@@ -275,4 +279,5 @@ mod jobs;
 mod kept;
 mod load;
 mod resources;
+mod shares;
 mod traps;

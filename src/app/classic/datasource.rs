@@ -178,6 +178,10 @@ impl Workspace {
         let name = self.existing(name)?;
         let gone = Arc::new(std::sync::Mutex::new(Dependents::default()));
         let told = gone.clone();
+        if let Some(by) = self.shared_with(&name) {
+            let by = format!("{by}, with which it is shared");
+            return Err(AppError::InUse { kind: "data source", name: name.to_string(), by });
+        }
         self.edit(move |project, _| {
             let datasource = project.datasource(name.as_str()).ok_or_else(|| not_found(&name))?;
             let pipes = dependents(project, &name);
@@ -204,7 +208,7 @@ impl Workspace {
     /// How many rows fulfil a condition.
     pub async fn count_rows(&self, name: &str, condition: &str) -> Result<u64, AppError> {
         let name = self.existing(name)?;
-        self.count(&name, condition).await
+        self.count(&name, condition, "delete_condition").await
     }
 
     pub(in crate::app) fn existing(&self, name: &str) -> Result<ResourceName, AppError> {
@@ -271,7 +275,7 @@ fn lines(text: &str) -> Vec<String> {
 }
 
 /// The pipes that read a data source, write to it, or read such a pipe.
-fn dependents(project: &Project, name: &ResourceName) -> BTreeSet<ResourceName> {
+pub(in crate::app) fn dependents(project: &Project, name: &ResourceName) -> BTreeSet<ResourceName> {
     let quarantine = name.quarantine();
     let needs = |pipe: &Pipe, found: &BTreeSet<ResourceName>| {
         let writes = match &pipe.kind {

@@ -7,8 +7,8 @@ mod pipe;
 mod tag;
 
 pub use datasource::{Altered, Dependents, NewDatasource};
-pub(super) use pipe::written;
 pub use pipe::{MadePipe, NewNode, NewPipe};
+pub(super) use {datasource::dependents, pipe::written};
 
 use super::{AppError, DeployOptions, DeployReport, Workspace};
 use crate::{

@@ -6,7 +6,7 @@ use crate::{
     datafile::{self, DatasourceDraft, EngineDraft, Kind, NodeDraft, PipeDraft},
     engine::EngineError,
     name::ResourceName,
-    project::{self, Pipe, PipeKind, Project},
+    project::{Pipe, PipeKind, Project},
     query::{self, OwnerMode},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -271,7 +271,7 @@ impl Workspace {
 
     /// A data source that the output of a pipe fits: its columns are those of the answer.
     async fn target_of(&self, name: &ResourceName, draft: &PipeDraft) -> Result<DatasourceDraft, AppError> {
-        let (project, context) = (self.project(), &self.shared.settings.context);
+        let project = self.project();
         let writes = |it: &&NodeDraft| it.kind.as_deref().is_some_and(|it| !is_plain(it));
         let output = draft.nodes.iter().find(writes).or(draft.nodes.last());
         let output = output.ok_or_else(|| AppError::Invalid(format!("the pipe `{name}` has no nodes")))?;
@@ -282,7 +282,7 @@ impl Workspace {
         }
         let source = pipe_source(&path(&project, name), &plain);
         let sources = crate::app::deploy::merge(&project.sources, vec![source]);
-        let (wanted, diagnostics) = project::resolve(&sources, context);
+        let (wanted, diagnostics) = self.resolve(&sources);
         let report = crate::app::DeployReport { diagnostics, ..Default::default() };
         if let Some(words) = super::failure(&report) {
             return Err(AppError::Invalid(words));
@@ -291,7 +291,7 @@ impl Workspace {
         let node = pipe.node(&output.name).ok_or_else(|| not_found(name))?;
         let select = query::compile_for_owner(&wanted, &self.namespace, pipe, node, OwnerMode::NoParameters)?;
         let described = self.shared.engine.command(&query::describe(&select)).await.map_err(|error| {
-            let message = verify::engine_words(&error.message, &self.namespace);
+            let message = self.words(&error);
             EngineError { message, ..error }
         })?;
         let columns = verify::columns(&described)?;

@@ -12,7 +12,8 @@ use crate::{
 };
 use axum::{
     Json,
-    http::{StatusCode, Uri},
+    http::{StatusCode, Uri, header},
+    response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -123,11 +124,49 @@ pub(super) async fn create(who: Who, given: Given) -> Result<(StatusCode, Json<C
     Ok((StatusCode::OK, Json(Connector::of(&who, &made))))
 }
 
-pub(super) async fn show(who: Who, Name(name): Name) -> Result<Json<Connector>, ApiError> {
+/// With `.connection` behind its name as a file, in which secrets are named and not said.
+pub(super) async fn show(who: Who, Name(name): Name, uri: Uri) -> Result<Response, ApiError> {
     who.admin()?;
+    let missing = |name: &str| Fault::NoSuch { what: "connection", name: name.to_owned() };
+    if let Some(name) = name.strip_suffix(".connection") {
+        let (content, secrets) = who.workspace.connection_file(name).await?.ok_or_else(|| missing(name))?;
+        if !Fields::of_query(uri.query()).flag("include_metadata") {
+            return Ok(([(header::CONTENT_TYPE, "text/plain")], content).into_response());
+        }
+        let warnings = secrets.iter().map(|secret| {
+            let message = format!("set the secret {secret} before this file is pushed: its value is not told");
+            json!({ "code": "secret", "message": message, "docs_url": null })
+        });
+        let reply = json!({ "content": content, "warnings": warnings.collect::<Vec<_>>() });
+        return Ok(Json(reply).into_response());
+    }
+    let connection = who.workspace.connection(&name).await?.ok_or_else(|| missing(&name))?;
+    Ok(Json(Connector::of(&who, &connection)).into_response())
+}
+
+/// What is given changes, the rest stays.
+pub(super) async fn change(who: Who, Name(name): Name, given: Given) -> Result<Json<Connector>, ApiError> {
+    who.admin()?;
+    let fields = given.fields()?;
     let connection = who.workspace.connection(&name).await?;
     let connection = connection.ok_or(Fault::NoSuch { what: "connection", name })?;
-    Ok(Json(Connector::of(&who, &connection)))
+    let text = move |name: &str| fields.text(name).filter(|it| !it.trim().is_empty() && it != "None");
+    if text("name").is_some_and(|it| it != connection.name) {
+        return Err(Fault::Unsupported("a connection keeps its name: data sources read through it".to_owned()).into());
+    }
+    let changed = who.workspace.change_connection(&connection.id, move |it| KafkaConnection {
+        bootstrap_servers: text("kafka_bootstrap_servers").unwrap_or(it.bootstrap_servers),
+        security_protocol: text("kafka_security_protocol").map_or(it.security_protocol, |it| it.to_ascii_uppercase()),
+        sasl_mechanism: text("kafka_sasl_mechanism").map_or(it.sasl_mechanism, |it| it.to_ascii_uppercase()),
+        key: text("kafka_sasl_plain_username").or(it.key),
+        secret: text("kafka_sasl_plain_password").map(Secret::new).or(it.secret),
+        ssl_ca_pem: text("kafka_ssl_ca_pem").or(it.ssl_ca_pem),
+        schema_registry_url: text("kafka_schema_registry_url").map(Secret::new).or(it.schema_registry_url),
+        oauth_token_url: text("kafka_sasl_oauthbearer_token_url").or(it.oauth_token_url),
+        oauth_scope: text("kafka_sasl_oauthbearer_scope").or(it.oauth_scope),
+        ..it
+    });
+    Ok(Json(Connector::of(&who, &changed.await?)))
 }
 
 /// The topics that there are or, of one topic, the last messages and columns that would take them.

@@ -5,7 +5,7 @@ use super::{
     tokens,
 };
 use crate::{
-    app::{Changed, TableStatistics},
+    app::{Changed, TableStatistics, Workspace},
     auth::ScopeKind,
     name::ResourceName,
     project::{Column, ColumnDefault, Datasource, Permission, PipeKind},
@@ -21,12 +21,12 @@ use crate::{
 use axum::{
     Json,
     body::Bytes,
-    http::{HeaderMap, Uri},
+    http::{HeaderMap, Uri, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// For what has no file: clients need a time of this form all the same.
 pub(super) const UNKNOWN_TIME: &str = "1970-01-01 00:00:00.000000";
@@ -45,7 +45,13 @@ struct DatasourceWire {
     schema: SchemaWire,
     columns: Vec<ColumnWire>,
     indexes: Vec<IndexWire>,
-    shared_with: [(); 0],
+    /// For administrators: the ids of workspaces that may read it.
+    shared_with: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_with_workspaces: Option<Vec<UsedBy>>,
+    /// The id of the workspace that shares it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_from: Option<String>,
     used_by: Vec<UsedBy>,
     tags: Value,
     headers: Value,
@@ -111,7 +117,9 @@ pub(super) async fn list(who: Who, uri: Uri) -> Result<Json<Value>, ApiError> {
     let attrs = Fields::of_query(uri.query()).text("attrs");
     let statistics = statistics(&who).await?;
     let project = who.workspace.project();
-    let seen = project.datasources.values().filter(|it| may_see(&who, &it.name));
+    let shared = project.shared.values().map(|it| &it.datasource);
+    let all = project.datasources.values().map(|it| &**it).chain(shared);
+    let seen = all.filter(|it| may_see(&who, &it.name));
     let datasources = seen.map(|it| {
         let mut wire = wire(&who, it, &statistics);
         wire.engine.ttl = None;
@@ -126,16 +134,37 @@ pub(super) async fn show(who: Who, Name(name): Name, uri: Uri) -> Result<Respons
         Some(name) => (name, true),
         None => (name.as_str(), fields.text("format").as_deref() == Some("datasource")),
     };
-    let datasource = who.datasource(name).filter(|it| may_see(&who, &it.name));
+    let own = who.datasource(name);
+    if own.is_none()
+        && let Some(shared) = who.shared(name).filter(|it| may_see(&who, &it.datasource.name))
+    {
+        if as_file {
+            let text = who.workspace.vendored(&shared.datasource.name);
+            let text = text.ok_or_else(|| who.missing("data source", name))?;
+            return Ok(([(header::CONTENT_TYPE, "text/plain")], text).into_response());
+        }
+        let wire = json!(wire(&who, &shared.datasource, &statistics(&who).await?));
+        return Ok(Json(restricted(wire, fields.text("attrs").as_deref(), ALWAYS)).into_response());
+    }
+    let datasource = own.filter(|it| may_see(&who, &it.name));
     let datasource = datasource.ok_or_else(|| who.missing("data source", name))?;
     if as_file {
         let words =
             [(ScopeKind::DatasourcesRead, Permission::Read), (ScopeKind::DatasourcesAppend, Permission::Append)];
-        let lines = tokens::lines(&who, &datasource.name, &words, &datasource.tokens);
+        let mut lines = tokens::lines(&who, &datasource.name, &words, &datasource.tokens);
+        if who.access.is_admin() {
+            lines.push_str(&who.workspace.unwritten_shares(&datasource));
+        }
         return Ok(datafile(&who, &datasource.place, &lines)?);
     }
     let statistics = statistics(&who).await?;
-    let wire = json!(wire(&who, &datasource, &statistics));
+    let mut wire = wire(&who, &datasource, &statistics);
+    if fields.flag("include_workspace_names") {
+        let named = receivers(&who, &datasource.name).into_iter();
+        wire.shared_with_workspaces =
+            Some(named.map(|it| UsedBy { id: it.id().to_owned(), name: it.name().to_owned() }).collect());
+    }
+    let wire = json!(wire);
     Ok(Json(restricted(wire, fields.text("attrs").as_deref(), ALWAYS)).into_response())
 }
 
@@ -156,8 +185,21 @@ pub(super) async fn file(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Faul
 
 /// When the resource of a file was made and changed.
 pub(super) fn changed(who: &Who, path: &str) -> Changed {
-    let unknown = || Changed { created_at: UNKNOWN_TIME.to_owned(), updated_at: UNKNOWN_TIME.to_owned() };
     who.workspace.changed(path).unwrap_or_else(unknown)
+}
+
+fn unknown() -> Changed {
+    Changed { created_at: UNKNOWN_TIME.to_owned(), updated_at: UNKNOWN_TIME.to_owned() }
+}
+
+/// Who a data source is shared with, for administrators.
+fn receivers(who: &Who, name: &ResourceName) -> Vec<Arc<Workspace>> {
+    let receivers = if who.access.is_admin() { who.workspace.receivers(name) } else { vec![] };
+    receivers.into_iter().filter(|it| it.main().is_none()).collect()
+}
+
+fn opens(who: &Who, workspace: &Workspace) -> bool {
+    who.realm.as_ref().is_some_and(|it| it.has(workspace))
 }
 
 fn may_see(who: &Who, name: &ResourceName) -> bool {
@@ -167,6 +209,7 @@ fn may_see(who: &Who, name: &ResourceName) -> bool {
 /// Rows and bytes are for those who may see every row.
 async fn statistics(who: &Who) -> Result<BTreeMap<ResourceName, TableStatistics>, ApiError> {
     let mut res = who.workspace.statistics().await?;
+    res.extend(who.workspace.shared_statistics().await?);
     res.retain(|name, _| who.access.read(name).is_ok_and(|grant| grant.filters().is_empty()));
     Ok(res)
 }
@@ -182,7 +225,15 @@ fn wire(who: &Who, datasource: &Datasource, statistics: &BTreeMap<ResourceName, 
         let fills = matches!(&pipe.kind, PipeKind::Materialized { target } if *target == datasource.name);
         (reads || fills) && who.access.enter(&pipe.name).is_ok()
     });
-    let changed = changed(who, &datasource.place.path);
+    let used_by_others = receivers(who, &datasource.name).into_iter().filter(|it| opens(who, it)).flat_map(|it| {
+        let here = ResourceName::shared(who.workspace.name(), &datasource.name);
+        let used_by =
+            |pipe: ResourceName| UsedBy { id: it.id_of("pipe", pipe.as_str()), name: format!("{}.{pipe}", it.name()) };
+        it.needed_by(&here).into_iter().map(used_by).collect::<Vec<_>>()
+    });
+    let home = who.workspace.home_of(&datasource.name);
+    let of_home = |home: &Workspace| home.changed(&datasource.place.path).unwrap_or_else(unknown);
+    let changed = home.as_ref().map_or_else(|| changed(who, &datasource.place.path), |it| of_home(&it.0));
     DatasourceWire {
         id: who.id_of("datasource", datasource.name.as_str()),
         name: datasource.name.to_string(),
@@ -214,9 +265,12 @@ fn wire(who: &Who, datasource: &Datasource, statistics: &BTreeMap<ResourceName, 
                 granularity: it.granularity.to_string(),
             })
             .collect(),
-        shared_with: [],
+        shared_with: receivers(who, &datasource.name).iter().map(|it| it.id().to_owned()).collect(),
+        shared_with_workspaces: None,
+        shared_from: home.map(|it| it.0.id().to_owned()),
         used_by: feeds_or_reads
             .map(|it| UsedBy { id: who.id_of("pipe", it.name.as_str()), name: it.name.to_string() })
+            .chain(used_by_others)
             .collect(),
         tags: json!({}),
         headers: json!({}),

@@ -6,6 +6,7 @@ use crate::{
     app::SampleFormat,
     project::{NodeSql, Pipe},
     server::{
+        Context,
         error::{ApiError, Fault},
         extract::{Given, Name, Who},
         params::Fields,
@@ -15,6 +16,7 @@ use crate::{
 use axum::{
     Json,
     body::Bytes,
+    extract::State,
     http::{HeaderMap, Uri, header},
     response::{IntoResponse, Response},
 };
@@ -29,7 +31,7 @@ pub(super) async fn tables(_: Who, given: Given) -> Result<Json<Value>, ApiError
     let fields = given.fields()?;
     let text = fields.text("q").ok_or(Fault::Missing("q"))?;
     let (text, _) = scan::cut_format(&text);
-    let found = match scan::scan(text) {
+    let found = match scan::scan_shared(text, &[]) {
         Ok(found) => found,
         // What a template leaves when nothing is given may be nothing, or a comment.
         Err(error) if fields.flag("raising") && error.message != scan::EMPTY => return Err(error.into()),
@@ -54,7 +56,7 @@ pub(super) async fn replace(_: Who, given: Given) -> Result<Json<Value>, ApiErro
         serde_json::from_str(&replacements).map_err(|error| bad(error.to_string()))?;
     let mut query = text.clone();
     // From the end, so that what is before keeps its place.
-    let tables = scan::scan(scan::cut_format(&text).0)?.tables;
+    let tables = scan::scan_shared(scan::cut_format(&text).0, &[])?.tables;
     let mut found: Vec<_> = tables.iter().filter_map(|it| Some((it.span, replacements.get(&it.name)?))).collect();
     found.sort_by_key(|(span, _)| std::cmp::Reverse(span.start));
     for (span, by) in found {
@@ -78,15 +80,20 @@ pub(super) async fn format(who: Who, uri: Uri) -> Result<Json<Value>, ApiError> 
 }
 
 /// What a file would be as a data source: its columns, and its first rows.
-pub(super) async fn analyse(who: Who, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Json<Value>, ApiError> {
+pub(super) async fn analyse(
+    State(context): State<Context>,
+    who: Who,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
     if !who.access.may_create_datasource() {
         return Err(Fault::Forbidden.into());
     }
-    if Fields::of_query(uri.query()).text("url").is_some() {
-        return Err(Fault::Unsupported("a `url` is not fetched: send the file".to_owned()).into());
-    }
-    let file = datasources::file(&headers, body).await?;
-    let found = who.workspace.analyse(file).await?;
+    let found = match Fields::of_query(uri.query()).text("url").filter(|it| !it.is_empty()) {
+        Some(url) => who.workspace.analyse_url(&url, context.settings.max_insert as u64).await?,
+        None => who.workspace.analyse(datasources::file(&headers, body).await?).await?,
+    };
     let is_json = !found.format.is_csv();
     let columns = found.columns.iter().map(|it| {
         json!({
@@ -115,7 +122,7 @@ pub(super) async fn dependencies(who: Who, uri: Uri) -> Result<Json<Value>, ApiE
     let (pipe, datasource, part) = (wanted("pipe"), wanted("datasource"), wanted("match"));
     let project = who.workspace.project();
     let mut res: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let visible = project.datasources.keys().filter(|it| who.access.read(it).is_ok());
+    let visible = project.datasources.keys().chain(project.shared.keys()).filter(|it| who.access.read(it).is_ok());
     let visible = visible.filter(|it| datasource.as_deref().is_none_or(|wanted| wanted == it.as_str()));
     for name in visible.filter(|it| part.as_deref().is_none_or(|part| it.as_str().contains(part))) {
         res.insert(name.to_string(), vec![]);

@@ -51,6 +51,30 @@ pub(super) async fn change(
     Ok(Json(json!(wire(&workspace))))
 }
 
+/// The live release stays, and there is no other.
+pub(super) async fn remove(
+    State(context): State<Context>,
+    who: Who,
+    Path((key, semver)): Path<(String, String)>,
+) -> Result<Json<Value>, ApiError> {
+    who.admin()?;
+    let (workspace, _) = identity::found(&context, &who, "workspace", &key)?;
+    match workspace.release().filter(|it| it.semver == semver) {
+        Some(_) => Err(one().into()),
+        None => Err(Fault::NoSuch { what: "release", name: semver }.into()),
+    }
+}
+
+/// There is none to go back to.
+pub(super) async fn oldest_rollback(
+    State(context): State<Context>,
+    who: Who,
+    Name(key): Name,
+) -> Result<Json<Value>, ApiError> {
+    identity::found(&context, &who, "workspace", &key)?;
+    Err(Fault::NoSuch { what: "release", name: "oldest-rollback".to_owned() }.into())
+}
+
 /// A release as its workspace shows it.
 pub(super) fn wire(workspace: &Workspace) -> Option<Value> {
     workspace.release().map(|it| {

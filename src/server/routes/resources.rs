@@ -1,10 +1,11 @@
 //! `/v0/datasources`, the part that changes them: made of fields, altered, emptied, dropped, their rows deleted.
 
-use super::{datasources::made, jobs};
+use super::{datasources::made, identity, jobs};
 use crate::{
-    app::{Altered, NewDatasource},
+    app::{Altered, NewDatasource, Workspace},
     project::Datasource,
     server::{
+        Context,
         error::{ApiError, Fault},
         extract::{Given, Name, Who},
         params::Fields,
@@ -12,6 +13,7 @@ use crate::{
 };
 use axum::{
     Json,
+    extract::State,
     http::{StatusCode, Uri},
     response::{IntoResponse, Response},
 };
@@ -127,8 +129,24 @@ pub(super) async fn copy_sql(who: Who, given: Given) -> Result<Json<Value>, ApiE
     Ok(Json(jobs::begun(&given.headers, &who, &job)))
 }
 
-/// With `dry_run` only what needs it.
-pub(super) async fn remove(who: Who, Name(name): Name, uri: Uri) -> Result<Response, ApiError> {
+/// With `dry_run` only what needs it. What another workspace shares stays there: this one reads it no more.
+pub(super) async fn remove(
+    State(context): State<Context>,
+    who: Who,
+    Name(name): Name,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    if let Some(shared) = who.shared(&name).filter(|_| who.access.is_admin()) {
+        let fields = Fields::of_query(uri.query());
+        let here = &shared.datasource.name;
+        let pipes = who.workspace.needed_by(here);
+        if fields.flag("dry_run") {
+            let pipes: Vec<_> = pipes.iter().map(|it| it.as_str()).collect();
+            return Ok(Json(json!({ "dependent_pipes": pipes })).into_response());
+        }
+        context.app.decline(&who.workspace, here, fields.flag("force")).await?;
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     let datasource = who.datasource(&name).filter(|it| who.access.may_drop_datasource(&it.name));
     let datasource = datasource.ok_or_else(|| who.missing("data source", &name))?;
     let fields = Fields::of_query(uri.query());
@@ -141,10 +159,51 @@ pub(super) async fn remove(who: Who, Name(name): Name, uri: Uri) -> Result<Respo
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// What is in a workspace stays in it.
-pub(super) async fn share(who: Who, Name(name): Name) -> Result<Json<Value>, ApiError> {
-    to_create(&who, &name)?;
-    Err(Fault::Unsupported("data sources are not shared between workspaces yet".to_owned()).into())
+/// Another workspace may read it, under `workspace.name`.
+pub(super) async fn share(
+    State(context): State<Context>,
+    who: Who,
+    Name(name): Name,
+    given: Given,
+) -> Result<Json<Value>, ApiError> {
+    let (who, datasource, destination) = shared_between(&context, who, &name, given)?;
+    context.app.share(&who.workspace, datasource.name.as_str(), &destination).await?;
+    Ok(Json(json!({ "datasource": made(&who, &datasource) })))
+}
+
+/// From here on it may not. The reply names the pipes of that workspace which need it.
+pub(super) async fn unshare(
+    State(context): State<Context>,
+    who: Who,
+    Name(name): Name,
+    given: Given,
+) -> Result<Json<Value>, ApiError> {
+    let (who, datasource, destination) = shared_between(&context, who, &name, given)?;
+    let broken = context.app.unshare(&who.workspace, datasource.name.as_str(), &destination).await?;
+    let broken: Vec<_> = broken.iter().map(|it| format!("{}.{it}", destination.name())).collect();
+    Ok(Json(json!({ "datasource": made(&who, &datasource), "dependent_pipes": broken })))
+}
+
+/// Both workspaces are open to whoever shares between them.
+fn shared_between(
+    context: &Context,
+    who: Who,
+    name: &str,
+    given: Given,
+) -> Result<(Who, Arc<Datasource>, Arc<Workspace>), ApiError> {
+    who.admin()?;
+    let fields = given.fields()?;
+    let text = |name: &str| fields.text(name).filter(|it| !it.trim().is_empty() && it != "None");
+    let source = match text("origin_workspace_id") {
+        Some(key) => identity::found(context, &who, "workspace", &key)?.0,
+        None => who.workspace.clone(),
+    };
+    let who = Who { workspace: source, ..who };
+    let datasource = who.datasource(name).ok_or_else(|| who.missing("data source", name))?;
+    let destination = text("destination_workspace_id").or_else(|| text("destination_workspace_name"));
+    let destination = destination.ok_or(Fault::Missing("destination_workspace_id"))?;
+    let (destination, _) = identity::found(context, &who, "workspace", &destination)?;
+    Ok((who, datasource, destination))
 }
 
 pub(super) fn to_create(who: &Who, name: &str) -> Result<Arc<Datasource>, Fault> {

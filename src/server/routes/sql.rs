@@ -36,6 +36,8 @@ pub(super) async fn ask(
     let text = fields.text("q").or(text).filter(|it| !it.trim().is_empty()).ok_or(Fault::Missing("q"))?;
     let call = read::call(&came, &who, &fields);
     let (text, format) = scan::cut_format(&text);
+    let explain = scan::cut_explain(text);
+    let text = explain.unwrap_or(text);
     let format = match format {
         None => Format::Json,
         Some(name) => Format::parse(&name).ok_or_else(|| {
@@ -58,7 +60,7 @@ pub(super) async fn ask(
             Asking { pipe: None, request, call }
         }
     };
-    if fields.flag("explain") {
+    if explain.is_some() || fields.flag("explain") {
         return Ok(Json(explained(read::explain(&context, &came, &who, asking).await?)).into_response());
     }
     read::ask(&context, &came, &who, asking).await

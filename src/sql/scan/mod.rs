@@ -117,7 +117,7 @@ pub fn shape(text: &str) -> Result<Vec<String>, ScanError> {
 
 /// Scans a text that must be one SELECT; `{..}` placeholders are refused.
 pub fn scan(text: &str) -> Result<Scan, ScanError> {
-    scan_with(text, &[])
+    scan_with(text, &[], &[])
 }
 
 /// The engine plans a union of ten thousand selects for many seconds, in which no limit of time ends it.
@@ -132,10 +132,11 @@ fn check_size(text: &str, tokens: &[lexer::Token]) -> Result<(), ScanError> {
     }
 }
 
-/// Scans a text in which the `{name: String}` of these secrets may stand.
-pub fn scan_with(text: &str, secrets: &[String]) -> Result<Scan, ScanError> {
+/// Scans a text in which the `{name: String}` of these secrets may stand, and tables of these databases, which are
+/// resolved like every other name.
+pub fn scan_with(text: &str, secrets: &[String], databases: &[&str]) -> Result<Scan, ScanError> {
     let tokens = query_tokens(text)?;
-    Walker::new(text, &tokens, secrets).walk(Whole::Query)
+    Walker { databases, ..Walker::new(text, &tokens, secrets) }.walk(Whole::Query)
 }
 
 /// The same for a look at what a text means to read: a table of another workspace is one called `workspace.table`.
@@ -146,9 +147,9 @@ pub fn scan_shared(text: &str, secrets: &[String]) -> Result<Scan, ScanError> {
 
 /// The same for ClickHouse's clients, who may name the tables of `system`: like every other name they mean what the
 /// caller's rights make of them.
-pub fn scan_client(text: &str, secrets: &[String]) -> Result<Scan, ScanError> {
+pub fn scan_client(text: &str, secrets: &[String], databases: &[&str]) -> Result<Scan, ScanError> {
     let tokens = query_tokens(text)?;
-    Walker { system: true, ..Walker::new(text, &tokens, secrets) }.walk(Whole::Query)
+    Walker { system: true, databases, ..Walker::new(text, &tokens, secrets) }.walk(Whole::Query)
 }
 
 fn query_tokens(text: &str) -> Result<Vec<lexer::Token>, ScanError> {
@@ -166,6 +167,20 @@ pub fn scan_filter(text: &str) -> Result<Scan, ScanError> {
     let tokens = lexer::lex(text)?;
     check_size(text, &tokens)?;
     Walker::new(text, &tokens, &[]).walk(Whole::Filter)
+}
+
+/// The query behind `EXPLAIN` or `EXPLAIN PLAN`, where a text begins so.
+pub fn cut_explain(text: &str) -> Option<&str> {
+    let tokens = lexer::lex(text).ok()?;
+    let word = |index: usize, word: &str| {
+        let token = tokens.get(index).filter(|it| it.kind == Kind::Word);
+        token.is_some_and(|it| text[it.span.start..it.span.end].eq_ignore_ascii_case(word))
+    };
+    let first = match (word(0, "EXPLAIN"), word(1, "PLAN")) {
+        (false, _) => return None,
+        (true, plan) => 1 + usize::from(plan),
+    };
+    (word(first, "SELECT") || word(first, "WITH")).then(|| &text[tokens[first].span.start..])
 }
 
 /// Takes a trailing top-level `FORMAT name` off a text, and the `;` that may follow it.

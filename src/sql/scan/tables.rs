@@ -92,7 +92,10 @@ impl<'t> Walker<'t> {
     }
 
     fn is_known_prefix(&self, name: &str) -> bool {
-        name == SERVICE || self.shared && !is_system(name) || self.system && name == "system"
+        name == SERVICE
+            || self.databases.contains(&name)
+            || self.shared && !is_system(name)
+            || self.system && name == "system"
     }
 
     /// What follows IN, or the comma of `in(x, t)`, may be a table.

@@ -123,11 +123,11 @@ fn refusals_have_their_category() {
 #[test]
 fn secrets_are_the_only_placeholders() {
     let secrets = ["key".to_owned()];
-    let scan = scan_with("SELECT {key: String}, {key:String}", &secrets).unwrap();
+    let scan = scan_with("SELECT {key: String}, {key:String}", &secrets, &[]).unwrap();
     assert_eq!(scan.placeholders.len(), 2);
-    assert!(scan_with("SELECT {key: Identifier}", &secrets).is_err());
-    assert!(scan_with("SELECT {other: String}", &secrets).is_err());
-    assert!(scan_with("SELECT 1 FROM {key: String}", &secrets).is_err());
+    assert!(scan_with("SELECT {key: Identifier}", &secrets, &[]).is_err());
+    assert!(scan_with("SELECT {other: String}", &secrets, &[]).is_err());
+    assert!(scan_with("SELECT 1 FROM {key: String}", &secrets, &[]).is_err());
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub(super) struct Walker<'t> {
     pub(super) secrets: &'t [String],
     /// Tables of other workspaces may be named, as `workspace.table`.
     pub(super) shared: bool,
+    /// The workspaces of which tables may be named so.
+    pub(super) databases: &'t [&'t str],
     /// Tables of `system` are names like others.
     pub(super) system: bool,
     pub(super) frames: Vec<Frame<'t>>,
@@ -127,6 +129,7 @@ impl<'t> Walker<'t> {
             tokens,
             secrets,
             shared: false,
+            databases: &[],
             system: false,
             frames: Vec::with_capacity(8),
             ctes: Vec::new(),
@@ -519,7 +522,12 @@ impl<'t> Walker<'t> {
 
     pub(super) fn prefixed(&self, index: usize, database: &str) -> ScanError {
         let category = if is_system(database) { Refused::SystemTable } else { Refused::DatabasePrefix };
-        self.refuse(index, category, "a table is named without its database")
+        let words = "a table is named without its database";
+        let words = match category {
+            Refused::DatabasePrefix => format!("{words}, and `{database}` shares nothing with this workspace"),
+            _ => words.to_owned(),
+        };
+        self.refuse(index, category, words)
     }
 }
 

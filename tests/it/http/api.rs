@@ -151,3 +151,28 @@ async fn attributes_of_nodes_are_asked_for_beside_those_of_pipes() {
     assert_eq!(keys, ["description", "endpoint", "id", "name", "type", "url"]);
     site.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_url_gives_is_looked_at_like_a_file() {
+    let site = Site::with_shop().await;
+    let at = |url: &str| {
+        let url: String = url.bytes().map(|it| format!("%{it:02x}")).collect();
+        site.request(Method::POST, &format!("/v0/analyze?url={url}")).bearer_auth(ADMIN)
+    };
+    let of = |path: &str| format!("http://{}{path}token={ADMIN}", site.address);
+    let found = reply(at(&of("/v0/pipes/all_sales.ndjson?"))).await;
+    assert_eq!(found.status, 200, "{}", found.text);
+    let columns = found.json()["analysis"]["columns"].as_array().unwrap().clone();
+    assert_eq!(columns.iter().map(|it| &it["name"]).collect::<Vec<_>>(), ["company_id", "item", "amount"]);
+    let found = reply(at(&of("/v0/pipes/all_sales.csvwithnames?"))).await.json();
+    assert_eq!(found["preview"]["data"].as_array().unwrap().len(), 4, "{found}");
+    for url in ["file:///etc/passwd", "nothing", &of("/v0/pipes/nothing.csv?")] {
+        let refused = reply(at(url)).await;
+        assert_eq!(refused.status, 400, "{url}: {}", refused.text);
+        assert!(!refused.text.contains(ADMIN), "{}", refused.text);
+    }
+    let reader = site.token("reader", &["PIPES:READ:all_sales"]).await;
+    let refused = reply(site.request(Method::POST, "/v0/analyze?url=http://127.0.0.1:1/").bearer_auth(&reader)).await;
+    assert_eq!(refused.status, 403, "{}", refused.text);
+    site.stop().await;
+}

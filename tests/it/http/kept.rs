@@ -117,13 +117,18 @@ async fn a_plan_is_for_administrators_and_speaks_of_the_project() {
     let of_pipe = plan(ADMIN, "pipeline=kept&but=ale&q=select+count()+from+_").await;
     assert!(of_pipe.text.contains("stock"), "{}", of_pipe.text);
     assert_eq!(plan(ADMIN, "q=select+nothing+from+stock").await.status, 400);
-    // The text itself asks for no plan, and nobody else is told one.
-    assert_eq!(site.sql(ADMIN, "explain select 1").await.status, 400);
+    // The text itself may ask for it, in this form alone, and nobody else is told a plan.
+    let told = site.sql(ADMIN, "explain plan select item from stock").await;
+    assert!(told.status == 200 && told.text.contains("stock"), "{}", told.text);
+    for text in ["explain ast select 1", "explain indexes = 1 select 1", "explain insert into stock select 1"] {
+        assert_eq!(site.sql(ADMIN, text).await.status, 400, "{text}");
+    }
     for scopes in [&["DATASOURCES:READ:stock"][..], &["DATASOURCES:READ:stock:company_id = 1"]] {
         let token = site.token(&format!("t{}", scopes[0].len()), scopes).await;
         assert_eq!(site.sql(&token, "select item from stock").await.status, 200);
         let refused = plan(&token, "q=select+item+from+stock").await;
         assert_eq!(refused.status, 403);
+        assert_eq!(site.sql(&token, "explain select item from stock").await.status, 403);
         assert!(!refused.text.contains("company_id"), "{}", refused.text);
     }
     let secret = site.form("/v0/variables", ADMIN, &[("name", "word"), ("value", "hush")]).await;

@@ -112,6 +112,25 @@ async fn connections_never_show_their_secret() {
     let request = site.request(Method::POST, "/v0/connectors").bearer_auth(ADMIN);
     let odd = reply(request.json(&json!({"service": "carrier_pigeon", "name": "x"}))).await;
     assert!(odd.status == 400 && odd.error().contains("carrier_pigeon"));
+    // What is said anew changes, the secret stays, and neither it nor a secret of before comes out in a file.
+    let change = async |fields: &[(&str, &str)]| {
+        reply(site.request(Method::PUT, "/v0/connectors/broker").bearer_auth(ADMIN).form(fields)).await
+    };
+    let changed = change(&[("kafka_bootstrap_servers", "127.0.0.1:10")]).await;
+    assert_eq!(changed.status, 200, "{}", changed.text);
+    assert_eq!(changed.json()["id"], made.json()["id"]);
+    assert_eq!(changed.json()["settings"]["kafka_bootstrap_servers"], "127.0.0.1:10");
+    assert_eq!(change(&[("kafka_bootstrap_servers", "nowhere")]).await.status, 400);
+    assert_eq!(change(&[("name", "other")]).await.status, 400);
+    let file = site.get("/v0/connectors/broker.connection", ADMIN).await;
+    assert_eq!(file.header("content-type"), "text/plain");
+    let expected = "TYPE kafka\nKAFKA_BOOTSTRAP_SERVERS 127.0.0.1:10\nKAFKA_KEY me\nKAFKA_SASL_MECHANISM PLAIN\n\
+                    KAFKA_SECRET {{ tb_secret(\"broker_secret\") }}\nKAFKA_SECURITY_PROTOCOL SASL_SSL\n";
+    assert_eq!(file.text, expected);
+    let told = site.get("/v0/connectors/broker.connection?include_metadata=true", ADMIN).await.json();
+    assert_eq!(told["content"], expected);
+    assert!(told["warnings"][0]["message"].as_str().unwrap().contains("broker_secret"), "{told}");
+    assert_eq!(site.get("/v0/connectors/nothing.connection", ADMIN).await.status, 404);
     let removed = reply(site.request(Method::DELETE, "/v0/connectors/broker").bearer_auth(ADMIN)).await;
     assert!(removed.status.is_success());
     assert_eq!(site.get("/v0/connectors/broker", ADMIN).await.status, 404);
