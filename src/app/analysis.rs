@@ -9,6 +9,7 @@ use crate::{
     sql::statement,
 };
 use bytes::Bytes;
+use std::time::Duration;
 
 /// What a file looks like.
 #[derive(Debug, Clone)]
@@ -27,6 +28,9 @@ pub struct AnalysedColumn {
     /// The part of the first rows that have a value.
     pub present: f64,
 }
+
+/// How long a URL may take to give a file that is only looked at: whoever asks waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Workspace {
     /// Looks at the first rows of a file.
@@ -57,7 +61,9 @@ impl Workspace {
     pub async fn analyse_url(&self, url: &str, most: u64) -> Result<Analysis, AppError> {
         let rules = FetchRules { max_bytes: most, ..self.shared.settings.fetch.clone() };
         let incoming = self.receive()?;
-        files::fetch(files::url(url, &rules)?, &incoming.path(), &rules, &self.files.stopping()).await?;
+        let (url, path, stop) = (files::url(url, &rules)?, incoming.path(), self.files.stopping());
+        let fetched = tokio::time::timeout(PATIENCE, files::fetch(url, &path, &rules, &stop)).await;
+        fetched.map_err(|_| LoadError::Unreachable(format!("it takes longer than {} s", PATIENCE.as_secs())))??;
         let file = tokio::fs::read(incoming.path()).await.map_err(LoadError::Disk)?;
         self.analyse(file.into()).await
     }

@@ -329,10 +329,31 @@ impl Workspace {
                 res.push(Diagnostic::error("shared", words).at(step.place.clone()).hint(hint));
             }
         }
+        for datasource in wanted.datasources.values().filter(|_| self.main().is_none()) {
+            res.extend(self.check_lines(datasource, wanted));
+        }
         for pipe in wanted.pipes.values() {
             res.extend(check_reads(pipe, current, wanted));
         }
         res
+    }
+
+    /// SHARED_WITH lines that nobody has carried out: whoever may push may not share yet.
+    fn check_lines(&self, datasource: &Datasource, wanted: &Project) -> Vec<Diagnostic> {
+        let path = &datasource.place.path;
+        let is_written = |it: &&Source| it.path == *path && it.text.to_ascii_lowercase().contains("shared_with");
+        let context = &self.shared.settings.context;
+        let file =
+            wanted.sources.iter().find(is_written).and_then(|_| project::datafile(&wanted.sources, path, context));
+        let Some(file) = file else { return vec![] };
+        let receivers = self.receivers(&datasource.name);
+        let missing = file.shared_with.iter().filter(|name| receivers.iter().all(|it| it.name() != name.as_str()));
+        let told = missing.map(|name| {
+            let words = format!("the data source `{}` is not shared with `{name}` yet", datasource.name);
+            let hint = format!("whoever runs the server does that: tb datasource share {} {name}", datasource.name);
+            Diagnostic::warning("share_missing", words).at(file.place(name.span)).hint(hint)
+        });
+        told.collect()
     }
 
     /// In words, with whom a data source is shared.

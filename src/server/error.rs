@@ -178,6 +178,9 @@ impl From<Fault> for ApiError {
             Forbidden => ApiError::new(StatusCode::FORBIDDEN, "the token is missing, wrong, or may not do this"),
             NoRoute => ApiError::new(StatusCode::NOT_FOUND, "there is no such route"),
             MethodNotAllowed => ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this route does not take this method"),
+            NoSuch { what: what @ "workspace", name } => {
+                ApiError::new(StatusCode::NOT_FOUND, format!("there is no {what} `{name}` that the token opens"))
+            }
             NoSuch { what, name } => {
                 ApiError::new(StatusCode::NOT_FOUND, format!("there is no {what} `{name}` in this workspace"))
             }

@@ -295,6 +295,24 @@ async fn what_is_taken_back_is_gone_at_once_and_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_push_says_which_shared_with_lines_are_not_carried_out() {
+    let site = Site::start().await;
+    let made = site.form("/v0/workspaces", ADMIN, &[("name", "meadow")]).await;
+    assert_eq!(made.status, 200, "{}", made.text);
+    let file = [("datasources/birds.datasource", "SHARED_WITH >\n    meadow\n\nSCHEMA >\n    `name` String\n")];
+    let told = site.deploy(&file, "").await;
+    assert_eq!(told.json()["result"], "success", "{}", told.text);
+    assert!(told.text.contains("`birds` is not shared with `meadow` yet"), "{}", told.text);
+    let shared = site.form("/v0/datasources/birds/share", ADMIN, &[("destination_workspace_name", "meadow")]).await;
+    assert_eq!(shared.status, 200, "{}", shared.text);
+    let told = site.deploy(&file, "").await;
+    assert!(!told.text.contains("not shared"), "{}", told.text);
+    // The line is written once in the file that is given back.
+    assert_eq!(site.get("/v0/datasources/birds.datasource", ADMIN).await.text, file[0].1);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clients_of_clickhouse_read_it_as_a_table_of_that_workspace() {
     let (site, _) = farm().await;
     let part = site.token("part", &["DATASOURCES:READ:farm.animals:farm_id = 1"]).await;
