@@ -155,6 +155,16 @@ impl Namespace {
         Physical { database: self.database.clone(), table: format!("mv:{pipe}:{node}").into() }
     }
 
+    /// What a view is called for a moment after its query was changed. No data source can have such a name.
+    pub fn turned(&self, view: &Physical) -> Physical {
+        Physical { database: self.database.clone(), table: format!("turned:{}", view.table).into() }
+    }
+
+    /// The view of a name that [`turned`](Namespace::turned) gave.
+    pub fn turned_from(&self, table: &str) -> Option<Physical> {
+        Some(Physical { database: self.database.clone(), table: table.strip_prefix("turned:")?.into() })
+    }
+
     /// The table that rows are loaded into before they take the place of a data source's. No data source can
     /// have such a name.
     pub fn side(&self, resource: &ResourceName) -> Physical {

@@ -45,6 +45,34 @@ pub(super) fn without_broken(project: Project, namespace: &Namespace) -> Project
     res
 }
 
+/// A crash came between the two names of a view that was changed.
+pub(super) async fn name_turned(shared: &Shared, namespace: &Namespace) -> Result<(), AppError> {
+    for name in Found::look(shared, namespace).await?.0.keys() {
+        if let Some(view) = namespace.turned_from(name) {
+            shared.engine.command(&ddl::rename(&namespace.turned(&view), &view)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Tables with partitions that older birdhouses made remember as many inserts as those that are made now. One that
+/// cannot goes on as it is.
+pub(super) async fn remember_more(shared: &Shared, namespace: &Namespace, project: &Project) -> Result<(), AppError> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let forgetful = shared.engine.command(&ddl::forgetful(namespace)).await?;
+    for Named { name } in verify::rows::<Named>(&forgetful)? {
+        let Some(datasource) = project.datasource(&name) else { continue };
+        let Some(more) = ddl::remember_more(datasource, &namespace.table(&datasource.name)) else { continue };
+        if let Err(error) = shared.engine.command(&more).await {
+            shared.warn(format!("`{name}` goes on remembering few inserts: {error}"));
+        }
+    }
+    Ok(())
+}
+
 /// Drops the tables that a drop set aside and did not come to; what was to be taken back was taken back before.
 pub(super) async fn drop_set_aside(shared: &Shared, namespace: &Namespace) -> Result<(), AppError> {
     for name in Found::look(shared, namespace).await?.0.keys() {

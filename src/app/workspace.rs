@@ -96,6 +96,7 @@ impl Workspace {
             }
             project = adopt::without_broken(project, &namespace);
         }
+        adopt::name_turned(&shared, &namespace).await?;
         if let Some(pending) = pending {
             let (wanted, _) = project::resolve(&pending, &shared.settings.context);
             deploy::take_back_unfinished(&shared, &namespace, &project, &wanted).await;
@@ -103,6 +104,7 @@ impl Workspace {
             shared.store(move |store| store.abandon_deploy(&id)).await?;
         }
         adopt::drop_set_aside(&shared, &namespace).await?;
+        adopt::remember_more(&shared, &namespace, &project).await?;
         let (store, id) = (shared.store.clone(), record.id.clone());
         let sink = shared.sink.child();
         let of_jobs = sink.clone();

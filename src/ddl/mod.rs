@@ -15,7 +15,8 @@ pub use service::{kafka_times, pipe_stats_view};
 pub use shared::show;
 pub use table::{
     QUARANTINE_COLUMNS, attach_all, count_rows, create_quarantine, create_side_table, create_table, databases,
-    delete_rows, drop_database, drop_table, exchange, insert_select, keep_rows, rename, statistics, tables, truncate,
+    delete_rows, drop_database, drop_table, exchange, forgetful, insert_select, keep_rows, remember_more, rename,
+    statistics, tables, truncate,
 };
 
 use crate::{
@@ -123,7 +124,11 @@ impl<'a> Lowering<'a> {
                 // The engine replaces the query in one step: every insert goes through the old one or the new one,
                 // none through both or neither, whether or not the new one reads another table.
                 Action::ChangeView { pipe, previous, .. } => {
+                    let turn = table::turn_on(cluster, namespace, &view(namespace, pipe));
+                    // Taken back, it is turned last.
+                    add(turn.clone(), turn.clone(), None);
                     add(self.change_view(self.wanted, pipe)?, self.change_view(self.current, previous)?, None);
+                    add(turn.clone(), turn, None);
                 }
                 // When a view moves to another target or node, the old one is dropped before the new one is made.
                 // Rows that came between would be missed, so nothing is inserted while a plan runs.

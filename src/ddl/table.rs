@@ -172,6 +172,17 @@ pub(super) fn rename_on(cluster: Option<&Cluster>, from: &Physical, to: &Physica
     sql
 }
 
+/// Gives a view another name and its own again. One whose query was changed tells its target about inserts under
+/// another id than before, and after a restart under the first: what is repeated over that would be taken twice. A
+/// name that is given to it makes that right, and no insert misses it meanwhile.
+pub(super) fn turn_on(cluster: Option<&Cluster>, namespace: &Namespace, view: &Physical) -> Sql {
+    let turned = namespace.turned(view);
+    let mut sql = Sql::new("RENAME TABLE ");
+    sql.table(view).push(" TO ").table(&turned).push(", ").table(&turned).push(" TO ").table(view);
+    on(&mut sql, cluster);
+    sql
+}
+
 /// Every row of a table goes.
 pub fn truncate(table: &Physical) -> Sql {
     let mut sql = Sql::new("TRUNCATE TABLE ");
@@ -229,6 +240,26 @@ pub fn statistics(namespace: &Namespace) -> Sql {
     let mut sql = Sql::new("SELECT name, ifNull(total_rows, 0) AS rows, ifNull(total_bytes, 0) AS bytes ");
     sql.push("FROM system.tables WHERE database = ").string(namespace.database());
     sql
+}
+
+/// The `name`s of tables with partitions that remember as few inserts as tables without: they were made when all did.
+pub fn forgetful(namespace: &Namespace) -> Sql {
+    let mut sql = Sql::new("SELECT name FROM system.tables WHERE partition_key != '' AND database = ");
+    sql.string(namespace.database()).push(" AND has(splitByRegexp('[^a-z0-9_ =]', engine_full), ");
+    sql.string(&format!(" {WINDOW} = {INSERTS}")).push(")");
+    sql
+}
+
+/// A table with partitions remembers as many inserts as one that is made now; nothing for one whose file says how many.
+pub fn remember_more(datasource: &Datasource, table: &Physical) -> Option<Sql> {
+    let engine = &datasource.engine;
+    engine.partition_key.as_ref()?;
+    if engine.settings.as_ref().is_some_and(|it| tells(it, WINDOW)) {
+        return None;
+    }
+    let mut sql = Sql::new("ALTER TABLE ");
+    window(sql.table(table).push(" MODIFY SETTING "), INSERTED_PARTS, None);
+    Some(sql)
 }
 
 fn column(sql: &mut Sql, column: &Column) {
@@ -311,11 +342,8 @@ fn engine(sql: &mut Sql, engine: &TableEngine, cluster: Option<&Cluster>) {
     sql.push(" SETTINGS ");
     let inserts = if engine.partition_key.is_some() { INSERTED_PARTS } else { INSERTS };
     let wanted = if cluster.is_some() { REPLICATED_WINDOW } else { WINDOW };
-    let told = |settings: &UserSql| {
-        settings.text().split(|it: char| it != '_' && !it.is_alphanumeric()).any(|it| it == wanted)
-    };
     match &engine.settings {
-        Some(settings) if told(settings) => _ = sql.user(settings),
+        Some(settings) if tells(settings, wanted) => _ = sql.user(settings),
         Some(settings) => window(sql.user(settings).push(", "), inserts, cluster),
         None => window(sql, inserts, cluster),
     }
@@ -324,6 +352,11 @@ fn engine(sql: &mut Sql, engine: &TableEngine, cluster: Option<&Cluster>) {
     if engine.family == EngineFamily::AggregatingMergeTree && !told {
         sql.push(", ").push(DIMENSIONS).push(" = 1");
     }
+}
+
+/// Whether settings name one.
+fn tells(settings: &UserSql, name: &str) -> bool {
+    settings.text().split(|it: char| it != '_' && !it.is_alphanumeric()).any(|it| it == name)
 }
 
 fn key(sql: &mut Sql, words: &'static str, expression: Option<&UserSql>) {

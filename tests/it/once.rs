@@ -3,6 +3,7 @@
 use crate::{
     cli::{Folder, Server},
     engine::database,
+    events::{House, ask, eventually, push},
     ingest::{create, datasource, select},
     kafka::Broker,
     torture,
@@ -17,6 +18,8 @@ use birdhouse::{
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use serde_json::{Value, json};
 use std::{
+    fs,
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -107,6 +110,31 @@ async fn the_engine_takes_a_token_once_in_the_table_and_every_view() {
         insert(engine, &landing, 0..1000, "k:3").await.unwrap();
     }
     assert_eq!(counts().await, [3000, 3000, 1500, 3000], "its repetition brings all of them level");
+}
+
+/// A view whose query was changed is known to its target by another id, and after a restart by the first again. To be
+/// given a name makes that right at once.
+#[tokio::test]
+async fn a_view_with_another_query_takes_a_token_once_when_it_is_given_its_name_again() {
+    const WINDOW: &str =
+        " (id UInt64) ENGINE = MergeTree ORDER BY id SETTINGS non_replicated_deduplication_window = 1000";
+    for (is_named, wanted) in [(false, 2000), (true, 1000)] {
+        let (engine, namespace) = database().await;
+        let run = async |parts: &[&'static str]| run(engine, &namespace, parts).await.unwrap();
+        run(&["CREATE TABLE ", "$landing", WINDOW]).await;
+        run(&["CREATE TABLE ", "$copy", WINDOW]).await;
+        run(&["CREATE MATERIALIZED VIEW ", "$view", " TO ", "$copy", " AS SELECT id FROM ", "$landing"]).await;
+        insert(engine, &table(&namespace, "landing"), 0..1000, "k:1").await.unwrap();
+        run(&["ALTER TABLE ", "$view", " MODIFY QUERY SELECT id + 0 AS id FROM ", "$landing"]).await;
+        if is_named {
+            run(&["RENAME TABLE ", "$view", " TO ", "$aside", ", ", "$aside", " TO ", "$view"]).await;
+        }
+        insert(engine, &table(&namespace, "landing"), 0..1000, "k:1").await.unwrap();
+        for (name, wanted) in [("landing", 1000), ("copy", wanted)] {
+            let count = select(engine, "count() AS n", &table(&namespace, name), "").await;
+            assert_eq!(count, [json!({"n": wanted})], "{name}, named: {is_named}");
+        }
+    }
 }
 
 /// What a table remembers of an insert is the part in each of its partitions: a batch of days of many years is as
@@ -367,4 +395,69 @@ async fn without_deduplication_the_same_kills_leave_doubles() {
         let (good, _, _) = run.finish(&server);
         assert!(good[0] > good[1], "{good:?}");
     });
+}
+
+/// The engine says that it knows an insert before the insert's part is there. A crash between the two is made here of
+/// one that came later.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_insert_that_is_remembered_and_not_there_is_made_again() {
+    let (house, server) = House::new();
+    drop(server);
+    let mut server = house.serve("event-inserted");
+    // The server dies before it can answer, or after.
+    let url = format!("{}/v0/events?name=events&token={ADMIN}", server.host());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    _ = client.post(url).body("{\"id\":1,\"kind\":\"a\"}\n{\"id\":2,\"kind\":\"a\"}\n").send().await;
+    tokio::task::block_in_place(|| server.child.wait().unwrap());
+    let store = house.folder.path().join(".birdhouse/engine/data/store");
+    let below = |path: &Path| fs::read_dir(path).unwrap().map(|it| it.unwrap().path()).collect::<Vec<_>>();
+    let mut gone = 0;
+    for table in below(&store).iter().flat_map(|it| below(it)) {
+        let logs = table.join("deduplication_logs");
+        let remembers = logs.is_dir() && below(&logs).iter().any(|it| fs::metadata(it).unwrap().len() > 0);
+        let part = table.join("all_1_1_0");
+        if remembers && part.is_dir() {
+            fs::remove_dir_all(part).unwrap();
+            gone += 1;
+        }
+    }
+    assert_eq!(gone, 1, "the table's part; the view's stays");
+    let server = house.serve("");
+    let counts = "SELECT (SELECT count() FROM events) AS table, (SELECT sum(n) FROM kinds) AS view";
+    eventually("once", &json!([{"table": 2, "view": 2}]), || ask(&server, counts));
+}
+
+/// A table with partitions that was made when all tables remembered as few inserts does better from the next start on,
+/// but for one whose file says how many.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_are_there_remember_as_many_inserts_as_new_ones() {
+    let (house, server) = House::new();
+    let days = |settings: &str| {
+        format!(
+            "SCHEMA >\n    `id` UInt64 `json:$.id`\n\nENGINE \"MergeTree\"\nENGINE_PARTITION_KEY \"id\"\n{settings}"
+        )
+    };
+    house.folder.file("datasources/days.datasource", &days(""));
+    house
+        .folder
+        .file("datasources/own.datasource", &days("ENGINE_SETTINGS \"non_replicated_deduplication_window = 1000\"\n"));
+    push(&house);
+    drop(server);
+    // As one that an older birdhouse made.
+    let metadata = house.folder.path().join(".birdhouse/engine/data");
+    let output =
+        std::process::Command::new("grep").args(["-rl", "--include=days.sql", "10000"]).arg(&metadata).output();
+    let found = String::from_utf8(output.unwrap().stdout).unwrap();
+    let path = found.lines().next().expect("its definition is in the engine's folder");
+    let text = fs::read_to_string(path).unwrap();
+    fs::write(path, text.replace("deduplication_window = 10000", "deduplication_window = 1000")).unwrap();
+    let definition = |server: &Server, name: &str| {
+        assert_eq!(ask(server, &format!("SELECT count() AS n FROM {name}")), json!([{"n": 0}]));
+        let mut found = std::process::Command::new("grep");
+        let found = found.args(["-rh", &format!("--include={name}.sql"), "window"]).arg(&metadata).output();
+        String::from_utf8(found.unwrap().stdout).unwrap()
+    };
+    let server = house.serve("");
+    assert!(definition(&server, "days").contains("window = 10000"), "{}", definition(&server, "days"));
+    assert!(!definition(&server, "own").contains("10000"), "{}", definition(&server, "own"));
 }

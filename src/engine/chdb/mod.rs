@@ -6,6 +6,7 @@
 mod config;
 mod ffi;
 mod pool;
+mod remembered;
 mod sandbox;
 mod session;
 mod worker;
@@ -63,6 +64,11 @@ impl Chdb {
         if let Some(holder) = lock_holder(&data) {
             let message = format!("the data directory {} is in use by process {holder}", settings.directory.display());
             return Err(EngineError::own(EngineErrorKind::Locked, message));
+        }
+        let forgotten = remembered::put_right(&data).map_err(|error| failed("cannot read", &data, error))?;
+        if forgotten > 0 {
+            let message = format!("{forgotten} inserts that a crash cut short count as not begun");
+            sink.observe(Observation::Engine { level: Level::Info, message });
         }
         let sandbox = sandbox::Sandbox::new(&settings);
         let (library, sandboxing) = open_library(&settings, &sandbox)?;
