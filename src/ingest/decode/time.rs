@@ -118,7 +118,8 @@ fn local(days: i32, seconds: i64, nanos: u32, zone: &Zone) -> Option<Moment> {
         Zone::Utc => Some(Moment { seconds: naive, nanos }),
         Zone::Named(zone) => {
             let civil = TimeZone::UTC.to_datetime(jiff::Timestamp::from_second(naive).ok()?);
-            let seconds = zone.to_ambiguous_timestamp(civil).compatible().ok()?.as_second();
+            // An hour that the clocks leave out is read as the engine reads it: by the offset that comes after it.
+            let seconds = zone.to_ambiguous_timestamp(civil).earlier().ok()?.as_second();
             Some(Moment { seconds, nanos })
         }
     }
@@ -242,6 +243,7 @@ mod tests {
         assert_eq!(moment("2024-07-01 12:00:00", &madrid).unwrap().seconds, 1_719_828_000);
         assert_eq!(moment("2024-07-01 12:00:00Z", &madrid).unwrap().seconds, 1_719_835_200);
         assert_eq!(moment("1719828000", &madrid).unwrap().seconds, 1_719_828_000);
+        assert_eq!(moment("2024-03-31 02:30:00", &madrid), moment("2024-03-31 01:30:00", &madrid));
         assert!(Zone::find(Some("Europe/Nowhere")).is_none());
     }
 
