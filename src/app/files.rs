@@ -429,7 +429,7 @@ impl Workspace {
         let (folder, reading, stop, columns) = (incoming.folder(), upload.clone(), stop.clone(), schema.clone());
         let spooled = tokio::task::spawn_blocking(move || files::spool(&folder, &reading, &columns, &stop)).await;
         let spooled = spooled.map_err(|_| AppError::Stopping)??;
-        let intent = Intent::new(incoming.id.clone(), name.to_string(), mode, upload, &spooled);
+        let intent = Intent::new(incoming.id.clone(), name.to_string(), mode, upload, &schema, &spooled);
         let (store, workspace, folder) = (self.shared.store.clone(), self.record.id.clone(), incoming.folder());
         let begun = Loading::begin(store, workspace, folder, intent, schema).await;
         let loading = begun.map_err(|message| LoadError::Disk(std::io::Error::other(message)))?;

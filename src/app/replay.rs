@@ -25,6 +25,9 @@ use std::{sync::Arc, time::Duration};
 
 const BATCH_ROWS: u64 = 5_000;
 
+/// In the place of a batch's number: what the store has is how all batches are read.
+const READING: u64 = u64::MAX;
+
 /// How long a batch is tried while somebody waits; what is not in by then goes on at the next replay or start.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -99,7 +102,7 @@ impl Workspace {
             return Ok(Written::default());
         };
         engine.command(&ddl::forget_replayed(&target.quarantine, &replay)).await?;
-        let schema = Arc::new(Schema::compile(datasource).map_err(|it| AppError::Load(LoadError::Schema(it)))?);
+        let schema = self.replayed_by(&id, datasource).await?;
         let writer = Writer::new(engine, &target, &schema, &self.sink).gated(&self.inserting);
         let own = schema.columns().filter(|it| ddl::QUARANTINE_COLUMNS.iter().all(|(name, _)| *name != it.as_str()));
         engine.command(&ddl::complete_gathered(&replay, own)).await?;
@@ -131,6 +134,19 @@ impl Workspace {
         let workspace = self.record.id.clone();
         self.shared.store(move |store| store.forget_replay(&workspace, &id)).await?;
         Ok(total)
+    }
+
+    /// What a replay's rows are read by: to its end what they were read by when the first of them went in.
+    async fn replayed_by(&self, replay: &str, datasource: &Datasource) -> Result<Arc<Schema>, AppError> {
+        let (workspace, id) = (self.record.id.clone(), replay.to_owned());
+        let text = self.shared.store(move |store| store.replay(&workspace, &id, READING)).await?;
+        let schema = Schema::as_then(text.as_deref().unwrap_or_default(), datasource);
+        let schema = schema.map_err(|it| AppError::Load(LoadError::Schema(it)))?;
+        if text.is_none() {
+            let (workspace, id, text) = (self.record.id.clone(), replay.to_owned(), schema.text().to_owned());
+            self.shared.store(move |store| store.put_replay(&workspace, &id, READING, &text)).await?;
+        }
+        Ok(Arc::new(schema))
     }
 
     /// A replay into one of the data sources whose rows reach this one waits in the middle.

@@ -151,6 +151,11 @@ impl Writer {
         Writer { gate: Some(gate.clone()), ..self }
     }
 
+    /// The same writer for rows that were read by another schema than the present one.
+    pub fn reading(&self, schema: &Arc<Schema>) -> Writer {
+        Writer { schema: schema.clone(), ..self.clone() }
+    }
+
     /// Failed attempts since the last good one, and what the last said.
     pub fn trouble(&self) -> (u32, Option<String>) {
         let message = self.trouble.message.lock().unwrap_or_else(PoisonError::into_inner).clone();

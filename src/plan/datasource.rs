@@ -3,7 +3,7 @@
 use super::{Action, Steps};
 use crate::{
     name::{ColumnName, ResourceName},
-    project::{Column, ColumnDefault, Datasource, Index, Project, TableEngine},
+    project::{Column, ColumnDefault, Datasource, Index, KafkaSource, Project, TableEngine},
     sql::UserSql,
 };
 use std::{
@@ -157,7 +157,11 @@ fn ways_in(previous: &Datasource, datasource: &Datasource) -> Vec<String> {
             if from.group_id != to.group_id {
                 res.push(format!("commits to the Kafka group `{}` instead of `{}`", to.group_id, from.group_id));
             }
-            let rest = |it: &crate::project::KafkaSource| (it.offset_reset, it.store_raw_value, it.store_headers);
+            let rest = |it: &KafkaSource| (it.offset_reset, it.store_raw_value, it.store_headers);
+            let formats = |it: &KafkaSource| (it.key_format, it.value_format);
+            if formats(from) != formats(to) {
+                res.push("reads keys or values of Kafka messages in another format".to_owned());
+            }
             if rest(from) != rest(to) {
                 res.push("changes what it keeps of Kafka messages, or where it begins".to_owned());
             }

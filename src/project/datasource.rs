@@ -456,8 +456,9 @@ fn kafka(reporter: &mut Reporter<'_>) -> (Option<KafkaSource>, Option<Connection
         Some(text) => match text.as_str().to_ascii_lowercase().as_str() {
             "earliest" => OffsetReset::Earliest,
             "latest" => OffsetReset::Latest,
+            "none" => OffsetReset::None,
             _ => {
-                let message = format!("`{text}` is no place to begin: earliest or latest");
+                let message = format!("`{text}` is no place to begin: earliest, latest or none");
                 reporter.error(text.span, "kafka_offset_reset_invalid", message);
                 OffsetReset::Latest
             }

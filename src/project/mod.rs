@@ -225,6 +225,8 @@ pub enum ValueFormat {
 pub enum OffsetReset {
     Earliest,
     Latest,
+    /// Nowhere, until somebody has committed an offset.
+    None,
 }
 
 #[derive(Debug, Clone)]

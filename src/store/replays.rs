@@ -1,4 +1,5 @@
-//! What a replay of refused rows must remember of a batch that the engine did not take as a whole.
+//! What a replay of refused rows must remember: how they are read, and of a batch that the engine did not take as a
+//! whole.
 
 use super::{Store, StoreError};
 use rusqlite::{OptionalExtension, params};
@@ -11,7 +12,7 @@ CREATE TABLE IF NOT EXISTS replays (
 ";
 
 impl Store {
-    /// The record of a batch; nothing for one that was never cut.
+    /// The record of a batch, in its owner's form; nothing for one that has none.
     pub fn replay(&self, workspace: &str, replay: &str, batch: u64) -> Result<Option<String>, StoreError> {
         let sql = "SELECT record FROM replays WHERE workspace = ?1 AND replay = ?2 AND batch = ?3";
         let connection = self.connection();

@@ -1,6 +1,7 @@
 //! Kafka to rows, with a real broker: what is sent arrives once, through stops, outages and bad messages.
 
 mod cases;
+mod changes;
 mod formats;
 mod front;
 mod secure;

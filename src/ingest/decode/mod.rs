@@ -8,6 +8,7 @@ mod convert;
 mod csv;
 mod extract;
 mod json;
+mod kept;
 mod schema;
 mod take;
 mod time;

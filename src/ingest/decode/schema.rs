@@ -3,11 +3,14 @@
 //!
 //! In: a [`Datasource`]. Out: a [`Schema`], compiled once. No row is known here.
 
-use super::convert::{self, Kind};
+use super::{
+    convert::{self, Kind},
+    kept,
+};
 use crate::{
     name::ColumnName,
     native::{Buffer, supports},
-    project::{Column, ColumnDefault, Datasource, JsonPath, JsonStep, KafkaMeta},
+    project::{Column, ColumnDefault, Datasource, JsonPath, JsonStep, KafkaMeta, ValueFormat},
     sql::ColumnType,
 };
 use sha2::{Digest, Sha256};
@@ -24,9 +27,19 @@ pub struct Schema {
     pub(super) needs_container: bool,
     pub(super) store_raw_value: bool,
     pub(super) store_headers: bool,
+    formats: (ValueFormat, ValueFormat),
     fingerprint: u64,
+    text: String,
     /// Where the fields of a CSV row without a header go, in the order of the datafile.
     pub(super) positions: Vec<Option<usize>>,
+}
+
+/// What a data source with a topic takes of messages, and what their keys and values are written in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OfMessages {
+    pub(super) store_raw_value: bool,
+    pub(super) store_headers: bool,
+    pub(super) formats: (ValueFormat, ValueFormat),
 }
 
 /// A column that rows can have a value for.
@@ -92,11 +105,21 @@ pub struct SchemaError {
 
 impl Schema {
     pub fn compile(datasource: &Datasource) -> Result<Schema, SchemaError> {
-        let by_path = datasource.columns.iter().any(|it| it.jsonpath.is_some());
+        let kafka = datasource.kafka.as_ref();
+        let of_messages = kafka.map(|it| OfMessages {
+            store_raw_value: it.store_raw_value,
+            store_headers: it.store_headers,
+            formats: (it.key_format, it.value_format),
+        });
+        Schema::of(&datasource.columns, of_messages, kept::write(&datasource.columns, kafka))
+    }
+
+    pub(super) fn of(all: &[Column], of_messages: Option<OfMessages>, text: String) -> Result<Schema, SchemaError> {
+        let by_path = all.iter().any(|it| it.jsonpath.is_some());
         let mut columns = Vec::new();
         let mut positions = Vec::new();
         let mut root = Node::default();
-        for column in &datasource.columns {
+        for column in all {
             if matches!(column.default, Some(ColumnDefault::Materialized(_))) {
                 continue;
             }
@@ -107,7 +130,7 @@ impl Schema {
             }
             let error = |message| SchemaError { column: column.name.as_str().to_owned(), message };
             let kind = Kind::new(&column.column_type).map_err(error)?;
-            let meta = column.kafka_meta.filter(|_| datasource.kafka.is_some());
+            let meta = column.kafka_meta.filter(|_| of_messages.is_some());
             let path = match (&column.jsonpath, meta) {
                 (Some(path), _) => Some(path.clone()),
                 (None, None) if !by_path => Some(JsonPath {
@@ -140,8 +163,7 @@ impl Schema {
         }
         let mut nodes = 0;
         root.number(&mut nodes);
-        let kafka = datasource.kafka.as_ref();
-        let fingerprint = fingerprint(&columns, kafka.is_some_and(|it| it.store_raw_value));
+        let fingerprint = fingerprint(&columns, of_messages.is_some_and(|it| it.store_raw_value));
         Ok(Schema {
             fingerprint,
             needs_container: !(root.keys.is_empty() && root.indexes.is_empty() && root.each.is_none()),
@@ -149,14 +171,32 @@ impl Schema {
             positions,
             root,
             nodes,
-            store_raw_value: kafka.is_some_and(|it| it.store_raw_value),
-            store_headers: kafka.is_some_and(|it| it.store_headers),
+            store_raw_value: of_messages.is_some_and(|it| it.store_raw_value),
+            store_headers: of_messages.is_some_and(|it| it.store_headers),
+            formats: of_messages.map(|it| it.formats).unwrap_or_default(),
+            text,
         })
     }
 
     /// The same for schemas that make the same rows of the same bytes, in this version of the decoder.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
+    }
+
+    /// What rows were read by that are half in: the schema of this text, or of the data source as it is now where
+    /// the text is empty or cannot be read any more.
+    pub fn as_then(text: &str, datasource: &Datasource) -> Result<Schema, SchemaError> {
+        Schema::read(text).or_else(|_| Schema::compile(datasource))
+    }
+
+    /// Everything about it, for [`Schema::read`] at another time.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What messages' keys and values are written in.
+    pub fn formats(&self) -> (ValueFormat, ValueFormat) {
+        self.formats
     }
 
     /// Whether a message's headers go into a column.

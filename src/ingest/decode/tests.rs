@@ -440,3 +440,22 @@ proptest! {
         prop_assert_eq!(decoded.blocks.iter().map(|it| shown(it).len()).sum::<usize>(), decoded.rows);
     }
 }
+
+/// What was half in before a push is read on as it was begun.
+#[test]
+fn a_schema_is_read_as_it_was_written() {
+    for lines in [
+        &["a Int8 $.a", "b Array(Tuple(x String, y Nullable(Int8))) $.b[:].['x.y']", "c DateTime('Europe/Madrid')"][..],
+        &["a Int8", "b LowCardinality(String) := 'x'", "c DateTime := now()", "d Enum8('b''c' = 2)"],
+        &["__value String", "topic String", "__key String", "__headers Map(String, String)", "id UInt8 $.id"],
+    ] {
+        let mut datasource = datasource(lines);
+        if let Some(kafka) = &mut datasource.kafka {
+            (kafka.store_raw_value, kafka.value_format) = (false, crate::project::ValueFormat::Avro);
+        }
+        let schema = Schema::compile(&datasource).unwrap();
+        let again = Schema::read(schema.text()).unwrap();
+        assert_eq!(format!("{again:?}"), format!("{schema:?}"));
+    }
+    assert!(Schema::read("").is_err());
+}

@@ -246,6 +246,7 @@ pub(super) async fn insert(
             bodies: gathered.bodies.iter().map(|it| it.number).collect(),
             started: batch::now(),
             cuts: Cuts::default(),
+            reading: feed.schema.text().to_owned(),
         },
     };
     let token = intent.token.clone();

@@ -65,6 +65,9 @@ pub(super) struct Intent {
     pub(super) bodies: Vec<u64>,
     pub(super) started: u32,
     pub(super) cuts: Cuts,
+    /// [`Schema::text`](crate::ingest::decode::Schema::text) of what its rows were read by; empty in older logs.
+    #[serde(default)]
+    pub(super) reading: String,
 }
 
 /// What an answer promises.

@@ -276,7 +276,8 @@ impl Events {
         }
         batches.extend(rest.into_iter().map(|(datasource, bodies)| (datasource, bodies, None)));
         for (datasource, bodies, intent) in batches {
-            let schema = find(&datasource).map(|it| (Schema::compile(&it.datasource), it));
+            let reading = intent.as_ref().map_or("", |it| &it.reading);
+            let schema = find(&datasource).map(|it| (Schema::as_then(reading, &it.datasource), it));
             let Some((Ok(schema), target)) = schema else {
                 let message = format!("events for `{datasource}` wait in the log, for there is no such data source");
                 self.0.sink.observe(Observation::Engine { level: Level::Warning, message });

@@ -68,12 +68,14 @@ impl Loading {
         Loading { store, workspace, folder, intent, schema: None }
     }
 
-    /// What its rows were read by; after a restart, what they would be read by now.
+    /// What its rows were read by, whatever was pushed since.
     pub fn schema(&mut self, datasource: &Datasource) -> Result<Arc<Schema>, Stopped> {
         if let Some(schema) = &self.schema {
             return Ok(schema.clone());
         }
-        let schema = Arc::new(Schema::compile(datasource).map_err(|error| Stopped::Broken(error.to_string()))?);
+        let schema = Arc::new(
+            Schema::as_then(&self.intent.reading, datasource).map_err(|error| Stopped::Broken(error.to_string()))?,
+        );
         self.schema = Some(schema.clone());
         Ok(schema)
     }

@@ -2,7 +2,10 @@
 //! after each chunk.
 
 use super::{Upload, spool::Spooled};
-use crate::ingest::batch::{Cuts, Written};
+use crate::ingest::{
+    batch::{Cuts, Written},
+    decode::Schema,
+};
 use serde::{Deserialize, Serialize};
 
 /// What a file's rows do to those that are there.
@@ -42,10 +45,20 @@ pub struct Intent {
     /// The id of the table that is about to take the place of the data source's.
     #[serde(default)]
     pub swap: Option<String>,
+    /// [`Schema::text`] of what its rows were read by; empty in those that came before it was kept.
+    #[serde(default)]
+    pub(super) reading: String,
 }
 
 impl Intent {
-    pub fn new(id: String, datasource: String, mode: Mode, upload: Upload, spooled: &Spooled) -> Intent {
+    pub fn new(
+        id: String,
+        datasource: String,
+        mode: Mode,
+        upload: Upload,
+        schema: &Schema,
+        spooled: &Spooled,
+    ) -> Intent {
         Intent {
             id,
             datasource,
@@ -61,6 +74,7 @@ impl Intent {
             written: (0, 0),
             cuts: Cuts::default(),
             swap: None,
+            reading: schema.text().to_owned(),
         }
     }
 
@@ -87,7 +101,7 @@ mod tests {
     fn an_intent_is_read_as_it_was_written() {
         let upload = Upload { name: "a.csv".to_owned(), format: FileFormat::Csv, dialect: Dialect::default() };
         let mode = Mode::ReplaceWhere { condition: "a = 1".to_owned(), when_empty: true };
-        let mut it = Intent::new("i".to_owned(), "d".to_owned(), mode, upload, &Spooled::default());
+        let mut it = Intent::new("i".to_owned(), "d".to_owned(), mode, upload, &Schema::default(), &Spooled::default());
         it.cuts.insert("b0.1", "too large");
         it.swap = Some("x".to_owned());
         assert_eq!(Intent::read(&it.write()), Ok(it));

@@ -26,6 +26,9 @@ pub(super) struct Intent {
     pub(super) decoder: u32,
     #[serde(default)]
     pub(super) cuts: Cuts,
+    /// [`Schema::text`](crate::ingest::decode::Schema::text); empty in those that came before it was kept.
+    #[serde(default)]
+    pub(super) reading: String,
 }
 
 impl Intent {
@@ -42,6 +45,7 @@ impl Intent {
             schema: batch.schema().fingerprint(),
             decoder: DECODER_VERSION,
             cuts: Cuts::default(),
+            reading: batch.schema().text().to_owned(),
         }
     }
 
@@ -84,6 +88,7 @@ mod tests {
             schema: 1,
             decoder: 1,
             cuts: Cuts::default(),
+            reading: String::new(),
         }
     }
 

@@ -83,6 +83,8 @@ pub struct Tuning {
     pub batch_age: Duration,
     /// Bytes of messages that one data source may hold before reading stops.
     pub held_bytes: usize,
+    /// How often partitions are looked for that the topic got.
+    pub discovery: Duration,
 }
 
 /// What a consumer is doing.
@@ -153,17 +155,29 @@ pub async fn start(context: &Context, source: Source) -> Result<Consumer, StartE
     let schema = Arc::new(Schema::compile(&datasource)?);
     let (offsets, id, topic) = (context.offsets.clone(), source.id.clone(), kafka.topic.clone());
     let loaded = tokio::task::spawn_blocking(move || offsets.load(&id, &topic)).await;
-    let formats = Formats::new(kafka.key_format, kafka.value_format, source.connection.registry.as_ref());
-    let formats = formats.map_err(StartError::Client)?;
     let saved = loaded.unwrap_or_else(|error| Err(error.to_string())).map_err(StartError::Offsets)?;
     let saved = saved.into_iter().map(Saved::read).collect::<Result<Vec<_>, _>>().map_err(StartError::Offsets)?;
+    let stream = |schema: &Arc<Schema>| {
+        let formats = Formats::new(schema.formats(), source.connection.registry.as_ref())?;
+        let (id, topic) = (source.id.clone(), kafka.topic.clone());
+        Ok(Arc::new(Stream { id, topic, schema: schema.clone(), formats }))
+    };
+    let mut before = BTreeMap::new();
+    for Saved { position, intent } in &saved {
+        // What cannot be read any more is read as it is now, and that is said.
+        let reading = intent.as_ref().map(|it| &it.reading).filter(|it| *it != schema.text());
+        if let Some(Ok(reading)) = reading.map(|it| Schema::read(it)) {
+            before.insert(position.partition, stream(&Arc::new(reading)).map_err(StartError::Client)?);
+        }
+    }
+    let stream = stream(&schema).map_err(StartError::Client)?;
     let shared = Shared::new(name, &kafka.topic, &context.sink);
     let client = client(&source.connection, name, &kafka.group_id, Voice(shared.clone(), source.connection.tokens()))?;
     let (commands, received) = mpsc::channel(WAITING_BATCHES);
     let stop = CancellationToken::new();
     let writer = Writer::new(&context.engine, &source.target, &schema, &context.sink);
     let task = Task {
-        id: source.id.clone(),
+        id: source.id,
         topic: kafka.topic.clone(),
         offsets: context.offsets.clone(),
         writer: writer.clone(),
@@ -172,12 +186,14 @@ pub async fn start(context: &Context, source: Source) -> Result<Consumer, StartE
     };
     let reader = Reader {
         client,
-        stream: Arc::new(Stream { id: source.id, topic: kafka.topic.clone(), schema, formats }),
+        stream,
+        before,
         reset: kafka.offset_reset,
         tuning: context.tuning.clone(),
         shared: shared.clone(),
         commands,
         stop: stop.clone(),
+        at_first: if saved.is_empty() { None } else { Some(0) },
         saved: saved.into_iter().map(|it| (it.position.partition, it)).collect(),
         look_now: false,
         partitions: BTreeMap::new(),
@@ -270,6 +286,12 @@ impl Drop for Consumer {
 
 impl Default for Tuning {
     fn default() -> Tuning {
-        Tuning { batch_rows: 65_536, batch_bytes: 32 << 20, batch_age: Duration::from_secs(1), held_bytes: 96 << 20 }
+        Tuning {
+            batch_rows: 65_536,
+            batch_bytes: 32 << 20,
+            batch_age: Duration::from_secs(1),
+            held_bytes: 96 << 20,
+            discovery: Duration::from_secs(30),
+        }
     }
 }

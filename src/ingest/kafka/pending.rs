@@ -111,7 +111,7 @@ impl Batch {
         (first, self.messages.last().map_or(first, |it| it.offset + 1))
     }
 
-    pub(super) fn schema(&self) -> &Schema {
+    pub(super) fn schema(&self) -> &Arc<Schema> {
         &self.stream.schema
     }
 

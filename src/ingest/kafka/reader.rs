@@ -35,6 +35,8 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct Reader {
     pub(super) client: BaseConsumer<Voice>,
     pub(super) stream: Arc<Stream>,
+    /// By partition: how that was read which a crash cut short, where a push has changed it since.
+    pub(super) before: BTreeMap<i32, Arc<Stream>>,
     pub(super) reset: OffsetReset,
     pub(super) tuning: Tuning,
     pub(super) shared: Arc<Shared>,
@@ -42,6 +44,9 @@ pub(super) struct Reader {
     pub(super) stop: CancellationToken,
     /// Our own offsets, of partitions that are not read yet.
     pub(super) saved: BTreeMap<i32, Saved>,
+    /// How many partitions the topic had when it was first read, from 0 on; nothing until it is, and 0 where an earlier
+    /// start read it.
+    pub(super) at_first: Option<i32>,
     /// Partitions wait for the end of what a crash cut short.
     pub(super) look_now: bool,
     pub(super) partitions: BTreeMap<i32, Partition>,
@@ -72,8 +77,8 @@ pub(super) struct Partition {
     /// The offset that follows the last message that was read.
     next_offset: i64,
     open: Option<Batch>,
-    /// What a crash cut short: the first batch is exactly this.
-    again: Option<Intent>,
+    /// What a crash cut short: the first batch is exactly this, and read as it was then.
+    again: Option<(Intent, Arc<Stream>)>,
 }
 
 /// A time in which nothing can be taken from the client.
@@ -100,7 +105,6 @@ const IDLE: Duration = Duration::from_secs(2);
 /// After so long in which nothing can be taken the client stops fetching and is listened to.
 const LONG: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_millis(200);
-const DISCOVERY: Duration = Duration::from_secs(30);
 const SOONEST_RETRY: Duration = Duration::from_millis(500);
 const LATEST_RETRY: Duration = Duration::from_secs(5);
 const COMMIT: Duration = Duration::from_secs(1);
@@ -118,7 +122,7 @@ impl Reader {
             if now >= discovery || std::mem::take(&mut self.look_now) {
                 match self.discover() {
                     Ok(()) => {
-                        discovery = Instant::now() + DISCOVERY;
+                        discovery = Instant::now() + self.tuning.discovery;
                         retry = SOONEST_RETRY;
                     }
                     Err(NotNow(message)) => {
@@ -169,6 +173,7 @@ impl Reader {
         if known.is_empty() {
             return Err(NotNow(format!("the topic `{topic}` has no partitions")));
         }
+        self.at_first.get_or_insert(known.iter().max().map_or(0, |it| it + 1));
         self.forget_intents_of_others(&known)?;
         // First what a crash cut short, and nothing else until that is read: later inserts must not make the
         // tables forget the tokens that it will be repeated with.
@@ -227,8 +232,16 @@ impl Reader {
                 let committed = committed.elements().first().map(|it| it.offset());
                 let next_offset = match (committed, self.reset) {
                     (Some(Offset::Offset(it)), _) if known.contains(&it) => it,
+                    // Nobody can have meant to leave out what came to a partition that was not there.
+                    _ if self.at_first.is_some_and(|it| partition >= it) => low,
                     (_, OffsetReset::Earliest) => low,
                     (_, OffsetReset::Latest) => high,
+                    (_, OffsetReset::None) => {
+                        return Err(NotNow(format!(
+                            "KAFKA_AUTO_OFFSET_RESET is none and the group has no offset of partition {partition}: it \
+                             is read as soon as somebody commits one"
+                        )));
+                    }
                 };
                 Position { partition, next_offset, epoch: 0, intent: None }
             }
@@ -265,7 +278,9 @@ impl Reader {
             .and_then(|()| self.client.incremental_assign(&list));
         assigned.map_err(|error| NotNow(format!("partition {partition} is not assigned: {}", words(&error))))?;
         self.shared.positioned(partition, next_offset);
-        self.partitions.insert(partition, Partition { epoch, next_offset, open: None, again: intent });
+        let before = self.before.get(&partition).unwrap_or(&self.stream).clone();
+        let again = intent.map(|it| (it, before));
+        self.partitions.insert(partition, Partition { epoch, next_offset, open: None, again });
         Ok(())
     }
 
@@ -437,7 +452,7 @@ impl Reader {
     fn look_again(&mut self) -> Result<(), Ended> {
         for partition in self.partitions.keys().copied().collect::<Vec<_>>() {
             let Some(state) = self.partitions.get_mut(&partition) else { continue };
-            let intent = state.again.clone();
+            let intent = state.again.as_ref().map(|(it, _)| it.clone());
             // What must become what it was is read from its begin again.
             let next_offset = intent.as_ref().map_or(state.next_offset, |it| it.from);
             let position =
@@ -525,15 +540,15 @@ fn take(
     }
     partition.next_offset = message.offset() + 1;
     let epoch = partition.epoch;
-    if let Some(again) = partition.again.take() {
-        let mut batch = partition.open.take().unwrap_or_else(|| Batch::new(stream, number, epoch));
+    if let Some((again, before)) = partition.again.take() {
+        let mut batch = partition.open.take().unwrap_or_else(|| Batch::new(&before, number, epoch));
         let within = message.offset() < again.to;
         if within {
             batch.push(message);
         }
         if message.offset() + 1 < again.to {
             partition.open = Some(batch);
-            partition.again = Some(again);
+            partition.again = Some((again, before));
             return None;
         }
         // What holds the reading back must not wait for what only reading ends, so it counts from now on.

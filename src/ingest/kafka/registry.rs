@@ -93,7 +93,7 @@ impl fmt::Debug for RegistryUrl {
 
 impl Formats {
     /// Must be called inside a tokio runtime.
-    pub(super) fn new(key: ValueFormat, value: ValueFormat, url: Option<&RegistryUrl>) -> Result<Formats, String> {
+    pub(super) fn new((key, value): (ValueFormat, ValueFormat), url: Option<&RegistryUrl>) -> Result<Formats, String> {
         let registry = url.map(Registry::new).transpose()?;
         if registry.is_none() && (key == ValueFormat::Avro || value == ValueFormat::Avro) {
             return Err("Avro wants KAFKA_SCHEMA_REGISTRY_URL in the connection".to_owned());

@@ -142,7 +142,8 @@ impl Task {
         let began = Instant::now();
         let position = Position { partition, next_offset: intent.from, epoch, intent: None };
         let mut noted = Noted { task: self, position, intent };
-        let written = self.writer.flush(&batch, decoded, &mut noted, "kafka", &self.stop).await?;
+        let written =
+            self.writer.reading(batch.schema()).flush(&batch, decoded, &mut noted, "kafka", &self.stop).await?;
         done.insert(partition, Position { partition, next_offset, epoch, intent: None });
         let size = batch.size();
         self.shared.held.fetch_sub(size, Ordering::AcqRel);

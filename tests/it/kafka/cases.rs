@@ -8,7 +8,7 @@ use super::{
 use crate::ingest::select;
 use birdhouse::{
     ingest::kafka::{Offsets, Position, Settings, State},
-    name::{Namespace, ResourceName},
+    name::{Namespace, Physical, ResourceName},
     observe::Level,
     sql::Sql,
 };
@@ -32,6 +32,31 @@ impl Feed {
         let mut sql = Sql::new("RENAME TABLE ");
         sql.table(from).push(" TO ").table(to);
         self.engine.command(&sql).await.unwrap();
+    }
+
+    /// A table that a view fills with the ids that are here, under a condition.
+    pub(super) async fn copying(&self, condition: &'static str) -> Physical {
+        let [copy, view] = self.copies();
+        let mut sql = Sql::new("CREATE TABLE ");
+        sql.table(&copy)
+            .push(" (id UInt32) ENGINE = MergeTree ORDER BY id SETTINGS non_replicated_deduplication_window = 1000");
+        self.engine.command(&sql).await.unwrap();
+        let mut sql = Sql::new("CREATE MATERIALIZED VIEW ");
+        sql.table(&view).push(" TO ").table(&copy).push(" AS SELECT id FROM ").table(&self.target.table);
+        self.engine.command(&sql).await.unwrap();
+        self.set_copying(condition).await;
+        copy
+    }
+
+    pub(super) async fn set_copying(&self, condition: &'static str) {
+        let mut sql = Sql::new("ALTER TABLE ");
+        sql.table(&self.copies()[1]).push(" MODIFY QUERY SELECT id FROM ").table(&self.target.table).push(condition);
+        self.engine.command(&sql).await.unwrap();
+    }
+
+    fn copies(&self) -> [Physical; 2] {
+        let namespace = Namespace::new(self.target.table.database());
+        ["copy", "copy_view"].map(|it| namespace.table(&ResourceName::new(it).unwrap()))
     }
 }
 
@@ -323,21 +348,7 @@ async fn a_view_that_throws_stops_its_own_source_alone_until_it_is_mended() {
     let mut stuck = Feed::new(&broker, "a").await;
     stuck.tuning.batch_rows = 50;
     let other = Feed::new(&broker, "b").await;
-    let namespace = Namespace::new(stuck.target.table.database());
-    let [copy, view] = ["copy", "copy_view"].map(|it| namespace.table(&ResourceName::new(it).unwrap()));
-    let mut sql = Sql::new("CREATE TABLE ");
-    sql.table(&copy)
-        .push(" (id UInt32) ENGINE = MergeTree ORDER BY id SETTINGS non_replicated_deduplication_window = 1000");
-    stuck.engine.command(&sql).await.unwrap();
-    let mut sql = Sql::new("CREATE MATERIALIZED VIEW ");
-    sql.table(&view).push(" TO ").table(&copy).push(" AS SELECT id FROM ").table(&stuck.target.table);
-    stuck.engine.command(&sql).await.unwrap();
-    let query = |rest: &'static str| {
-        let mut sql = Sql::new("ALTER TABLE ");
-        sql.table(&view).push(" MODIFY QUERY SELECT id FROM ").table(&stuck.target.table).push(rest);
-        sql
-    };
-    stuck.engine.command(&query(" WHERE NOT throwIf(id = 70)")).await.unwrap();
+    let copy = stuck.copying(" WHERE NOT throwIf(id = 70)").await;
     let (one, two) = (stuck.start().await, other.start().await);
     until("it is said to fail", async || one.status().state == State::Failing).await;
     assert!(one.status().last_error.unwrap().contains("while pushing to view"));
@@ -349,7 +360,7 @@ async fn a_view_that_throws_stops_its_own_source_alone_until_it_is_mended() {
     one.stop().await;
     let one = stuck.start().await;
     until("it fails again", async || one.status().state == State::Failing).await;
-    stuck.engine.command(&query("")).await.unwrap();
+    stuck.set_copying("").await;
     until_messages(&one, 50).await;
     one.stop().await;
     two.stop().await;
@@ -358,9 +369,9 @@ async fn a_view_that_throws_stops_its_own_source_alone_until_it_is_mended() {
     assert_eq!(copied, [json!({"c": 100, "u": 100})]);
 }
 
-/// The columns change while something is begun: it is said, and the rest goes by the new ones.
+/// The columns change while something is begun: that is read as it was, and the rest goes by the new ones.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_of_columns_while_a_batch_is_begun_is_said_and_loses_nothing() {
+async fn a_change_of_columns_while_a_batch_is_begun_is_for_what_comes_after() {
     let broker = Broker::start().await;
     broker.topic("t", 1).await;
     broker.send("t", 1, (0..100).map(event));
@@ -384,9 +395,9 @@ async fn a_change_of_columns_while_a_batch_is_begun_is_said_and_loses_nothing() 
     until_messages(&consumer, 200).await;
     consumer.stop().await;
     assert_eq!(feed.table().await, once(200));
-    assert_eq!(feed.heard("are inserted again, with columns that have changed"), 1);
     let filled = select(feed.engine, "countIf(text != '') AS c", &feed.target.table, "").await;
-    assert_eq!(filled, [json!({"c": 200})]);
+    assert_eq!(filled, [json!({"c": 100})]);
+    assert_eq!(feed.heard("columns"), 0);
 }
 
 /// What is held in memory is bounded though the table takes nothing.

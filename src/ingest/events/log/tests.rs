@@ -10,7 +10,7 @@ fn body(number: u64) -> Record {
 
 fn intent(token: &str, bodies: &[u64]) -> Record {
     let (token, datasource, bodies) = (token.to_owned(), "d".to_owned(), bodies.to_vec());
-    Record::Intent(Intent { token, datasource, bodies, started: 1, cuts: Cuts::default() })
+    Record::Intent(Intent { token, datasource, bodies, started: 1, cuts: Cuts::default(), reading: String::new() })
 }
 
 /// Whatever the disk has of the writes of a moment when the power goes, what is read is a begin of them.

@@ -1,0 +1,99 @@
+//! What changes around a consumer: what is read of a message while something is half in, a topic's partitions, the
+//! group's offsets.
+
+use super::{Broker, Feed, event, once, until, until_messages};
+use crate::ingest::select;
+use birdhouse::{ingest::kafka::State, project::OffsetReset};
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
+};
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+
+/// A batch is in the table and not in its view when what is read of a message changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_half_in_is_read_as_it_was_begun() {
+    let broker = Broker::start().await;
+    broker.topic("t", 1).await;
+    // Of ten messages one is a row only before the change, and one only after it.
+    let message = |id: u64| match id % 10 {
+        3 => json!({"id": id, "other": {"id": 2}}),
+        7 => json!({"id": id, "company": {"id": 1}}),
+        _ => json!({"id": id, "company": {"id": 1}, "other": {"id": 2}}),
+    };
+    broker.send("t", 1, (0..100).map(|it| message(it).to_string()));
+    let mut feed = Feed::new(&broker, "t").await;
+    feed.tuning.batch_rows = 100;
+    let copy = feed.copying(" WHERE NOT throwIf(id = 70)").await;
+    let consumer = feed.start().await;
+    until("it is said to fail", async || consumer.status().state == State::Failing).await;
+    consumer.stop().await;
+    let lines: Vec<_> = super::COLUMNS.iter().map(|it| it.replace("$.company.id", "$.other.id")).collect();
+    let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+    feed.target.datasource = Arc::new(crate::ingest::datasource("t", &lines, Some("t")));
+    broker.send("t", 1, (100..200).map(|it| message(it).to_string()));
+    let consumer = feed.start().await;
+    until("it fails again", async || consumer.status().state == State::Failing).await;
+    feed.set_copying("").await;
+    until_messages(&consumer, 200).await;
+    consumer.stop().await;
+    let head = "count() AS rows, uniqExact(id) AS ids, countIf(company_id = 1) AS before";
+    assert_eq!(
+        select(feed.engine, head, &feed.target.table, "").await,
+        [json!({"rows": 180, "ids": 180, "before": 90})]
+    );
+    assert_eq!(select(feed.engine, "count() AS c, uniqExact(id) AS u", &copy, "").await, [json!({"c": 180, "u": 180})]);
+    let refused = select(feed.engine, "toUInt32(offset) AS n", &feed.target.quarantine, "ORDER BY n").await;
+    let wanted = (0..200).filter(|it| it % 10 == if *it < 100 { 3 } else { 7 }).map(Value::from).collect::<Vec<_>>();
+    assert_eq!(refused.iter().map(|it| it["n"].clone()).collect::<Vec<_>>(), wanted);
+    assert_eq!(feed.heard("columns"), 0);
+}
+
+impl Feed {
+    fn begin_at(&mut self, reset: OffsetReset) {
+        let mut datasource = (*self.target.datasource).clone();
+        datasource.kafka.as_mut().unwrap().offset_reset = reset;
+        self.target.datasource = Arc::new(datasource);
+    }
+}
+
+/// A topic gets partitions while it is read: all that comes to them is read, whatever is to be left out of the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_come_while_a_topic_is_read_are_read_from_their_begin() {
+    let broker = Broker::start().await;
+    broker.topic("t", 4).await;
+    broker.send("t", 4, (5000..5100).map(event));
+    let mut feed = Feed::new(&broker, "t").await;
+    feed.begin_at(OffsetReset::Latest);
+    feed.tuning.discovery = Duration::from_millis(500);
+    let consumer = feed.start().await;
+    until("it knows where it begins", async || feed.offsets.0.lock().unwrap().len() == 4).await;
+    broker.grow_topic("t", 6).await;
+    broker.send("t", 6, (0..600).map(event));
+    until_messages(&consumer, 600).await;
+    consumer.stop().await;
+    assert_eq!(feed.table().await, once(600));
+}
+
+/// With `none` nothing is read before somebody has said where to begin.
+#[tokio::test(flavor = "multi_thread")]
+async fn none_waits_for_an_offset_that_somebody_commits() {
+    let broker = Broker::start().await;
+    broker.topic("t", 1).await;
+    broker.send("t", 1, (1000..1100).map(event));
+    broker.send("t", 1, (0..50).map(event));
+    let mut feed = Feed::new(&broker, "t").await;
+    feed.begin_at(OffsetReset::None);
+    let consumer = feed.start().await;
+    until("it says so", async || feed.heard("KAFKA_AUTO_OFFSET_RESET is none") > 0).await;
+    assert_eq!((consumer.status().state, feed.table().await[0]), (State::Waiting, 0));
+    let group = feed.target.datasource.kafka.as_ref().unwrap().group_id.clone();
+    let other: BaseConsumer = broker.client().set("group.id", &group).create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset("t", 0, Offset::Offset(100)).unwrap();
+    other.commit(&list, CommitMode::Sync).unwrap();
+    until_messages(&consumer, 50).await;
+    consumer.stop().await;
+    assert_eq!(feed.table().await, once(50));
+}
