@@ -171,6 +171,16 @@ pub(super) fn json(kind: &Kind, raw: &str, buffer: &mut Buffer) -> Result<(), Ba
     }
 }
 
+/// Appends the value that a JSON string without escapes is.
+#[inline]
+pub(super) fn plain(kind: &Kind, raw: &str, buffer: &mut Buffer) -> Result<(), Bad> {
+    match kind {
+        Kind::Nullable(inner) => plain(inner, raw, buffer.value()),
+        Kind::Json | Kind::Array(_) | Kind::Map(..) | Kind::Tuple(_) => Err(Bad),
+        kind => text(kind, &raw[1..raw.len() - 1], buffer),
+    }
+}
+
 /// Appends the value that a text is: the inside of a JSON string, or a field of a CSV file.
 pub(super) fn text(kind: &Kind, text: &str, buffer: &mut Buffer) -> Result<(), Bad> {
     match kind {

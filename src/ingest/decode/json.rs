@@ -8,6 +8,7 @@
 
 use super::schema::Node;
 use serde::de::IgnoredAny;
+use std::ops::Range;
 
 /// Takes what the walk finds. `depth` counts the `[:]` on the way.
 pub(super) trait Leaves {
@@ -19,60 +20,87 @@ pub(super) trait Leaves {
     fn end(&mut self, columns: &[usize], depth: usize);
     /// By node: the place of the key that is expected next.
     fn hint(&mut self, node: usize) -> &mut usize;
+    /// A value was passed, here in the row's text.
+    fn passed(&mut self, _value: Range<usize>, _what: Passed<'_>) {}
+}
+
+/// What a value was to the walk.
+pub(super) enum Passed<'a> {
+    /// A value of these columns.
+    Leaf(&'a [usize]),
+    /// The value of a key that no path names.
+    Unknown,
+    /// Neither object nor array, where paths go on into one.
+    Scalar,
+    /// Something whose parts count too.
+    Odd,
 }
 
 /// Walks a row. The error is a sentence about the text; leaves before it may have been taken.
 pub(super) fn walk(root: &Node, row: &str, leaves: &mut impl Leaves) -> Result<(), String> {
-    let mut walk = Walk { row, bytes: row.as_bytes(), at: 0, open: Vec::new(), leaves };
-    let walked = walk.value(root, 0).and_then(|()| match walk.next() {
+    let mut walk = Walk { scan: Scan::new(row), leaves };
+    let walked = walk.value(root, 0).and_then(|()| match walk.scan.next() {
         None => Ok(()),
         Some(_) => Err(Wrong),
     });
     walked.map_err(|Wrong| match serde_json::from_str::<IgnoredAny>(row) {
         Err(error) => error.to_string(),
-        Ok(_) => format!("what stands before byte {} cannot be read", walk.at),
+        Ok(_) => format!("what stands before byte {} cannot be read", walk.scan.at),
     })
 }
 
 /// The text is no JSON. What exactly is wrong is asked of a parser that says it well.
-struct Wrong;
+pub(super) struct Wrong;
 
 struct Walk<'a, L> {
+    scan: Scan<'a>,
+    leaves: &'a mut L,
+}
+
+/// A place in a row's text.
+pub(super) struct Scan<'a> {
     row: &'a str,
     bytes: &'a [u8],
-    at: usize,
+    pub(super) at: usize,
     /// How the containers end that are open in what is skipped.
     open: Vec<u8>,
-    leaves: &'a mut L,
 }
 
 impl<L: Leaves> Walk<'_, L> {
     fn value(&mut self, node: &Node, depth: usize) -> Result<(), Wrong> {
-        let first = self.next();
-        let start = self.at;
+        let first = self.scan.next();
+        let start = self.scan.at;
         if !node.leaves.is_empty() {
-            self.skip()?;
-            let end = self.at;
+            self.scan.skip()?;
+            let end = self.scan.at;
             for column in &node.leaves {
-                self.leaves.leaf(*column, &self.row[start..end], depth);
+                self.leaves.leaf(*column, &self.scan.row[start..end], depth);
             }
             if node.is_leaf() {
+                self.leaves.passed(start..end, Passed::Leaf(&node.leaves));
                 return Ok(());
             }
-            self.at = start;
+            self.leaves.passed(start..end, Passed::Odd);
+            self.scan.at = start;
         }
         // Where a path goes on but the value does not, there is nothing to find.
         match first {
             Some(b'{') if !node.keys.is_empty() => self.object(node, depth),
             Some(b'[') if node.each.is_some() || !node.indexes.is_empty() => self.array(node, depth),
-            _ => self.skip(),
+            first => {
+                self.scan.skip()?;
+                let container = matches!(first, Some(b'{' | b'['));
+                let what = if container { Passed::Odd } else { Passed::Scalar };
+                self.leaves.passed(start..self.scan.at, what);
+                Ok(())
+            }
         }
     }
 
     fn object(&mut self, node: &Node, depth: usize) -> Result<(), Wrong> {
-        self.at += 1;
-        if self.next() == Some(b'}') {
-            self.at += 1;
+        self.scan.at += 1;
+        if self.scan.next() == Some(b'}') {
+            self.scan.at += 1;
             return Ok(());
         }
         loop {
@@ -82,23 +110,29 @@ impl<L: Leaves> Walk<'_, L> {
                     *self.leaves.hint(node.id) = index + 1;
                     self.value(&node.keys[index].1, depth)?;
                 }
-                None => self.skip()?,
+                None => {
+                    self.scan.next();
+                    let start = self.scan.at;
+                    self.scan.skip()?;
+                    self.leaves.passed(start..self.scan.at, Passed::Unknown);
+                }
             }
-            if self.ends(b'}')? {
+            if self.scan.ends(b'}')? {
                 return Ok(());
             }
         }
     }
 
     fn array(&mut self, node: &Node, depth: usize) -> Result<(), Wrong> {
-        self.at += 1;
+        self.leaves.passed(self.scan.at..self.scan.at, Passed::Odd);
+        self.scan.at += 1;
         let each = node.each.as_deref();
         if let Some(each) = each {
             self.leaves.array(&each.columns, depth);
         }
-        let empty = self.next() == Some(b']');
+        let empty = self.scan.next() == Some(b']');
         if empty {
-            self.at += 1;
+            self.scan.at += 1;
         }
         for index in 0.. {
             if empty {
@@ -106,21 +140,21 @@ impl<L: Leaves> Walk<'_, L> {
             }
             let indexed = node.indexes.iter().find(|(it, _)| *it == index).map(|(_, node)| node);
             match (each, indexed) {
-                (None, None) => self.skip()?,
+                (None, None) => self.scan.skip()?,
                 (None, Some(node)) => self.value(node, depth)?,
                 (Some(each), indexed) => {
-                    self.next();
-                    let start = self.at;
+                    self.scan.next();
+                    let start = self.scan.at;
                     self.value(&each.node, depth + 1)?;
                     self.leaves.item(&each.columns, depth);
                     if let Some(node) = indexed {
                         // An item that `[:]` and `[0]` both want is walked twice.
-                        self.at = start;
+                        self.scan.at = start;
                         self.value(node, depth)?;
                     }
                 }
             }
-            if self.ends(b']')? {
+            if self.scan.ends(b']')? {
                 break;
             }
         }
@@ -132,26 +166,32 @@ impl<L: Leaves> Walk<'_, L> {
 
     /// Reads a key and its colon. Gives the child that the key names; the expected one is tried first.
     fn child(&mut self, node: &Node, hint: usize) -> Result<Option<usize>, Wrong> {
-        self.next();
+        self.scan.next();
         if let Some((expected, _)) = node.keys.get(hint)
             && !node.has_odd_keys
-            && let Some(rest) = self.bytes[self.at..].strip_prefix(b"\"")
+            && let Some(rest) = self.scan.bytes[self.scan.at..].strip_prefix(b"\"")
             && let Some([b'"', ..]) = rest.strip_prefix(expected.as_bytes())
         {
-            self.at += expected.len() + 2;
-            self.colon()?;
+            self.scan.at += expected.len() + 2;
+            self.scan.colon()?;
             return Ok(Some(hint));
         }
-        let start = self.at;
-        let plain = self.string()?;
-        let raw = &self.row[start..self.at];
+        let start = self.scan.at;
+        let plain = self.scan.string()?;
+        let raw = &self.scan.row[start..self.scan.at];
         let find = |key: &str| node.keys.iter().position(|(it, _)| it == key);
         let found = match plain {
             true => find(&raw[1..raw.len() - 1]),
             false => find(&serde_json::from_str::<String>(raw).map_err(|_| Wrong)?),
         };
-        self.colon()?;
+        self.scan.colon()?;
         Ok(found)
+    }
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(row: &'a str) -> Scan<'a> {
+        Scan { row, bytes: row.as_bytes(), at: 0, open: Vec::new() }
     }
 
     /// After an item: whether the container ends here, else the next item follows.
@@ -181,6 +221,25 @@ impl<L: Leaves> Walk<'_, L> {
                 Some(b' ' | b'\n' | b'\t' | b'\r') => self.at += 1,
                 other => return other.copied(),
             }
+        }
+    }
+
+    pub(super) fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.at..]
+    }
+
+    pub(super) fn since(&self, start: usize) -> &'a str {
+        &self.row[start..self.at]
+    }
+
+    /// Passes the value that begins here with this byte. True says that it is a string and nothing in it is escaped.
+    #[inline]
+    pub(super) fn value(&mut self, first: u8) -> Result<bool, Wrong> {
+        match first {
+            b'"' => self.string(),
+            b' ' | b'\n' | b'\t' | b'\r' => Err(Wrong),
+            b'-' | b'0'..=b'9' => self.number().map(|()| false),
+            _ => self.skip().map(|()| false),
         }
     }
 

@@ -10,6 +10,7 @@ mod extract;
 mod json;
 mod kept;
 mod schema;
+mod shapes;
 mod take;
 mod time;
 
@@ -19,6 +20,7 @@ pub use schema::{Schema, SchemaError};
 
 use crate::native::{Block, Buffer};
 use schema::{Field, Origin};
+use shapes::Shapes;
 use std::sync::Arc;
 use take::{Taken, Taking};
 
@@ -89,6 +91,7 @@ pub struct Decoder {
     /// The group that the last good row went to.
     current: usize,
     row: Row,
+    shapes: Shapes,
     rejected: Vec<Rejected>,
     /// Rows that were taken, good or not.
     taken: u32,
@@ -132,6 +135,17 @@ enum Input<'a> {
     Fields(&'a [Option<&'a str>]),
 }
 
+impl<'a> Input<'a> {
+    /// Empty for CSV.
+    fn text(self) -> &'a [u8] {
+        match self {
+            Input::Json(row) => row,
+            Input::Message(message) => message.value.unwrap_or_default(),
+            Input::Fields(_) => &[],
+        }
+    }
+}
+
 impl Message<'_> {
     fn source(&self) -> String {
         format!("{}:{}:{}", self.topic, self.partition, self.offset)
@@ -146,7 +160,15 @@ impl Decoder {
             hints: vec![0; schema.nodes],
             counts: vec![Vec::new(); schema.columns.len()],
         };
-        Decoder { schema, groups: Vec::new(), current: 0, row, rejected: Vec::new(), taken: 0 }
+        Decoder {
+            schema,
+            groups: Vec::new(),
+            current: 0,
+            row,
+            shapes: Shapes::default(),
+            rejected: Vec::new(),
+            taken: 0,
+        }
     }
 
     /// A row of JSON. `source` is asked only if it is refused.
@@ -200,6 +222,7 @@ impl Decoder {
         let groups = std::mem::take(&mut self.groups);
         self.current = 0;
         self.taken = 0;
+        self.shapes.forgive();
         let (mut blocks, mut origins) = (Vec::new(), Vec::new());
         for group in groups.into_iter().filter(|it| !it.origins.is_empty()) {
             let columns = self.schema.columns.iter().zip(group.buffers).zip(group.absent);
@@ -222,8 +245,12 @@ impl Decoder {
         loop {
             let group = &mut self.groups[self.current];
             self.row.clear();
-            let taken = Taking { schema: &self.schema, group, row: &mut self.row }.run(input);
-            match taken {
+            let mut taking = Taking { schema: &self.schema, group, row: &mut self.row, shapes: &mut self.shapes };
+            if !moved && taking.shapes.begin(self.taken) && taking.alike(input) {
+                group.origins.push(origin);
+                return;
+            }
+            match taking.run(input) {
                 Taken::Good => {
                     group.origins.push(origin);
                     return;

@@ -8,10 +8,11 @@ use super::{
     convert::{self, Bad, Kind},
     json,
     schema::{Fallback, Field, Origin},
+    shapes::Shapes,
     time::Moment,
 };
 use crate::{native::Buffer, project::KafkaMeta};
-use std::cmp::Ordering;
+use std::{cmp::Ordering, ops::Range};
 
 /// Messages show this much of a value.
 const SHOWN: usize = 200;
@@ -28,10 +29,48 @@ pub(super) struct Taking<'a> {
     pub(super) schema: &'a Schema,
     pub(super) group: &'a mut Group,
     pub(super) row: &'a mut Row,
+    pub(super) shapes: &'a mut Shapes,
 }
 
 impl Taking<'_> {
+    /// A row that looks like an earlier one. False says that it does not, or that something is wrong with it.
+    pub(super) fn alike(&mut self, input: Input<'_>) -> bool {
+        let row = match input {
+            Input::Json(row) => row,
+            Input::Message(message) => {
+                self.meta(message);
+                message.value.unwrap_or_default()
+            }
+            Input::Fields(_) => return false,
+        };
+        let Taking { schema, group, row: state, shapes } = self;
+        let leaf = |column: usize, raw: &str, plain: bool| {
+            !group.absent[column] && {
+                let (kind, buffer) = (&schema.columns[column].kind, &mut group.buffers[column]);
+                let taken = if plain { convert::plain(kind, raw, buffer) } else { convert::json(kind, raw, buffer) };
+                taken.is_ok()
+            }
+        };
+        if state.problems.is_empty()
+            && row.len() <= MAX_ROW
+            && let Ok(row) = std::str::from_utf8(row)
+            && let Some(end) = shapes.take(row, leaf)
+            && *end.absent == *group.absent
+        {
+            if end.gaps {
+                state.seen.copy_from_slice(&end.seen);
+                self.fill();
+            }
+            self.group.buffers.iter_mut().for_each(Buffer::commit);
+            return true;
+        }
+        self.rollback();
+        self.row.clear();
+        false
+    }
+
     pub(super) fn run(mut self, input: Input<'_>) -> Taken {
+        self.shapes.untraced();
         let well_formed = match input {
             Input::Json(row) => self.json(row),
             Input::Message(message) => {
@@ -59,6 +98,7 @@ impl Taking<'_> {
             return Taken::Refused;
         }
         self.group.buffers.iter_mut().for_each(Buffer::commit);
+        self.shapes.learn(&self.row.seen, &self.group.absent, input.text());
         Taken::Good
     }
 
@@ -78,6 +118,7 @@ impl Taking<'_> {
                 Err(error) => format!("not JSON: {error}"),
             });
         }
+        self.shapes.trace();
         json::walk(&self.schema.root, row, self).map_err(|it| format!("not JSON: {it}"))
     }
 
@@ -271,6 +312,10 @@ impl json::Leaves for Taking<'_> {
 
     fn hint(&mut self, node: usize) -> &mut usize {
         &mut self.row.hints[node]
+    }
+
+    fn passed(&mut self, value: Range<usize>, what: json::Passed<'_>) {
+        self.shapes.passed(value, what);
     }
 }
 

@@ -439,6 +439,30 @@ proptest! {
         prop_assert!(valid || decoded.rows == 0, "what is no JSON is no row");
         prop_assert_eq!(decoded.blocks.iter().map(|it| shown(it).len()).sum::<usize>(), decoded.rows);
     }
+
+    /// A row that looks like one before it is read another way; nothing else about it may be different.
+    #[test]
+    fn rows_that_look_alike_are_read_as_any_row(
+        rows in prop::collection::vec((prop::sample::select(ALIKE.to_vec()), prop::sample::select(VALUES.to_vec()), 0usize..80), 0..60),
+    ) {
+        let lines = [
+            "a Int8 $.a", "at DateTime64(3) $.at", "o Nullable(String) $.d.o := 'none'", "b String $.d.b := 'x'",
+            "l Array(Int8) $.l := []", "j JSON $.j := '{}'", "t Tuple(x Int8) $.t := (1)", "n Nullable(Int8) $.n := toInt8(4)",
+        ];
+        let (mut known, mut walked) = (decoder(&lines), decoder(&lines));
+        walked.shapes = Shapes::none();
+        for (row, value, cut) in &rows {
+            let row = row.replace('?', value);
+            let row = if *cut < 3 { &row.as_bytes()[..row.len().saturating_sub(*cut)] } else { row.as_bytes() };
+            known.json(row, String::new);
+            walked.json(row, String::new);
+        }
+        let (known, walked) = (known.finish(), walked.finish());
+        prop_assert_eq!(&known.rejected, &walked.rejected);
+        prop_assert_eq!(&known.origins, &walked.origins);
+        let bytes = |it: &Decoded| it.blocks.iter().map(|it| (it.columns.clone(), it.parts.concat())).collect::<Vec<_>>();
+        prop_assert_eq!(bytes(&known), bytes(&walked));
+    }
 }
 
 /// What was half in before a push is read on as it was begun.
@@ -459,3 +483,42 @@ fn a_schema_is_read_as_it_was_written() {
     }
     assert!(Schema::read("").is_err());
 }
+
+const ALIKE: &[&str] = &[
+    r#"{"a": 1, "at": "2024-01-02T03:04:05.678", "d": {"o": "?", "b": "?"}}"#,
+    r#"{"a": 1, "at": "2024-01-02T03:04:05.678", "d": {"o": ?, "b": "?"}}"#,
+    r#"{"a": ?, "at": "2024-01-02 03:04:05Z", "d": {"b": "?", "o": "?"}, "n": ?}"#,
+    r#"{"a": 1, "at": "?", "d": {"b": "y"}, "more": ?}"#,
+    r#"{"a": 1, "at": 1700000000, "d": ?}"#,
+    r#"{"a": 1, "at": "2024-01-02", "d":  {"b": "?"}, "l": [?], "j": {"k": ?}, "t": {"x": ?}}"#,
+    r#"{"a": 1, "at": "2024-01-02", "l": ?, "j": ?, "t": ?}"#,
+    r#"{"a": 1, "at": "2024-01-02", "a": ?}"#,
+    r#"{"a": 1, "at": "2024-01-02", "d": {"b": "y"}, "d": ?, "\u0061": ?}"#,
+    r#"{"at": "2024-02-3?", "a": 1 }"#,
+    r#" {"at": "2024-01-02", "a": ?} "#,
+    "?",
+];
+
+const VALUES: &[&str] = &[
+    "1",
+    "-7",
+    "300",
+    "null",
+    "true",
+    "\"1\"",
+    "x",
+    "é\\\"é",
+    "\\u00e9",
+    "",
+    "1.5e2",
+    "{}",
+    "[1]",
+    "[]",
+    "{\"b\": \"z\", \"o\": 2}",
+    "{\"x\":2}",
+    " 1",
+    "1 ",
+    "01",
+    "\"",
+    "a\tb",
+];

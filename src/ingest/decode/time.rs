@@ -38,6 +38,9 @@ pub(super) fn date(text: &str) -> Option<i32> {
 /// A moment: a date with or without a time, a fraction and a zone or offset; or seconds, milliseconds,
 /// microseconds or nanoseconds since 1970, told apart by their number of digits.
 pub(super) fn moment(text: &str, zone: &Zone) -> Option<Moment> {
+    if let Some(moment) = usual(text.as_bytes(), zone) {
+        return Some(moment);
+    }
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     if digits == text.len() || text.as_bytes().get(digits) == Some(&b'.') {
         return numeric(text, digits, zone);
@@ -46,6 +49,31 @@ pub(super) fn moment(text: &str, zone: &Zone) -> Option<Moment> {
         let zoned = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
         (zoned.subsec_nanosecond() == 0).then(|| Moment { seconds: zoned.as_second(), nanos: 0 })
     })
+}
+
+/// `2024-01-02T03:04:05`, as most programs write it, with a fraction and a `Z` or neither, read without looking for
+/// what else it could be.
+fn usual(text: &[u8], zone: &Zone) -> Option<Moment> {
+    let (head, rest) = text.split_first_chunk::<19>()?;
+    let marks = [head[4], head[7], head[13], head[16]] == *b"--::" && matches!(head[10], b'T' | b' ');
+    let mut wrong = 0;
+    let mut two = |at: usize| {
+        let (tens, ones) = (head[at].wrapping_sub(b'0'), head[at + 1].wrapping_sub(b'0'));
+        wrong |= u8::from(tens > 9) | u8::from(ones > 9);
+        i64::from(tens) * 10 + i64::from(ones)
+    };
+    let [century, year, month, day, hour, minute, second] = [0, 2, 5, 8, 11, 14, 17].map(&mut two);
+    if !marks || wrong != 0 {
+        return None;
+    }
+    let mut cursor = Cursor(rest);
+    let nanos = cursor.fraction()?;
+    let (days, seconds) = (days(century * 100 + year, month, day)?, clock(hour, minute, second)?);
+    match cursor.0 {
+        [] => local(days, seconds, nanos, zone),
+        b"Z" => Some(Moment { seconds: i64::from(days) * 86_400 + seconds, nanos }),
+        _ => None,
+    }
 }
 
 fn numeric(text: &str, digits: usize, zone: &Zone) -> Option<Moment> {
@@ -195,8 +223,9 @@ impl Cursor<'_> {
         }
         let (fraction, rest) = self.0.split_at(digits);
         self.0 = rest;
-        let padded = fraction.iter().map(|it| u32::from(it - b'0')).chain(std::iter::repeat(0)).take(9);
-        Some(padded.fold(0, |acc, it| acc * 10 + it))
+        const TENS: [u32; 10] = [0, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
+        let kept = &fraction[..digits.min(9)];
+        Some(kept.iter().fold(0, |acc, it| acc * 10 + u32::from(it - b'0')) * TENS[kept.len()])
     }
 }
 
