@@ -50,7 +50,11 @@ impl Broker {
     /// Makes the topic and puts so many events into it.
     pub(crate) async fn fill(&self, topic: &str, partitions: i32, events: usize) {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.address).set("compression.type", "lz4").set("linger.ms", "50");
+        config
+            .set("bootstrap.servers", &self.address)
+            .set("compression.type", "lz4")
+            .set("linger.ms", "50")
+            .set("batch.size", "250000");
         let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
         for made in admin.create_topics([&new], &AdminOptions::new()).await.unwrap() {
@@ -82,6 +86,9 @@ impl Drop for Broker {
     }
 }
 
+/// Events of the audit log come so fast, each second.
+const RATE: usize = 1000;
+
 /// An event of the audit log: its key and its JSON, of about 240 bytes.
 pub(crate) fn event(random: &mut StdRng, number: usize) -> (String, String) {
     let author = format!("user{}@example.com", random.random_range(0..2000));
@@ -89,13 +96,14 @@ pub(crate) fn event(random: &mut StdRng, number: usize) -> (String, String) {
     let action = ["created", "updated", "deleted"][random.random_range(0..3)];
     let browser = ["Chrome", "Brave", "Firefox", "Safari"][random.random_range(0..4)];
     let system = ["Windows", "Linux", "OSX", "iOS", "Android"][random.random_range(0..5)];
-    let (minute, second, micros) = (number / 60 % 60, number % 60, random.random_range(0..1_000_000));
+    let seconds = number / RATE;
+    let (minute, second, micros) = (seconds / 60 % 60, seconds % 60, random.random_range(0..1_000_000));
     let value = format!(
         "{{\"datetime\": \"2026-03-{:02}T{:02}:{minute:02}:{second:02}.{micros:06}\", \"company_id\": {}, \
          \"event\": \"{entity}_{action}\", \"payload\": {{\"entity_id\": \"{:032x}\", \"author\": \"{author}\"}}, \
          \"device\": {{\"browser\": \"{browser}\", \"OS\": \"{system}\"}}}}",
-        number / 86_400 % 28 + 1,
-        number / 3600 % 24,
+        seconds / 86_400 % 28 + 1,
+        seconds / 3600 % 24,
         random.random_range(1..6),
         random.random::<u128>(),
     );

@@ -2,7 +2,7 @@
 //! Kafka, events over HTTP. A table on the terminal, and `target/bench-ingest.json`.
 //!
 //! In: nothing but the machine. Out: rows a second and what they are of the engine's own. `BENCH_ROWS` makes a
-//! longer run.
+//! longer run, `BENCH_ONLY=kafka` (`decode`, `insert`, `views`, `kafka`, `http`) a part of it.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark is read on the terminal and may stop")]
 
 mod broker;
@@ -34,6 +34,7 @@ use std::{
     env, fs,
     io::{Read, Write},
     net::TcpStream,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -41,7 +42,7 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-const BLOCK: usize = 65_536;
+const BLOCK: usize = 100_000;
 const ADMIN: &str = "p.bench";
 const CONNECTIONS: usize = 16;
 
@@ -124,7 +125,7 @@ async fn measure() -> Vec<Line> {
     let companies = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("datasources/fixtures/companies.csv")).unwrap();
     let name = ResourceName::new("companies").unwrap();
     workspace.append(&name, FileFormat::Csv, companies.into(), AppendMode::Append).await.unwrap();
-    let rows = env::var_os("BENCH_ROWS").and_then(|it| it.to_str()?.parse().ok()).unwrap_or(10 * BLOCK);
+    let rows = env::var_os("BENCH_ROWS").and_then(|it| it.to_str()?.parse().ok()).unwrap_or(4 * BLOCK);
     let mut random = StdRng::seed_from_u64(7);
     let landing = target(&workspace, "kafka_audit_log");
     let mut bench = Bench {
@@ -137,10 +138,21 @@ async fn measure() -> Vec<Line> {
     };
     let (schema, plain) = (bench.schema.clone(), target(&bench.workspace, "plain_events"));
     let columns_alone = Arc::new(Schema::compile(&plain.datasource).unwrap());
-    bench.decoding(&columns_alone, false);
-    bench.decoding(&schema, true);
-    let words = "columns alone";
-    bench.inserting(&Case { words, target: plain, schema: columns_alone, messages: false }).await;
+    let only = env::var_os("BENCH_ONLY");
+    let wanted = |part: &str| only.as_ref().is_none_or(|it| it == part);
+    if wanted("decode") {
+        bench.decoding(&columns_alone, false);
+        bench.decoding(&schema, true);
+    }
+    let mut alone = Case { words: "columns alone", target: plain, schema: columns_alone, messages: false };
+    if wanted("insert") {
+        bench.inserting(&alone).await;
+    }
+    if wanted("views") {
+        alone.words = "columns alone, two views";
+        alone.target = target(&bench.workspace, "viewed_events");
+        bench.inserting(&alone).await;
+    }
     let mut bare = Case {
         words: "with the message kept",
         target: bench.target.clone(),
@@ -150,13 +162,20 @@ async fn measure() -> Vec<Line> {
     let landing = bare.target.table.clone();
     bare.target.table = bench.workspace.namespace().table(&ResourceName::new("bare").unwrap());
     engine.command(&ddl::create_side_table(&bare.target.table, &landing)).await.unwrap();
-    bench.inserting(&bare).await;
-    let words = "with the message kept and two views";
-    let inserted = bench.inserting(&Case { words, target: bench.target.clone(), ..bare }).await;
-    if let Some(broker) = &broker {
+    if wanted("insert") {
+        bench.inserting(&bare).await;
+    }
+    let mut inserted = None;
+    if wanted("views") || wanted("kafka") {
+        let words = "with the message kept and two views";
+        inserted = Some(bench.inserting(&Case { words, target: bench.target.clone(), ..bare }).await);
+    }
+    if let (Some(broker), Some(inserted), true) = (&broker, inserted, wanted("kafka")) {
         bench.kafka(broker, inserted).await;
     }
-    bench.http(&app).await;
+    if wanted("http") {
+        bench.http(&app).await;
+    }
     let lines = bench.lines;
     app.close().await;
     lines
@@ -289,7 +308,7 @@ impl Bench {
         let events = self.events.len();
         // The last rows of each partition wait for more to come, and a consumer takes a moment to find its topic:
         // neither says how fast rows come in when there are many.
-        let all = 4 * events as u64;
+        let all = 2 * events as u64;
         broker.fill("audit_log_demo", 4, all as usize).await;
         let bare = drain(broker, "audit_log_demo", 4, all as usize);
         self.add("Kafka, a bare client that throws messages away", bare, "rows/s", None);
@@ -335,8 +354,13 @@ impl Bench {
         // Nothing but blanks is no row: the server does all that it does but for the event.
         let bare = load(port, &blank).await;
         let durable = load(port, &event).await;
+        let sync = disk();
+        self.add("one sync of the disk, p50", sync * 1e3, "ms", None);
         self.add("requests of nothing, 16 connections", bare, "1/s", None);
         self.add("requests of one event, durable", durable, "1/s", Some(("requests of nothing", bare)));
+        // Nobody is answered before a sync that began after they came, and they send nothing before the answer.
+        let limit = 1.0 / (sync / CONNECTIONS as f64 + 1.0 / bare);
+        self.add("requests of one event, durable", durable, "1/s", Some(("what such a disk allows", limit)));
         let name = |words: &str| format!("1,000 events/s, with the two views: {words}");
         let workspace = self.workspace.clone();
         let fresh = Source::new("endpoints/fresh.pipe", FRESH);
@@ -385,6 +409,23 @@ async fn load(port: u16, body: &str) -> f64 {
         .collect();
     let requests = tokio::task::spawn_blocking(|| clients.into_iter().map(|it| it.join().unwrap()).sum::<u64>());
     requests.await.unwrap() as f64 / start.elapsed().as_secs_f64()
+}
+
+/// Seconds that the disk of temporary files takes to make a request's bytes safe.
+fn disk() -> f64 {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&vec![0; 1 << 20]).unwrap();
+    file.sync_all().unwrap();
+    let mut took: Vec<_> = (0..200)
+        .map(|index| {
+            let start = Instant::now();
+            file.write_all_at(&[1; 300], index * 300).unwrap();
+            file.sync_data().unwrap();
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    took.sort_by(f64::total_cmp);
+    took[took.len() / 2]
 }
 
 fn client(port: u16, request: &str, end: Instant) -> u64 {
@@ -534,10 +575,11 @@ fn drain(broker: &Broker, topic: &str, partitions: i32, events: usize) -> f64 {
     let mut list = TopicPartitionList::new();
     (0..partitions).for_each(|it| list.add_partition_offset(topic, it, Offset::Beginning).unwrap());
     client.assign(&list).unwrap();
-    let next = || client.poll(Duration::from_secs(60)).expect("a message").map(drop);
-    next().unwrap();
+    // An error of the client is news: it goes on by itself.
+    let next = || while client.poll(Duration::from_secs(60)).expect("a message").is_err() {};
+    next();
     let start = Instant::now();
-    (1..events).for_each(|_| next().unwrap());
+    (1..events).for_each(|_| next());
     events as f64 / start.elapsed().as_secs_f64()
 }
 
@@ -566,6 +608,22 @@ fn project() -> Vec<Source> {
                  `payload_entity_id` String `json:$.payload.entity_id`\n\nENGINE \"MergeTree\"\n\
                  ENGINE_SORTING_KEY \"datetime\"\n";
     files.push(Source::new("datasources/plain_events.datasource", plain));
+    files.push(Source::new("datasources/viewed_events.datasource", plain));
+    // The project's views, over the same events without their messages.
+    let copies: Vec<_> = files
+        .iter()
+        .filter(|it| ["mv.datasource", "mat_"].iter().any(|part| it.path.contains(part)))
+        .map(|it| {
+            let own = |text: &str| {
+                text.replace("kafka_audit_log", "viewed_events")
+                    .replace("enriched_events", "viewed_enriched")
+                    .replace("events_per_min", "viewed_per_min")
+            };
+            Source::new(own(&it.path), own(&it.text))
+        })
+        .collect();
+    assert_eq!(copies.len(), 4, "two data sources and two pipes");
+    files.extend(copies);
     files
 }
 

@@ -287,8 +287,8 @@ impl Drop for Consumer {
 impl Default for Tuning {
     fn default() -> Tuning {
         Tuning {
-            batch_rows: 65_536,
-            batch_bytes: 32 << 20,
+            batch_rows: 100_000,
+            batch_bytes: 40 << 20,
             batch_age: Duration::from_secs(1),
             held_bytes: 96 << 20,
             discovery: Duration::from_secs(30),

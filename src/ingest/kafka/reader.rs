@@ -98,6 +98,8 @@ struct NotNow(String);
 
 const ANSWER: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(100);
+/// The shortest wait for a message.
+const MOMENT: Duration = Duration::from_millis(2);
 const GLANCE: Duration = Duration::from_millis(20);
 const LONGEST_GLANCE: Duration = Duration::from_secs(2);
 /// After so long without a message a consumer is idle; then it rests so long at a time.
@@ -286,9 +288,14 @@ impl Reader {
 
     /// Reads for a moment, and cuts what is full or old enough.
     fn read(&mut self) -> Result<(), Ended> {
-        if self.shared.held.load(Ordering::Acquire) > self.tuning.held_bytes {
-            self.cut(|_| true)?;
-            self.stall(|| (self.shared.held.load(Ordering::Acquire) <= self.tuning.held_bytes).then_some(()))?;
+        if self.is_full() {
+            self.stall(|| (!self.is_full() || self.shared.handed.load(Ordering::Acquire) == 0).then_some(()))?;
+        }
+        if self.is_full() {
+            // All that is held is in open batches: small ones cost more than they free.
+            let open = self.partitions.values().filter(|it| it.again.is_none()).filter_map(|it| it.open.as_ref());
+            let largest = open.map(Batch::size).max().unwrap_or_default();
+            self.cut(|it| it.size() == largest)?;
         }
         let age = self.tuning.batch_age;
         let oldest = self.partitions.values().filter(|it| it.again.is_none()).filter_map(|it| it.open.as_ref());
@@ -298,7 +305,8 @@ impl Reader {
         } else {
             POLL
         };
-        let patience = oldest.map_or(poll, |it| (it + age).saturating_duration_since(Instant::now()).min(poll));
+        let patience =
+            oldest.map_or(poll, |it| (it + age).saturating_duration_since(Instant::now()).clamp(MOMENT, poll));
         let mut out_of_range = false;
         // The clock is looked at now and then only; a full batch is seen at once.
         for index in 0..256 {
@@ -322,8 +330,16 @@ impl Reader {
         if out_of_range {
             self.look_again()?;
         }
+        // While others are inserted a batch does not come in sooner by being cut, and a larger one costs less a row.
+        if self.shared.handed.load(Ordering::Acquire) > 1 {
+            return Ok(());
+        }
         let now = Instant::now();
         self.cut(|batch| now.duration_since(batch.opened) >= age)
+    }
+
+    fn is_full(&self) -> bool {
+        self.shared.held.load(Ordering::Acquire) > self.tuning.held_bytes
     }
 
     /// Where nothing comes from a broker that says so again and again, it is not asked for a while: the client
@@ -377,6 +393,7 @@ impl Reader {
         let began = Instant::now();
         let decoded = batch.decode(&batch.all());
         batch.decoding = began.elapsed();
+        self.shared.handed.fetch_add(1, Ordering::AcqRel);
         self.send(Command::Insert(Box::new((batch, decoded))))
     }
 

@@ -39,6 +39,8 @@ pub(super) struct Shared {
     known: Mutex<Known>,
     /// Bytes of messages that are read and not inserted yet.
     pub(super) held: AtomicUsize,
+    /// Batches that were cut and are not inserted yet.
+    pub(super) handed: AtomicUsize,
     /// Offsets moved on since the group's were committed.
     pub(super) moved: AtomicBool,
     /// The broker answers fetches that find nothing at once, instead of when something comes.
@@ -75,6 +77,7 @@ impl Shared {
             sink: sink.clone(),
             known: Mutex::default(),
             held: AtomicUsize::new(0),
+            handed: AtomicUsize::new(0),
             moved: AtomicBool::new(false),
             hurried: AtomicBool::new(false),
         })

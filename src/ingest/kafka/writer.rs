@@ -147,6 +147,7 @@ impl Task {
         done.insert(partition, Position { partition, next_offset, epoch, intent: None });
         let size = batch.size();
         self.shared.held.fetch_sub(size, Ordering::AcqRel);
+        self.shared.handed.fetch_sub(1, Ordering::AcqRel);
         self.shared.inserted(partition, next_offset, |status| {
             status.messages += batch.len() as u64;
             status.bytes += size as u64;
