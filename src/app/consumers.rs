@@ -369,6 +369,7 @@ impl Offsets for StoredOffsets {
             next_offset: it.next_offset,
             epoch: it.ingest_epoch,
             intent: it.intent,
+            last: it.last,
         };
         Ok(positions.into_iter().map(position).collect())
     }
@@ -381,6 +382,7 @@ impl Offsets for StoredOffsets {
             next_offset: it.next_offset,
             ingest_epoch: it.epoch,
             intent: it.intent.clone(),
+            last: it.last,
         };
         let positions: Vec<_> = positions.iter().map(position).collect();
         self.store.save_kafka_positions(&self.workspace, &positions).map_err(|it| it.to_string())

@@ -103,6 +103,8 @@ pub struct KafkaPosition {
     pub ingest_epoch: u32,
     /// What was about to be inserted, in the writer's own form; nothing when all is done.
     pub intent: Option<Vec<u8>>,
+    /// What the message before `next_offset` was, in the reader's own form.
+    pub last: Option<u32>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -173,6 +175,7 @@ const ADDED: &[(&str, &str, &str)] = &[
     ("tokens", "limits", "ALTER TABLE tokens ADD COLUMN limits TEXT NOT NULL DEFAULT '{}'"),
     ("connections", "schema_registry_url", "ALTER TABLE connections ADD COLUMN schema_registry_url BLOB"),
     ("connections", "oauth_token_url", "ALTER TABLE connections ADD COLUMN oauth_token_url TEXT"),
+    ("kafka_positions", "last_message", "ALTER TABLE kafka_positions ADD COLUMN last_message INTEGER"),
     ("connections", "oauth_scope", "ALTER TABLE connections ADD COLUMN oauth_scope TEXT"),
 ];
 
@@ -377,7 +380,7 @@ impl Store {
     ) -> Result<Vec<KafkaPosition>, StoreError> {
         let connection = self.connection();
         let mut statement = connection.prepare_cached(
-            "SELECT partition, next_offset, ingest_epoch, intent FROM kafka_positions \
+            "SELECT partition, next_offset, ingest_epoch, intent, last_message FROM kafka_positions \
              WHERE workspace = ?1 AND datasource = ?2 AND topic = ?3 ORDER BY partition",
         )?;
         let rows = statement.query_map([workspace, datasource, topic], |row| {
@@ -388,6 +391,7 @@ impl Store {
                 next_offset: row.get(1)?,
                 ingest_epoch: row.get(2)?,
                 intent: row.get(3)?,
+                last: row.get(4)?,
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -398,8 +402,8 @@ impl Store {
         self.write(|transaction| {
             let mut statement = transaction.prepare_cached(
                 "INSERT OR REPLACE INTO kafka_positions \
-                 (workspace, datasource, topic, partition, next_offset, ingest_epoch, intent) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                 (workspace, datasource, topic, partition, next_offset, ingest_epoch, intent, last_message) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?;
             for it in positions {
                 statement.execute(params![
@@ -409,7 +413,8 @@ impl Store {
                     it.partition,
                     it.next_offset,
                     it.ingest_epoch,
-                    it.intent
+                    it.intent,
+                    it.last
                 ])?;
             }
             Ok(())

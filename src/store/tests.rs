@@ -51,6 +51,7 @@ fn position(partition: i32, next_offset: i64) -> KafkaPosition {
         next_offset,
         ingest_epoch: 3,
         intent: Some(vec![0, 255]),
+        last: Some(7),
     }
 }
 

@@ -59,6 +59,9 @@ pub struct Position {
     pub epoch: u32,
     /// What was about to be inserted from `next_offset` on, in this module's own form.
     pub intent: Option<Vec<u8>>,
+    /// Of the message before `next_offset`, where it was the last that is in: a topic that was made anew, and is longer
+    /// than that already, has another one there.
+    pub last: Option<u32>,
 }
 
 /// Durable offsets. `save` returns when they would survive a crash. Both may block.

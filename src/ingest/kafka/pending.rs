@@ -119,6 +119,13 @@ impl Batch {
         (0..self.messages.len() as u32).collect()
     }
 
+    /// [`mark`] of its last message.
+    pub(super) fn last(&self) -> Option<u32> {
+        let Stored { offset, timestamp, key, value, .. } = self.messages.last()?;
+        let bytes = |it: &Option<Range<usize>>| it.clone().map(|it| &self.bytes[it]);
+        Some(marked(*offset, *timestamp, bytes(key), bytes(value)))
+    }
+
     /// Tells whether these are the messages that were there before.
     pub(super) fn digest(&self) -> u32 {
         let mut crc = flate2::Crc::new();
@@ -182,6 +189,23 @@ impl Rows for Batch {
         let (from, to) = self.range();
         format!("k:{id}:{topic}:{}:{from}-{to}:e{}", self.partition, self.epoch)
     }
+}
+
+/// Tells one message from another at the same offset of another topic of that name.
+pub(super) fn mark(message: &BorrowedMessage) -> u32 {
+    let timestamp = message.timestamp().to_millis().unwrap_or_default();
+    marked(message.offset(), timestamp, message.key(), message.payload())
+}
+
+fn marked(offset: i64, timestamp: i64, key: Option<&[u8]>, value: Option<&[u8]>) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(&offset.to_le_bytes());
+    crc.update(&timestamp.to_le_bytes());
+    for bytes in [key, value] {
+        crc.update(&bytes.map_or(-1, |it| it.len() as i64).to_le_bytes());
+        crc.update(bytes.unwrap_or_default());
+    }
+    crc.sum()
 }
 
 type Read<'a> = (Option<Cow<'a, [u8]>>, Option<Cow<'a, [u8]>>);

@@ -7,7 +7,7 @@
 use super::{
     Position, State, Tuning,
     intent::Intent,
-    pending::{Batch, Stream},
+    pending::{Batch, Stream, mark},
     registry::Unreachable,
     shared::{Shared, Voice},
     words::words,
@@ -79,6 +79,10 @@ pub(super) struct Partition {
     open: Option<Batch>,
     /// What a crash cut short: the first batch is exactly this, and read as it was then.
     again: Option<(Intent, Arc<Stream>)>,
+    /// What the message before the next one was when it was read, if that is to be seen again first.
+    last: Option<u32>,
+    /// It is not the partition that was read: the topic was made anew.
+    is_anew: bool,
 }
 
 /// A time in which nothing can be taken from the client.
@@ -215,9 +219,14 @@ impl Reader {
                     message += &format!("; whether offsets {from} to {end} of the old one are in is not known");
                 }
                 self.shared.say(Level::Error, Some(partition), message);
-                Position { partition, next_offset: low, epoch: it.position.epoch + 1, intent: None }
+                Position { partition, next_offset: low, epoch: it.position.epoch + 1, intent: None, last: None }
             }
-            Some(it) if it.position.next_offset >= low => return Ok(it),
+            Some(mut it) if it.position.next_offset >= low => {
+                if it.position.next_offset == low {
+                    it.position.last = None;
+                }
+                return Ok(it);
+            }
             Some(it) => {
                 let message = format!("offsets {} to {low} are no longer on the broker: lost", it.position.next_offset);
                 self.shared.say(Level::Error, Some(partition), message);
@@ -225,7 +234,7 @@ impl Reader {
                     // What is left of the range is repeated, as the part of it that it is.
                     return Ok(Saved { position: Position { next_offset: low, ..it.position }, ..it });
                 }
-                Position { next_offset: low, intent: None, ..it.position }
+                Position { next_offset: low, intent: None, last: None, ..it.position }
             }
             None => {
                 let mut asked = TopicPartitionList::new();
@@ -245,7 +254,7 @@ impl Reader {
                         )));
                     }
                 };
-                Position { partition, next_offset, epoch: 0, intent: None }
+                Position { partition, next_offset, epoch: 0, intent: None, last: None }
             }
         };
         // Saved now: a restart before the first message must not decide again, and differently.
@@ -273,16 +282,20 @@ impl Reader {
     }
 
     fn assign(&mut self, saved: Saved) -> Result<(), NotNow> {
-        let Saved { position: Position { partition, next_offset, epoch, .. }, intent } = saved;
+        let Saved { position: Position { partition, next_offset, epoch, last, .. }, intent } = saved;
         let mut list = TopicPartitionList::new();
         let assigned = list
-            .add_partition_offset(&self.stream.topic, partition, Offset::Offset(next_offset))
+            .add_partition_offset(
+                &self.stream.topic,
+                partition,
+                Offset::Offset(next_offset - i64::from(last.is_some())),
+            )
             .and_then(|()| self.client.incremental_assign(&list));
         assigned.map_err(|error| NotNow(format!("partition {partition} is not assigned: {}", words(&error))))?;
         self.shared.positioned(partition, next_offset);
         let before = self.before.get(&partition).unwrap_or(&self.stream).clone();
         let again = intent.map(|it| (it, before));
-        self.partitions.insert(partition, Partition { epoch, next_offset, open: None, again });
+        self.partitions.insert(partition, Partition { epoch, next_offset, open: None, again, last, is_anew: false });
         Ok(())
     }
 
@@ -329,6 +342,10 @@ impl Reader {
         }
         if out_of_range {
             self.look_again()?;
+        }
+        let anew = self.partitions.iter().filter(|(_, it)| it.is_anew).map(|(partition, _)| *partition);
+        for partition in anew.collect::<Vec<_>>() {
+            self.begin_anew(partition)?;
         }
         // While others are inserted a batch does not come in sooner by being cut, and a larger one costs less a row.
         if self.shared.handed.load(Ordering::Acquire) > 1 {
@@ -472,8 +489,13 @@ impl Reader {
             let intent = state.again.as_ref().map(|(it, _)| it.clone());
             // What must become what it was is read from its begin again.
             let next_offset = intent.as_ref().map_or(state.next_offset, |it| it.from);
-            let position =
-                Position { partition, next_offset, epoch: state.epoch, intent: intent.as_ref().map(Intent::write) };
+            let position = Position {
+                partition,
+                next_offset,
+                epoch: state.epoch,
+                intent: intent.as_ref().map(Intent::write),
+                last: None,
+            };
             let saved = Saved { position, intent };
             if let Some(batch) = state.open.take_if(|_| saved.intent.is_none()) {
                 self.insert(batch)?;
@@ -492,6 +514,30 @@ impl Reader {
                     self.saved.insert(partition, saved);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Another topic has the name of the one that was read, and is as long: it is read from its begin.
+    fn begin_anew(&mut self, partition: i32) -> Result<(), Ended> {
+        let Some(Partition { epoch, next_offset, again, .. }) = self.partitions.get(&partition) else { return Ok(()) };
+        let mut message = format!(
+            "what stands before offset {next_offset} is not what was read there: the topic was made anew and is read \
+             from its begin"
+        );
+        if let Some((Intent { from, to, .. }, _)) = again {
+            message += &format!("; whether offsets {from} to {to} of the old one are in is not known");
+        }
+        let epoch = epoch + 1;
+        self.shared.say(Level::Error, Some(partition), message);
+        let low = self.client.fetch_watermarks(&self.stream.topic, partition, ANSWER).map_or(0, |(low, _)| low);
+        let position = Position { partition, next_offset: low, epoch, intent: None, last: None };
+        self.send(Command::Save(position.clone()))?;
+        let saved = Saved { position, intent: None };
+        if self.unassign(partition).and_then(|()| self.assign(saved.clone())).is_err() {
+            // Found again as a new partition, with the offset that is known.
+            self.partitions.remove(&partition);
+            self.saved.insert(partition, saved);
         }
         Ok(())
     }
@@ -551,8 +597,13 @@ fn take(
 ) -> Option<Batch> {
     let number = message.partition();
     let partition = partitions.get_mut(&number)?;
+    if partition.is_anew {
+        return None;
+    }
     if message.offset() < partition.next_offset {
-        // Left over from before a partition was put elsewhere.
+        // Read once more to be compared, or left over from before a partition was put elsewhere.
+        let is_last = message.offset() + 1 == partition.next_offset;
+        partition.is_anew = partition.last.take_if(|_| is_last).is_some_and(|it| it != mark(message));
         return None;
     }
     partition.next_offset = message.offset() + 1;
@@ -565,6 +616,12 @@ fn take(
         }
         if message.offset() + 1 < again.to {
             partition.open = Some(batch);
+            partition.again = Some((again, before));
+            return None;
+        }
+        // As many messages and others: no part of them may count as what was begun of those.
+        if batch.len() as u64 >= again.messages && batch.digest() != again.digest {
+            partition.is_anew = true;
             partition.again = Some((again, before));
             return None;
         }

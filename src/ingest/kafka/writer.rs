@@ -110,6 +110,7 @@ impl Task {
             next_offset: intent.from,
             epoch: batch.epoch,
             intent: Some(intent.write()),
+            last: None,
         };
         self.save(done, batches.iter().map(noted).collect()).await?;
         failpoint::reach("after-intent");
@@ -140,11 +141,11 @@ impl Task {
         let Batch { partition, epoch, .. } = batch;
         let next_offset = intent.to;
         let began = Instant::now();
-        let position = Position { partition, next_offset: intent.from, epoch, intent: None };
+        let position = Position { partition, next_offset: intent.from, epoch, intent: None, last: None };
         let mut noted = Noted { task: self, position, intent };
         let written =
             self.writer.reading(batch.schema()).flush(&batch, decoded, &mut noted, "kafka", &self.stop).await?;
-        done.insert(partition, Position { partition, next_offset, epoch, intent: None });
+        done.insert(partition, Position { partition, next_offset, epoch, intent: None, last: batch.last() });
         let size = batch.size();
         self.shared.held.fetch_sub(size, Ordering::AcqRel);
         self.shared.handed.fetch_sub(1, Ordering::AcqRel);

@@ -329,7 +329,7 @@ async fn an_older_copy_of_the_offsets_doubles_nothing_that_the_tables_remember()
     let consumer = feed.start().await;
     until_messages(&consumer, 500).await;
     consumer.stop().await;
-    let old = Position { partition: 0, next_offset: 200, epoch: 0, intent: None };
+    let old = Position { partition: 0, next_offset: 200, epoch: 0, intent: None, last: None };
     feed.offsets.save("events", "t", &[old]).unwrap();
     let consumer = feed.start().await;
     until_messages(&consumer, 300).await;
@@ -460,7 +460,9 @@ async fn after_a_truncate_the_same_messages_can_be_read_again() {
     sql.table(&feed.target.table);
     feed.engine.command(&sql).await.unwrap();
     feed.offsets = Arc::<Kept>::default();
-    feed.offsets.save("", "", &[Position { partition: 0, next_offset: 0, epoch: 0, intent: None }]).unwrap();
+    feed.offsets
+        .save("", "", &[Position { partition: 0, next_offset: 0, epoch: 0, intent: None, last: None }])
+        .unwrap();
     let consumer = feed.start().await;
     until_messages(&consumer, 200).await;
     consumer.stop().await;

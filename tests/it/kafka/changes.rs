@@ -97,3 +97,55 @@ async fn none_waits_for_an_offset_that_somebody_commits() {
     consumer.stop().await;
     assert_eq!(feed.table().await, once(50));
 }
+
+/// A topic that was made anew while nobody read it, and has more messages than the old one had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_anew_that_is_longer_already_is_read_from_its_begin() {
+    let broker = Broker::start().await;
+    broker.topic("t", 1).await;
+    broker.send("t", 1, (0..100).map(event));
+    let feed = Feed::new(&broker, "t").await;
+    let consumer = feed.start().await;
+    until_messages(&consumer, 100).await;
+    consumer.stop().await;
+    // As long as it is the same, nothing is read twice.
+    let consumer = feed.start().await;
+    broker.send("t", 1, (100..150).map(event));
+    until_messages(&consumer, 50).await;
+    consumer.stop().await;
+    assert_eq!(feed.heard("made anew"), 0);
+    broker.delete_topic("t").await;
+    broker.topic("t", 1).await;
+    broker.send("t", 1, (150..400).map(event));
+    let consumer = feed.start().await;
+    until_messages(&consumer, 250).await;
+    consumer.stop().await;
+    assert_eq!(feed.table().await, once(400));
+    assert_eq!(feed.heard("the topic was made anew"), 1);
+    assert_eq!(feed.offsets.0.lock().unwrap()[&0].epoch, 1);
+}
+
+/// The same with a batch that was begun: what the new one has at its offsets is not taken for the rest of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_a_topic_that_is_gone_is_not_ended_with_another_s_messages() {
+    let broker = Broker::start().await;
+    broker.topic("t", 1).await;
+    broker.send("t", 1, (0..100).map(event));
+    let mut feed = Feed::new(&broker, "t").await;
+    feed.tuning.batch_rows = 100;
+    let copy = feed.copying(" WHERE NOT throwIf(id = 70)").await;
+    let consumer = feed.start().await;
+    until("it is said to fail", async || consumer.status().state == State::Failing).await;
+    consumer.stop().await;
+    feed.set_copying("").await;
+    broker.delete_topic("t").await;
+    broker.topic("t", 1).await;
+    broker.send("t", 1, (100..300).map(event));
+    let consumer = feed.start().await;
+    until_messages(&consumer, 200).await;
+    consumer.stop().await;
+    assert_eq!(feed.table().await, once(300));
+    let copied = select(feed.engine, "countIf(id >= 100) AS c, uniqExact(id) = count() AS u", &copy, "").await;
+    assert_eq!(copied, [json!({"c": 200, "u": 1})]);
+    assert_eq!(feed.heard("offsets 0 to 100 of the old one"), 1);
+}
