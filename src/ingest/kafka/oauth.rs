@@ -26,6 +26,8 @@ struct Asking {
     oauth: OAuth,
     id: String,
     secret: String,
+    /// Who else is trusted to say that an authority is who it is: those who are for the broker.
+    ca_pem: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -70,8 +72,9 @@ impl fmt::Debug for OAuth {
 }
 
 impl Tokens {
-    pub(super) fn new(oauth: &OAuth, id: &str, secret: &str) -> Tokens {
-        Tokens(Some(Asking { oauth: oauth.clone(), id: id.to_owned(), secret: secret.to_owned() }))
+    pub(super) fn new(oauth: &OAuth, id: &str, secret: &str, ca_pem: Option<&str>) -> Tokens {
+        let [id, secret] = [id, secret].map(str::to_owned);
+        Tokens(Some(Asking { oauth: oauth.clone(), id, secret, ca_pem: ca_pem.map(str::to_owned) }))
     }
 
     /// A token is asked for when the client is listened to, and a broker answers nothing without one.
@@ -93,7 +96,12 @@ impl Asking {
     async fn ask(&self) -> Result<OAuthToken, String> {
         // The client's words name the address, whose query may be secret.
         let failed = |error: reqwest::Error| format!("the authority does not answer: {}", error.without_url());
-        let http = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
+        let mut http = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
+        // What is no certificate is said by the client that shows the token.
+        let trusted = self.ca_pem.as_ref().and_then(|it| reqwest::Certificate::from_pem_bundle(it.as_bytes()).ok());
+        for certificate in trusted.into_iter().flatten() {
+            http = http.add_root_certificate(certificate);
+        }
         let mut form = vec![("grant_type", "client_credentials")];
         form.extend(self.oauth.scope.as_deref().map(|it| ("scope", it)));
         // RFC 6749 wants both encoded like a form before they are put together.

@@ -136,7 +136,10 @@ impl Settings {
     /// What a client of these settings asks for tokens.
     pub(super) fn tokens(&self) -> Tokens {
         let text = |it: &Option<String>| it.clone().unwrap_or_default();
-        self.oauth.as_ref().map(|it| Tokens::new(it, &text(&self.key), &text(&self.secret))).unwrap_or_default()
+        self.oauth
+            .as_ref()
+            .map(|it| Tokens::new(it, &text(&self.key), &text(&self.secret), self.ca_pem.as_deref()))
+            .unwrap_or_default()
     }
 
     pub(super) fn client_config(&self) -> ClientConfig {

@@ -13,6 +13,8 @@ use birdhouse::ingest::kafka::{
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
+    io::{Read, Write},
+    net::TcpListener,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -202,4 +204,58 @@ async fn tokens_are_fetched_and_shown_anew_before_they_end() {
     for secret in ["s3cret", SECRET, "t0ken", "Basic"] {
         assert!(!all.contains(secret), "{all}");
     }
+}
+
+/// An authority of tokens behind TLS, which asks for nothing.
+fn authority_behind_tls(authority: &Authority, issued: Issued) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, acceptor) = (listener.local_addr().unwrap().port(), authority.acceptor("127.0.0.1"));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            // Whoever does not trust it goes away.
+            let Ok(mut stream) = acceptor.accept(stream.unwrap()) else { continue };
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"grant_type=client_credentials") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                asked.push(byte[0]);
+            }
+            let token = format!("t0ken-{:x}", rand::random::<u64>());
+            let answer = json!({"access_token": token, "token_type": "Bearer", "expires_in": 300}).to_string();
+            issued.lock().unwrap().push(token);
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}", answer.len())
+                .unwrap();
+            _ = stream.shutdown();
+        }
+    });
+    format!("https://127.0.0.1:{port}/token")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_come_over_https_from_an_authority_that_the_connection_trusts() {
+    let broker = Broker::start().await;
+    broker.topic("t", 1).await;
+    broker.send("t", 1, (0..100).map(event));
+    let (authority, other) = (Authority::new(), Authority::new());
+    let issued: Issued = Arc::default();
+    let url = authority_behind_tls(&authority, issued.clone());
+    let login_of_nobody = ("nobody".to_owned(), "nothing".to_owned());
+    let front =
+        Front::open(broker.port, Asks { tls: None, login: Some(login_of_nobody), tokens: Some(issued.clone()) });
+    let settings = Settings {
+        oauth: OAuth::new(&url, None),
+        ca_pem: Some(authority.pem()),
+        ..login(&front, SecurityProtocol::SaslPlaintext, SaslMechanism::OAuthBearer)
+    };
+    for ca_pem in [None, Some(other.pem())] {
+        let said = refused(&Settings { ca_pem, ..settings.clone() }).await;
+        assert!(said.contains("KAFKA_SASL_OAUTHBEARER_TOKEN_URL") && !said.contains("pa55"), "{said}");
+    }
+    assert_eq!(issued.lock().unwrap().len(), 0);
+    let mut feed = Feed::new(&broker, "t").await;
+    feed.settings = settings;
+    let consumer = feed.start().await;
+    until_messages(&consumer, 100).await;
+    consumer.stop().await;
+    assert_eq!(feed.table().await, once(100));
 }
