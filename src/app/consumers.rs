@@ -288,6 +288,7 @@ impl Workspace {
             offsets: Arc::new(StoredOffsets { store, workspace: self.record.id.clone() }),
             sink: self.sink.clone(),
             tuning: self.shared.settings.kafka.clone(),
+            mended: self.mended.clone(),
         }
     }
 }

@@ -187,6 +187,7 @@ impl Workspace {
             return Ok(Some(Diagnostic::error("half_in", words).at(step.place.clone()).hint(hint)));
         };
         let carried_out = self.carry_out(report, current, wanted).await;
+        self.mended.notify_waiters();
         if let Err(error) = self.unbar_consumers(barred).await {
             self.shared.warn(format!("consumers could not be started: {error}"));
         }

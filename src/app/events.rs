@@ -43,8 +43,8 @@ impl Workspace {
             Some(workspace) => claims::reached(&workspace.project(), name),
             None => [name.clone()].into(),
         };
-        let tables =
-            Tables { inserting: self.inserting.clone(), claims: self.claims.clone(), reached: Arc::new(reached) };
+        let (inserting, claims, mended) = (self.inserting.clone(), self.claims.clone(), self.mended.clone());
+        let tables = Tables { inserting, claims, mended, reached: Arc::new(reached) };
         let events = Events::open(&directory, &shared.engine, &self.sink, tuning, tables, find);
         let events = events.map_err(|error| {
             AppError::Invalid(format!("the log of events {} cannot be opened: {error}", directory.display()))

@@ -43,6 +43,8 @@ pub struct Workspace {
     pub(super) changing_connections: sync::Mutex<()>,
     /// Shared by those who insert rows from files, held alone by a deploy while its statements run.
     pub(super) inserting: Arc<sync::RwLock<()>>,
+    /// Tells those who try an insert again and again that there was a push.
+    pub(super) mended: Arc<sync::Notify>,
     /// Who brings rows into which data sources, and who changes those that are there.
     pub(super) claims: Claims,
     /// Is set when everything that an earlier process had begun is going on.
@@ -126,6 +128,7 @@ impl Workspace {
             changing_connections: sync::Mutex::default(),
             inserting: Arc::default(),
             claims: Claims::default(),
+            mended: Arc::default(),
             started: sync::SetOnce::new(),
             events: OnceLock::new(),
             replacing: sync::Mutex::default(),

@@ -24,7 +24,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::sync::RwLock;
+use tokio::sync::{Notify, RwLock};
 use tokio_util::sync::CancellationToken;
 
 /// Writes into one data source.
@@ -36,6 +36,7 @@ pub struct Writer {
     sink: Sink,
     trouble: Arc<Trouble>,
     gate: Option<Arc<RwLock<()>>>,
+    mended: Arc<Notify>,
 }
 
 /// Rows that can be decoded again in part, when the engine does not take the whole.
@@ -142,6 +143,7 @@ impl Writer {
             sink: sink.clone(),
             trouble: Arc::default(),
             gate: None,
+            mended: Arc::default(),
         }
     }
 
@@ -149,6 +151,11 @@ impl Writer {
     /// comes between two attempts.
     pub fn gated(self, gate: &Arc<RwLock<()>>) -> Writer {
         Writer { gate: Some(gate.clone()), ..self }
+    }
+
+    /// Tries at once, however long it was to wait, when it is told that something may have been mended.
+    pub fn hearing(self, mended: &Arc<Notify>) -> Writer {
+        Writer { mended: mended.clone(), ..self }
     }
 
     /// The same writer for rows that were read by another schema than the present one.
@@ -254,6 +261,10 @@ impl Writer {
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
         loop {
+            // What is mended while it is tried is heard too.
+            let mended = self.mended.notified();
+            tokio::pin!(mended);
+            mended.as_mut().enable();
             failpoint::reach_soon("mid-insert");
             let error = match self.insert(table, block.clone(), Some(token.to_owned())).await {
                 Ok(()) => {
@@ -278,6 +289,7 @@ impl Writer {
             });
             tokio::select! {
                 () = stop.cancelled() => return Err(Failure::Stopped),
+                () = mended => (),
                 () = tokio::time::sleep(pause) => (),
             }
         }

@@ -446,3 +446,22 @@ async fn what_is_half_in_is_read_as_it_was_begun_whatever_is_pushed() {
         assert_eq!(post(&server, &format!("{sender}&wait=true"), &[], ROWS).await, (200, answer(2, 1)), "{way}");
     }
 }
+
+/// Who tries an insert again and again waits longer and longer. After a push it is tried at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_mends_a_view_is_heard_by_what_waits_for_it() {
+    let (house, server) = House::new();
+    house.folder.file("pipes/to_kinds.pipe", &TO_KINDS.replace("FROM events", "FROM events WHERE NOT throwIf(id > 0)"));
+    push(&house);
+    let sender = format!("name=events&token={ADMIN}");
+    assert_eq!(post(&server, &sender, &[], "{\"id\":1,\"kind\":\"a\"}").await.0, 202);
+    let failed =
+        "SELECT count() AS n FROM tinybird.datasources_ops_log WHERE result = 'error' AND datasource_name = 'events'";
+    // The seventh is followed by a pause of 6.4 seconds.
+    eventually("seven attempts", &json!(true), || json!(ask(&server, failed)[0]["n"].as_u64().unwrap() >= 7));
+    house.folder.file("pipes/to_kinds.pipe", TO_KINDS);
+    push(&house);
+    let pushed = Instant::now();
+    eventually("it is in", &json!([{"n": 1}]), || ask(&server, "SELECT sum(n) AS n FROM kinds"));
+    assert!(pushed.elapsed() < Duration::from_secs(2), "{:?}", pushed.elapsed());
+}

@@ -230,8 +230,13 @@ impl Feed {
                 heard.lock().unwrap().push((*level, message.clone()));
             }
         });
-        let context =
-            Context { engine: self.engine.clone(), offsets: self.offsets.clone(), sink, tuning: self.tuning.clone() };
+        let context = Context {
+            engine: self.engine.clone(),
+            offsets: self.offsets.clone(),
+            sink,
+            tuning: self.tuning.clone(),
+            mended: Arc::default(),
+        };
         let source = Source { id: "events".to_owned(), target: self.target.clone(), connection: self.settings.clone() };
         kafka::start(&context, source).await.unwrap()
     }

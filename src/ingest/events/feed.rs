@@ -253,7 +253,9 @@ pub(super) async fn insert(
     let mut noted = Noted { shared, intent };
     noted.insist().await?;
     failpoint::reach("event-intent");
-    let writer = Writer::new(&shared.engine, &feed.target, &feed.schema, &shared.sink).gated(&shared.tables.inserting);
+    let tables = &shared.tables;
+    let writer = Writer::new(&shared.engine, &feed.target, &feed.schema, &shared.sink);
+    let writer = writer.gated(&tables.inserting).hearing(&tables.mended);
     let named = Named { gathered: &gathered, token: &token };
     let written = {
         let flush = writer.flush(&named, decoded, &mut noted, "events", &feed.life);

@@ -33,7 +33,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{sync::RwLock, task::JoinSet};
+use tokio::{
+    sync::{Notify, RwLock},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +90,8 @@ pub struct Tables {
     /// Held alone by who changes tables.
     pub inserting: Arc<RwLock<()>>,
     pub claims: Claims,
+    /// Says that what was in the way of inserts may be mended.
+    pub mended: Arc<Notify>,
     pub reached: Reached,
 }
 

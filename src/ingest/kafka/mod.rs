@@ -37,7 +37,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use writer::Task;
 
@@ -77,6 +77,8 @@ pub struct Context {
     pub offsets: Arc<dyn Offsets>,
     pub sink: Sink,
     pub tuning: Tuning,
+    /// Says that what was in the way of inserts may be mended.
+    pub mended: Arc<Notify>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,7 +180,7 @@ pub async fn start(context: &Context, source: Source) -> Result<Consumer, StartE
     let client = client(&source.connection, name, &kafka.group_id, Voice(shared.clone(), source.connection.tokens()))?;
     let (commands, received) = mpsc::channel(WAITING_BATCHES);
     let stop = CancellationToken::new();
-    let writer = Writer::new(&context.engine, &source.target, &schema, &context.sink);
+    let writer = Writer::new(&context.engine, &source.target, &schema, &context.sink).hearing(&context.mended);
     let task = Task {
         id: source.id,
         topic: kafka.topic.clone(),
