@@ -278,8 +278,19 @@ async fn what_is_taken_back_is_gone_at_once_and_after_a_restart() {
     gone(&site).await;
     let told = site.get("/v0/pipes/all.csv", ADMIN).await;
     assert!(told.error().contains("farm.animals"), "{}", told.text);
+    // What a crash left of a share that was being made or taken back goes at the next start.
+    let left = site.app.workspace().namespace().table(&ResourceName::of_shared("farm.debts").unwrap());
+    let debts = site.app.workspaces()[1].namespace().table(&ResourceName::new("debts").unwrap());
+    let engine = crate::engine::engine().await;
+    let mut view = Sql::new("CREATE VIEW ");
+    view.table(&left).push(" DEFINER = CURRENT_USER SQL SECURITY DEFINER AS SELECT * FROM ").table(&debts);
+    engine.command(&view).await.unwrap();
+    let mut read = Sql::new("SELECT count() FROM ");
+    read.table(&left);
+    assert!(engine.command(&read).await.is_ok());
     // Its pipes are still there, other files can be pushed, a new pipe cannot read it.
     let site = Site::again(site.left().await).await;
+    assert!(engine.command(&read).await.is_err());
     gone(&site).await;
     let files = [("endpoints/all.pipe", READS), ("endpoints/kept.pipe", &*kept)];
     let more = ("endpoints/one.pipe", "NODE n\nSQL >\n    SELECT 1 AS a\n\nTYPE endpoint\n");
