@@ -397,6 +397,36 @@ async fn without_deduplication_the_same_kills_leave_doubles() {
     });
 }
 
+/// A backup is the data directory of a server that is stopped: its tables and its offsets fit each other, so what came
+/// after it is read again, and once.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_data_directory_that_is_put_back_reads_on_from_where_it_was() {
+    let mut run = Run::new(2_000).await;
+    let folder = run.folder.path().to_owned();
+    let copy = |from: &str, to: &str| {
+        _ = fs::remove_dir_all(folder.join(to));
+        let copied = std::process::Command::new("cp").arg("-a").arg(folder.join(from)).arg(folder.join(to)).status();
+        assert!(copied.unwrap().success());
+    };
+    for (messages, put_back) in [(2_000, false), (4_000, false), (4_000, true)] {
+        if messages > run.messages {
+            copy(".birdhouse", "backup");
+            run.broker.send("t", PARTITIONS, (run.messages..messages).map(message));
+            run.messages = messages;
+        }
+        if put_back {
+            copy("backup", ".birdhouse");
+        }
+        tokio::task::block_in_place(|| {
+            let server = run.serve("");
+            let (good, bad, wrong) = run.finish(&server);
+            let poison = messages / 100;
+            assert_eq!((good, bad, &*wrong), ([messages - poison; 2], [poison; 2], ""), "put back: {put_back}");
+            server.stop();
+        });
+    }
+}
+
 /// The engine says that it knows an insert before the insert's part is there. A crash between the two is made here of
 /// one that came later.
 #[tokio::test(flavor = "multi_thread")]
