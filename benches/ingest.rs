@@ -355,12 +355,10 @@ impl Bench {
         let bare = load(port, &blank).await;
         let durable = load(port, &event).await;
         let sync = disk();
+        // Nobody is answered before a sync that began after they came.
         self.add("one sync of the disk, p50", sync * 1e3, "ms", None);
         self.add("requests of nothing, 16 connections", bare, "1/s", None);
         self.add("requests of one event, durable", durable, "1/s", Some(("requests of nothing", bare)));
-        // Nobody is answered before a sync that began after they came, and they send nothing before the answer.
-        let limit = 1.0 / (sync / CONNECTIONS as f64 + 1.0 / bare);
-        self.add("requests of one event, durable", durable, "1/s", Some(("what such a disk allows", limit)));
         let name = |words: &str| format!("1,000 events/s, with the two views: {words}");
         let workspace = self.workspace.clone();
         let fresh = Source::new("endpoints/fresh.pipe", FRESH);
