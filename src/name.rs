@@ -124,15 +124,11 @@ impl Namespace {
 
     /// The table of a data source.
     pub fn table(&self, resource: &ResourceName) -> Physical {
+        let whole = Physical { database: self.database.clone(), table: resource.0.clone() };
         if self.at_shard.as_ref() == Some(resource) {
-            return self.local(resource);
+            return whole.local();
         }
-        Physical { database: self.database.clone(), table: resource.0.clone() }
-    }
-
-    /// The part of a data source's rows that one shard of a cluster holds. No data source can have such a name.
-    pub fn local(&self, resource: &ResourceName) -> Physical {
-        Physical { database: self.database.clone(), table: format!("local:{resource}").into() }
+        whole
     }
 
     /// The same namespace as a shard sees it that goes through its own part of a data source.
@@ -204,6 +200,11 @@ impl Namespace {
 }
 
 impl Physical {
+    /// The part of its rows that one shard of a cluster holds. No data source can have such a name.
+    pub fn local(&self) -> Physical {
+        Physical { database: self.database.clone(), table: format!("local:{}", self.table).into() }
+    }
+
     pub fn database(&self) -> &str {
         &self.database
     }

@@ -6,7 +6,7 @@
 
 use super::{AppError, Shared, verify};
 use crate::{
-    ddl::{self, Ddl, Makes},
+    ddl::{self, Ddl, Layout, Makes},
     diagnostic::Diagnostic,
     name::{Namespace, Physical, ResourceName},
     observe::{Level, Observation},
@@ -18,8 +18,12 @@ use crate::{
 use std::collections::BTreeMap;
 
 /// What the engine has, by name.
-#[derive(Debug, Default)]
-pub(super) struct Found(BTreeMap<String, Table>);
+#[derive(Debug)]
+pub(super) struct Found {
+    tables: BTreeMap<String, Table>,
+    layout: Layout,
+    namespace: Namespace,
+}
 
 #[derive(Debug, serde::Deserialize)]
 struct Table {
@@ -47,9 +51,9 @@ pub(super) fn without_broken(project: Project, namespace: &Namespace) -> Project
 
 /// A crash came between the two names of a view that was changed.
 pub(super) async fn name_turned(shared: &Shared, namespace: &Namespace) -> Result<(), AppError> {
-    for name in Found::look(shared, namespace).await?.0.keys() {
+    for name in Found::look(shared, namespace).await?.tables.keys() {
         if let Some(view) = namespace.turned_from(name) {
-            shared.engine.command(&ddl::rename(&namespace.turned(&view), &view)).await?;
+            shared.engine.command(&shared.layout.rename_view(&namespace.turned(&view), &view)).await?;
         }
     }
     Ok(())
@@ -75,10 +79,11 @@ pub(super) async fn remember_more(shared: &Shared, namespace: &Namespace, projec
 
 /// Drops the tables that a drop set aside and did not come to; what was to be taken back was taken back before.
 pub(super) async fn drop_set_aside(shared: &Shared, namespace: &Namespace) -> Result<(), AppError> {
-    for name in Found::look(shared, namespace).await?.0.keys() {
-        let resource = name.strip_prefix("dropped:").and_then(|it| ResourceName::new(it).ok());
+    for name in Found::look(shared, namespace).await?.tables.keys() {
+        let resource =
+            name.trim_start_matches("local:").strip_prefix("dropped:").and_then(|it| ResourceName::new(it).ok());
         if let Some(resource) = resource {
-            shared.engine.command(&ddl::drop_table(&namespace.dropped(&resource))).await?;
+            shared.drop_table(&namespace.dropped(&resource)).await?;
         }
     }
     Ok(())
@@ -86,18 +91,24 @@ pub(super) async fn drop_set_aside(shared: &Shared, namespace: &Namespace) -> Re
 
 impl Found {
     pub(super) async fn look(shared: &Shared, namespace: &Namespace) -> Result<Found, AppError> {
-        let answer = shared.engine.command(&ddl::tables(namespace)).await?;
-        Ok(Found(verify::rows::<Table>(&answer)?.into_iter().map(|it| (it.name.clone(), it)).collect()))
+        let answer = shared.engine.command(&shared.layout.tables(namespace)).await?;
+        let tables = verify::rows::<Table>(&answer)?.into_iter().map(|it| (it.name.clone(), it)).collect();
+        Ok(Found { tables, layout: shared.layout.clone(), namespace: namespace.clone() })
     }
 
     /// What shows data sources of other workspaces.
     pub(super) fn foreign(&self) -> Vec<String> {
-        let views = self.0.values().filter(|it| it.engine == "View").map(|it| it.name.clone());
+        let views = self.tables.values().filter(|it| it.engine == "View").map(|it| it.name.clone());
         views.filter(|it| it.contains('.')).collect()
     }
 
     fn has(&self, table: &Physical) -> bool {
-        self.0.contains_key(table.table())
+        self.tables.contains_key(table.table())
+    }
+
+    /// The table that has a data source's rows.
+    fn rows_of(&self, name: &ResourceName) -> Option<&Table> {
+        self.tables.get(self.layout.rows(&self.namespace.table(name)).table())
     }
 
     /// What of a plan cannot be done because of tables that are there.
@@ -121,9 +132,10 @@ impl Found {
 
     fn differences(&self, datasource: &Datasource) -> Option<String> {
         let mut res = Vec::new();
-        if let Some(table) = self.0.get(datasource.name.as_str()) {
+        if let Some(table) = self.rows_of(&datasource.name) {
             let engine = format!("{:?}", datasource.engine.family);
-            if table.engine != engine {
+            // With replicas it has them in its name.
+            if table.engine.trim_start_matches("Replicated") != engine {
                 res.push(format!("its engine is {}, not {engine}", table.engine));
             }
             for column in &datasource.columns {
@@ -138,7 +150,7 @@ impl Found {
                 table.columns.iter().filter(|(name, _)| datasource.columns.iter().all(|it| it.name.as_str() != name));
             res.extend(more.map(|(name, column_type)| format!("it has a column `{name}` {column_type}")));
         }
-        if let Some(table) = self.0.get(datasource.name.quarantine().as_str()) {
+        if let Some(table) = self.rows_of(&datasource.name.quarantine()) {
             let wanted = datasource.columns.iter().map(|it| it.name.as_str());
             let wanted = wanted.chain(ddl::QUARANTINE_COLUMNS.iter().map(|(name, _)| *name));
             let missing = wanted.filter(|name| table.columns.iter().all(|(it, _)| it != name));
@@ -155,7 +167,7 @@ impl Found {
             match &statement.makes {
                 Some(Makes::Table(table)) if self.has(table) => {}
                 Some(Makes::View(view)) if self.has(view) => {
-                    let drop = ddl::drop_table(view);
+                    let drop = self.layout.drop_view(view);
                     res.push(Ddl { sql: drop.clone(), undo: drop, place: statement.place.clone(), makes: None });
                     res.push(statement);
                 }
@@ -170,7 +182,7 @@ impl Found {
     pub(super) fn without_rows(&self, shared: &Shared, statements: Vec<Ddl>) -> Vec<Ddl> {
         let keep = |it: &Ddl| {
             let Some(Makes::Table(table)) = &it.makes else { return true };
-            let has_rows = self.0.get(table.table()).is_some_and(|it| it.rows > 0);
+            let has_rows = self.tables.get(table.table()).is_some_and(|it| it.rows > 0);
             if has_rows {
                 let message = format!("the table of `{}` was there before the unfinished deploy: kept", table.table());
                 shared.sink.observe(Observation::Engine { level: Level::Warning, message });

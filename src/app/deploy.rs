@@ -2,7 +2,7 @@
 
 use super::{AppError, Shared, Workspace, adopt::Found, verify, whole};
 use crate::{
-    ddl::{self, Ddl},
+    ddl::Ddl,
     diagnostic::{Diagnostic, Source, has_errors, nearest},
     name::{Namespace, ResourceName},
     observe::Observation,
@@ -120,6 +120,7 @@ impl Workspace {
         if has_errors(&report.diagnostics) {
             return Ok(report);
         }
+        report.diagnostics.extend(self.shared.layout.diagnostics(&report.plan, &wanted));
         report.diagnostics.extend(self.in_the_way(&report.plan).await?);
         report.diagnostics.extend(verify::verify(&self.shared, &report.plan, &current, &wanted).await?);
         if has_errors(&report.diagnostics) || options.check {
@@ -203,7 +204,7 @@ impl Workspace {
         wanted: Project,
     ) -> Result<Option<Diagnostic>, AppError> {
         let plan = &report.plan;
-        let statements = match ddl::lower(plan, current, &wanted, &self.namespace) {
+        let statements = match self.shared.layout.lower(plan, current, &wanted, &self.namespace) {
             Ok(statements) => self.adopted(statements).await?,
             Err(error) => {
                 let words = error.error.to_string();
@@ -263,7 +264,7 @@ impl Workspace {
         let (namespace, quarantine) = (&self.namespace, name.quarantine());
         let dropped = [namespace.dropped(name), namespace.dropped(&quarantine)];
         for table in dropped.into_iter().chain([namespace.gathering(name), namespace.replay(name)]) {
-            if let Err(error) = self.shared.engine.command(&ddl::drop_table(&table)).await {
+            if let Err(error) = self.shared.drop_table(&table).await {
                 self.shared.warn(format!("the rows of `{name}` are still on the disk: {error}"));
             }
         }
@@ -372,7 +373,8 @@ async fn take_back(shared: &Shared, statements: &[Ddl]) -> bool {
 pub(super) async fn take_back_unfinished(shared: &Shared, namespace: &Namespace, current: &Project, wanted: &Project) {
     // Whatever went was allowed to.
     let drops = current.datasources.keys().filter(|it| !wanted.datasources.contains_key(*it)).cloned().collect();
-    match ddl::lower(&plan::diff_dropping(current, wanted, &drops), current, wanted, namespace) {
+    let plan = plan::diff_dropping(current, wanted, &drops);
+    match shared.layout.lower(&plan, current, wanted, namespace) {
         Ok(statements) => match Found::look(shared, namespace).await {
             Ok(found) => _ = take_back(shared, &found.without_rows(shared, statements)).await,
             Err(error) => shared.warn(format!("an unfinished deploy could not be taken back: {error}")),

@@ -3,7 +3,6 @@
 
 use super::{AppError, Workspace, verify, whole, words};
 use crate::{
-    ddl,
     engine::EngineError,
     ingest::{
         Target,
@@ -364,12 +363,12 @@ impl Workspace {
                 self.shared.warn(format!("{} cannot be removed: {error}", entry.path().display()));
             }
         }
-        let tables = self.shared.engine.command(&ddl::statistics(&self.namespace)).await?;
+        let tables = self.shared.engine.command(&self.shared.layout.statistics(&self.namespace)).await?;
         for Named { name } in verify::rows::<Named>(&tables)? {
             let Some(file) = Namespace::file_of(&name) else { continue };
             if !known.contains(file) {
                 for table in [self.namespace.staging(file), self.namespace.changed(file)] {
-                    self.shared.engine.command(&ddl::drop_table(&table)).await?;
+                    self.shared.drop_table(&table).await?;
                 }
             }
         }
@@ -530,7 +529,7 @@ impl Workspace {
             Ok(None) => {
                 let id = &loading.intent().id;
                 for table in [self.namespace.staging(id), self.namespace.changed(id)] {
-                    _ = self.shared.engine.command(&ddl::drop_table(&table)).await;
+                    _ = self.shared.drop_table(&table).await;
                 }
                 if let Err(message) = loading.end().await {
                     self.shared.warn(message);
@@ -602,7 +601,8 @@ impl Workspace {
     /// The table that a file's rows are gathered in first.
     async fn staging(&self, id: &str, target: &Target) -> Result<Physical, Stopped> {
         let staging = self.namespace.staging(id);
-        let made = self.shared.engine.command(&ddl::create_side_table(&staging, &target.table)).await;
+        let made = self.shared.layout.create_side_table(&staging, &target.table, &target.datasource);
+        let made = self.shared.command_all(&made).await;
         made.map_err(|error| Stopped::Broken(self.told(error).message))?;
         Ok(staging)
     }
@@ -682,10 +682,10 @@ impl Workspace {
             // Of one that a crash left behind: rows may have come since it was made, and it is made again.
             (_, Mode::ReplaceWhere { condition, when_empty }) => {
                 if loading.intent().rows == 0 && !when_empty {
-                    engine.command(&ddl::drop_table(&staging)).await.map_err(broken)?;
+                    self.shared.drop_table(&staging).await.map_err(broken)?;
                     return Ok(Some(()));
                 }
-                self.make_changed(&datasource.name, &condition, &staging, &replacement).await?;
+                self.make_changed(&datasource, &condition, &staging, &replacement).await?;
                 failpoint::reach("file-changed");
                 self.note_swap(loading, under_way, &replacement).await?
             }
@@ -694,11 +694,11 @@ impl Workspace {
         };
         failpoint::reach("file-exchange");
         if present.as_ref() != Some(&wanted) {
-            engine.command(&ddl::exchange(&target.table, &replacement)).await.map_err(broken)?;
+            engine.command(&self.shared.layout.exchange(&target.table, &replacement)).await.map_err(broken)?;
         }
         failpoint::reach("file-exchanged");
         for table in [&staging, &replacement] {
-            engine.command(&ddl::drop_table(table)).await.map_err(broken)?;
+            self.shared.drop_table(table).await.map_err(broken)?;
         }
         Ok(Some(()))
     }
@@ -718,32 +718,31 @@ impl Workspace {
     /// condition touches are shared, not copied.
     async fn make_changed(
         &self,
-        name: &ResourceName,
+        datasource: &Datasource,
         condition: &str,
         staging: &Physical,
         changed: &Physical,
     ) -> Result<(), Stopped> {
         let broken = |error: EngineError| Stopped::Broken(self.told(error).message);
-        let condition = query::compile_condition(&self.project(), &self.namespace, name, condition);
+        let condition = query::compile_condition(&self.project(), &self.namespace, &datasource.name, condition);
         let condition = condition.map_err(|error| Stopped::Broken(error.to_string()))?;
-        let table = self.namespace.table(name);
-        for sql in [
+        let table = self.namespace.table(&datasource.name);
+        let layout = &self.shared.layout;
+        let statements = [
             // One that a crash left behind.
-            ddl::drop_table(changed),
-            ddl::keep_rows(staging, &condition),
-            ddl::create_side_table(changed, &table),
-            ddl::attach_all(changed, &table),
-            ddl::delete_rows(changed, &condition),
-            ddl::attach_all(changed, staging),
-        ] {
-            self.shared.engine.command(&sql).await.map_err(broken)?;
-        }
-        Ok(())
+            layout.drop_table(changed),
+            vec![layout.keep_rows(staging, &condition)],
+            layout.create_side_table(changed, &table, datasource),
+            vec![layout.attach_all(changed, &table)],
+            vec![layout.delete_rows(changed, &condition)],
+            vec![layout.attach_all(changed, staging)],
+        ];
+        self.shared.command_all(&statements.concat()).await.map_err(broken)
     }
 
     async fn id_of_table(&self, table: &Physical) -> Result<Option<String>, Stopped> {
         let broken = |message: String| Stopped::Broken(message);
-        let state = self.shared.engine.command(&ddl::table_state(table)).await;
+        let state = self.shared.engine.command(&self.shared.layout.table_state(table)).await;
         let state = state.map_err(|error| broken(self.told(error).message))?;
         let rows = verify::rows::<Table>(&state).map_err(|error| broken(error.to_string()))?;
         Ok(rows.into_iter().next().map(|it| it.id))

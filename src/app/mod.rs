@@ -65,14 +65,17 @@ pub use crate::ingest::{
 use crate::{
     auth::{self, Access},
     datafile::{Context, Foreign},
+    ddl::{Cluster, Layout},
     engine::{Engine, EngineError, EngineSettings},
     ingest::{
         events::{EventsError, Tuning as EventsTuning},
         files::LoadError,
         kafka::{self, BadSettings, StartError},
     },
+    name::{ColumnName, Physical, ResourceName},
     observe::{Level, Observation, Sink},
     query::QueryError,
+    sql::Sql,
     store::{DataDirectory, Secret, Store, StoreError, TokenLookup},
 };
 use std::{
@@ -166,6 +169,7 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 struct Shared {
     engine: Engine,
+    layout: Layout,
     store: Arc<Store>,
     lookup: TokenLookup,
     settings: Settings,
@@ -197,7 +201,8 @@ impl App {
         let stopping = false.into();
         let context = Context { foreign: Foreign::Shared, ..settings.context };
         let settings = Settings { context, ..settings };
-        let shared = Arc::new(Shared { engine, store, lookup, settings, sink, stopping, linking: Mutex::default() });
+        let layout = layout_of(&engine)?;
+        let shared = Arc::new(Shared { engine, layout, store, lookup, settings, sink, stopping, linking: Mutex::default() });
         let mut records = shared.store(|store| store.workspaces()).await?;
         for record in records.extract_if(.., |it| it.leaves) {
             workspaces::delete(&shared, &record).await?;
@@ -274,6 +279,18 @@ impl Shared {
         Ok(done.map_err(|_| AppError::Stopping)??)
     }
 
+    /// Runs statements until one fails.
+    async fn command_all(&self, statements: &[Sql]) -> Result<(), EngineError> {
+        for sql in statements {
+            self.engine.command(sql).await?;
+        }
+        Ok(())
+    }
+
+    async fn drop_table(&self, table: &Physical) -> Result<(), EngineError> {
+        self.command_all(&self.layout.drop_table(table)).await
+    }
+
     fn running(&self) -> Result<(), AppError> {
         match self.stopping.load(std::sync::atomic::Ordering::SeqCst) {
             true => Err(AppError::Stopping),
@@ -284,6 +301,19 @@ impl Shared {
     fn warn(&self, message: String) {
         self.sink.observe(Observation::Engine { level: Level::Warning, message });
     }
+}
+
+/// Where tables lie: on the servers of the engine's cluster, if it has one.
+fn layout_of(engine: &Engine) -> Result<Layout, AppError> {
+    let Some(found) = engine.cluster() else { return Ok(Layout::default()) };
+    let mut cluster = Cluster::new(&found.name, found.shards);
+    for (datasource, columns) in &found.shard_by {
+        let bad = |words: String| AppError::Invalid(format!("--shard-by {datasource}: {words}"));
+        let name = ResourceName::new(datasource).map_err(|error| bad(error.to_string()))?;
+        let columns: Result<Vec<_>, _> = columns.iter().map(|it| ColumnName::new(it)).collect();
+        cluster.spread_by(name, columns.map_err(|error| bad(error.to_string()))?);
+    }
+    Ok(cluster.into())
 }
 
 /// Runs to its end even when the caller goes away in the middle: a client that closes its connection must not

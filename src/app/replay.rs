@@ -59,6 +59,10 @@ impl Workspace {
         let condition = condition
             .map(|it| query::compile_condition(&project, &self.namespace, &name.quarantine(), it))
             .transpose()?;
+        if self.shared.layout.cluster().is_some() {
+            let words = "rows of a quarantine cannot be read again over a cluster yet; read them from NAME_quarantine";
+            return Err(AppError::Invalid(words.to_owned()));
+        }
         let workspace = self.clone();
         whole(async move {
             let _replaying = workspace.replaying.lock().await;
@@ -97,7 +101,7 @@ impl Workspace {
         let engine = &self.shared.engine;
         let target = self.target(datasource);
         let replay = self.namespace.replay(&datasource.name);
-        let state = engine.command(&ddl::table_state(&replay)).await?;
+        let state = engine.command(&self.shared.layout.table_state(&replay)).await?;
         let Some(Gathered { id, rows }) = verify::rows(&state)?.into_iter().next() else {
             return Ok(Written::default());
         };
@@ -153,7 +157,8 @@ impl Workspace {
     pub(super) async fn has_replays(&self, reaching: &ResourceName) -> Result<bool, AppError> {
         let project = self.project();
         for name in project.datasources.keys().filter(|it| reached(&project, it).contains(reaching)) {
-            let state = self.shared.engine.command(&ddl::table_state(&self.namespace.replay(name))).await?;
+            let state =
+                self.shared.engine.command(&self.shared.layout.table_state(&self.namespace.replay(name))).await?;
             if !verify::rows::<Gathered>(&state)?.is_empty() {
                 return Ok(true);
             }

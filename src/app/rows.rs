@@ -1,7 +1,7 @@
 //! How many rows there are.
 
 use super::{AppError, Workspace, verify};
-use crate::{ddl, name::ResourceName};
+use crate::name::ResourceName;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct TableStatistics {
 impl Workspace {
     /// Rows and bytes of every data source.
     pub async fn statistics(&self) -> Result<BTreeMap<ResourceName, TableStatistics>, AppError> {
-        let bytes = self.shared.engine.command(&ddl::statistics(&self.namespace)).await?;
+        let bytes = self.shared.engine.command(&self.shared.layout.statistics(&self.namespace)).await?;
         let rows = verify::rows::<TableRow>(&bytes)?;
         let tables: BTreeMap<_, _> = rows.iter().map(|it| (it.name.as_str(), it)).collect();
         let of = |name: &ResourceName| tables.get(name.as_str());

@@ -20,14 +20,14 @@ const LOOKED_AT_MOST: Duration = Duration::from_secs(60);
 
 /// Makes the tables that are not there.
 pub(super) async fn make_tables(shared: &Shared, namespace: &Namespace) -> Result<(), AppError> {
-    let there = shared.engine.command(&ddl::statistics(namespace)).await?;
+    let there = shared.engine.command(&shared.layout.statistics(namespace)).await?;
     let there: BTreeSet<String> = verify::rows::<Table>(&there)?.into_iter().map(|it| it.name).collect();
     for (name, datasource) in service().iter().filter(|(name, _)| !there.contains(name.as_str())) {
-        shared.engine.command(&ddl::create_table(datasource, &namespace.table(name))).await?;
+        shared.command_all(&shared.layout.create_service_table(datasource, &namespace.table(name))).await?;
     }
-    shared.engine.command(&ddl::pipe_stats_view(namespace)).await?;
+    shared.engine.command(&ddl::pipe_stats_view(&shared.layout, namespace)).await?;
     if there.contains("tinybird.kafka_ops_log") {
-        shared.engine.command(&ddl::kafka_times(namespace)).await?;
+        shared.command_all(&ddl::kafka_times(&shared.layout, namespace)).await?;
     }
     Ok(())
 }

@@ -113,7 +113,7 @@ impl Workspace {
         let work = async move {
             let _claim = workspace.bring_into(&into).await;
             if populate.truncate {
-                let truncated = workspace.shared.engine.command(&ddl::truncate(&table)).await;
+                let truncated = workspace.shared.engine.command(&workspace.shared.layout.truncate(&table)).await;
                 truncated.map_err(|error| workspace.words(&error))?;
             }
             match workspace.run(&insert).await {
@@ -185,7 +185,7 @@ impl Workspace {
         let name = self.existing(datasource)?;
         let rows = self.count(&name, condition, "delete_condition").await?;
         let condition_sql = query::compile_condition(&self.project(), &self.namespace, &name, condition)?;
-        let delete = ddl::delete_rows(&self.namespace.table(&name), &condition_sql);
+        let delete = self.shared.layout.delete_rows(&self.namespace.table(&name), &condition_sql);
         let work = Work::Delete { datasource: name.to_string(), condition: condition.to_owned() };
         let subject = Subject {
             datasource: Some(name.to_string()),
@@ -258,16 +258,18 @@ impl Workspace {
     /// Fills a table on the side, which then changes places with the data source's.
     async fn replace_by(&self, name: &ResourceName, insert: &Insert) -> Result<(), String> {
         let _replacing = self.replacing.lock().await;
-        let engine = &self.shared.engine;
+        let (engine, layout) = (&self.shared.engine, &self.shared.layout);
+        let datasource = self.project().datasource(name.as_str()).cloned();
+        let datasource = datasource.ok_or_else(|| format!("there is no data source `{name}` any more"))?;
         let (table, side) = (self.namespace.table(name), self.namespace.side(name));
         let made = async {
-            engine.command(&ddl::drop_table(&side)).await?;
-            engine.command(&ddl::create_side_table(&side, &table)).await
+            self.shared.drop_table(&side).await?;
+            self.shared.command_all(&layout.create_side_table(&side, &table, &datasource)).await
         };
         made.await.map_err(|error| self.words(&error))?;
         self.run(insert).await?;
-        engine.command(&ddl::exchange(&table, &side)).await.map_err(|error| self.words(&error))?;
-        if let Err(error) = engine.command(&ddl::drop_table(&side)).await {
+        engine.command(&layout.exchange(&table, &side)).await.map_err(|error| self.words(&error))?;
+        if let Err(error) = self.shared.drop_table(&side).await {
             self.shared.warn(format!("a table that is not needed any more could not be dropped: {error}"));
         }
         Ok(())

@@ -74,7 +74,7 @@ impl Workspace {
         admin_token: Option<Secret>,
     ) -> Result<Arc<Workspace>, AppError> {
         let namespace = Namespace::new(&record.database);
-        shared.engine.command(&statement::create_database(namespace.database())).await?;
+        shared.engine.command(&shared.layout.create_database(&namespace)).await?;
         shared.engine.admit(namespace.database()).await?;
         let id = record.id.clone();
         let (sources, pending, tokens, secrets, release, paused) = shared

@@ -7,7 +7,6 @@
 use super::{App, AppError, Caller, DeployOptions, Shared, Workspace, shares, words};
 use crate::{
     auth::{self, Access, Limits, Scope, ScopeKind, Token},
-    ddl,
     diagnostic::{Severity, has_errors},
     engine::Engine,
     jobs::{Job, JobKind, Subject},
@@ -252,7 +251,7 @@ pub(super) fn record(name: &str, main: Option<&str>, slot: usize) -> WorkspaceRe
 
 /// What is left of a workspace that nobody sees any more.
 pub(super) async fn delete(shared: &Shared, record: &WorkspaceRecord) -> Result<(), AppError> {
-    shared.engine.command(&ddl::drop_database(&Namespace::new(&record.database))).await?;
+    shared.engine.command(&shared.layout.drop_database(&Namespace::new(&record.database))).await?;
     let events = shared.settings.data_directory.join("events").join(&record.id);
     match tokio::fs::remove_dir_all(&events).await {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -53,10 +53,15 @@ pub(super) struct ServerArgs {
     /// the engine of another then [env: BIRDHOUSE_CLICKHOUSE_ADMIN]
     #[arg(long, help_heading = "Serving")]
     pub(super) clickhouse_admin: bool,
-    /// Where the engine runs: `chdb` in this process, `child` in one of its own, or the address of a ClickHouse server, like http://localhost:8123. Its
-    /// user and password come from BIRDHOUSE_ENGINE_USER and BIRDHOUSE_ENGINE_PASSWORD [env: BIRDHOUSE_ENGINE; default: chdb]
+    /// Where the engine runs: `chdb` in this process, `child` in one of its own, or the address of a ClickHouse server,
+    /// like http://localhost:8123, or http://localhost:8123/?cluster=birds for the cluster that it is one of. Its user
+    /// and password come from BIRDHOUSE_ENGINE_USER and BIRDHOUSE_ENGINE_PASSWORD [env: BIRDHOUSE_ENGINE; default: chdb]
     #[arg(long, value_name = "ENGINE", help_heading = "Serving")]
     pub(super) engine: Option<String>,
+    /// The columns whose hash decides on which shard of a cluster a row lies, like events=company_id; may be repeated
+    /// [env: BIRDHOUSE_SHARD_BY, with semicolons between; default: those of the sorting key]
+    #[arg(long, value_name = "DATASOURCE=COLUMNS", help_heading = "Serving")]
+    pub(super) shard_by: Vec<String>,
     /// An address to listen on besides 127.0.0.1 and ::1, like 0.0.0.0; there is no TLS [env: BIRDHOUSE_LISTEN]
     #[arg(long, value_name = "ADDRESS", help_heading = "Serving")]
     pub(super) listen: Option<IpAddr>,

@@ -2,9 +2,9 @@
 //!
 //! In: settings. Out: an [`EnginePlace`]. A password that stands where others see it is refused.
 
-use super::{fault::user, settings::Settings};
+use super::{args::ServerArgs, fault::user, settings::Settings};
 use crate::{
-    engine::{EngineAddress, EngineLogin, EnginePassword, EnginePlace, EngineServer},
+    engine::{EngineAddress, EngineCluster, EngineLogin, EnginePassword, EnginePlace, EngineServer},
     ingest::files::Url,
 };
 
@@ -12,7 +12,7 @@ const PASSWORD: &str = "BIRDHOUSE_ENGINE_PASSWORD";
 
 impl Settings {
     /// What `--engine` says, or else BIRDHOUSE_ENGINE.
-    pub(super) fn engine(&self, flag: Option<&str>) -> anyhow::Result<EnginePlace> {
+    pub(super) fn engine(&self, flag: Option<&str>, choices: &[String]) -> anyhow::Result<EnginePlace> {
         let (text, source) = match flag.or_else(|| self.variable("BIRDHOUSE_ENGINE")) {
             None | Some("chdb") => return Ok(EnginePlace::Embedded),
             Some("child") => {
@@ -27,7 +27,7 @@ impl Settings {
         let wanted = "`chdb`, `child`, or the address of a ClickHouse server like http://localhost:8123";
         let url = Url::parse(text).ok().filter(|it| matches!(it.scheme(), "http" | "https") && it.has_host());
         // The text may hold a password, so it is not repeated.
-        let url = url.ok_or_else(|| user(format!("{source} is not {wanted}")))?;
+        let mut url = url.ok_or_else(|| user(format!("{source} is not {wanted}")))?;
         let secret = |name: &str| matches!(name, "password" | "user");
         if !url.username().is_empty() || url.password().is_some() || url.query_pairs().any(|(name, _)| secret(&name)) {
             let message = format!(
@@ -36,20 +36,34 @@ impl Settings {
             );
             return Err(user(message));
         }
-        if let Some((_, cluster)) = url.query_pairs().find(|(name, _)| name == "cluster") {
-            let message = format!(
-                "{source} names a cluster, and birdhouse does not serve over one yet: replacing, deleting, copying and \
-                 populating, the quarantine's replay and the tinybird.* data sources would reach one server alone. \
-                 `birdhouse plan --cluster {cluster}` prints the tables and views for it; without cluster= one server is \
-                 the engine"
-            );
-            return Err(user(message));
+        let cluster = url.query_pairs().find(|(name, _)| name == "cluster").map(|(_, it)| it.into_owned());
+        let cluster = match cluster.filter(|it| !it.is_empty()) {
+            Some(name) => Some(EngineCluster { name, shard_by: shard_by(choices)? }),
+            None => None,
+        };
+        if cluster.is_none() && !choices.is_empty() {
+            return Err(user(format!(
+                "--shard-by is for a cluster, which {source} names as in http://localhost:8123/?cluster=birds"
+            )));
         }
+        if let Some((name, _)) = url.query_pairs().find(|(name, _)| name != "cluster") {
+            return Err(user(format!("{source}: `{name}` is not known here; only cluster= may stand in the address")));
+        }
+        url.set_query(None);
         let login = self.login("BIRDHOUSE_ENGINE_USER", PASSWORD)?;
         let login =
             login.unwrap_or_else(|| EngineLogin { user: "default".to_owned(), password: EnginePassword::default() });
         let reader = self.login("BIRDHOUSE_ENGINE_READER", "BIRDHOUSE_ENGINE_READER_PASSWORD")?;
-        Ok(EnginePlace::Server(EngineServer { address: EngineAddress::Url(url.to_string()), login, reader }))
+        Ok(EnginePlace::Server(EngineServer { address: EngineAddress::Url(url.to_string()), login, reader, cluster }))
+    }
+
+    /// What `--shard-by` says, or else BIRDHOUSE_SHARD_BY, with semicolons between.
+    pub(super) fn shard_by(&self, args: &ServerArgs) -> Vec<String> {
+        if !args.shard_by.is_empty() {
+            return args.shard_by.clone();
+        }
+        let text = self.variable("BIRDHOUSE_SHARD_BY").unwrap_or_default();
+        text.split(';').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect()
     }
 
     fn login(&self, name: &str, password: &str) -> anyhow::Result<Option<EngineLogin>> {
@@ -67,4 +81,19 @@ impl Settings {
         let found = self.variable(name);
         Ok(found.map(|it| EngineLogin { user: it.to_owned(), password: EnginePassword::new(password) }))
     }
+}
+
+/// `events=company_id,event`: a data source, and the columns whose hash decides the shard of its rows.
+fn shard_by(choices: &[String]) -> anyhow::Result<Vec<(String, Vec<String>)>> {
+    let mut res = Vec::new();
+    for choice in choices {
+        let columns = |it: &str| it.split(',').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect();
+        let parts = choice.split_once('=').map(|(name, it)| (name.trim().to_owned(), columns(it)));
+        let parts: Option<(String, Vec<String>)> =
+            parts.filter(|(name, columns): &(String, Vec<String>)| !name.is_empty() && !columns.is_empty());
+        res.push(parts.ok_or_else(|| {
+            user(format!("--shard-by {choice}: DATASOURCE=COLUMNS is wanted, like events=company_id"))
+        })?);
+    }
+    Ok(res)
 }

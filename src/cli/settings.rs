@@ -283,7 +283,7 @@ impl Settings {
             clickhouse,
             clickhouse_admin: args.clickhouse_admin
                 || environment.parse("BIRDHOUSE_CLICKHOUSE_ADMIN", "true or false")?.unwrap_or(false),
-            engine: self.engine(args.engine.as_deref())?,
+            engine: self.engine(args.engine.as_deref(), &self.shard_by(args))?,
             listen,
             data_dir: self.data_dir(args.data_dir.as_deref()),
             memory,

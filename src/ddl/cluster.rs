@@ -9,7 +9,7 @@
 use super::{LowerError, Lowering};
 use crate::{
     diagnostic::Diagnostic,
-    name::{ColumnName, Namespace, ResourceName},
+    name::{ColumnName, Namespace, Physical, ResourceName},
     plan::{Action, Plan},
     project::{ColumnDefault, Datasource, EngineFamily, PipeKind, Project},
     sql::Sql,
@@ -67,19 +67,31 @@ impl Cluster {
         Ok(())
     }
 
+    /// The same before there is a project: what is wrong with it, [`Cluster::check`] says of each.
+    pub fn spread_by(&mut self, datasource: ResourceName, columns: Vec<ColumnName>) {
+        self.shard_by.insert(datasource, columns);
+    }
+
+    /// Columns that rows are to be spread by and that are not there.
+    pub(super) fn check(&self, project: &Project) -> Vec<Diagnostic> {
+        let mut res = Vec::new();
+        for datasource in project.datasources.values() {
+            let chosen = self.shard_by.get(&datasource.name).into_iter().flatten();
+            for column in chosen.filter(|it| datasource.columns.iter().all(|column| column.name != **it)) {
+                let bad = BadShardBy::NoColumn { datasource: datasource.name.clone(), column: column.to_string() };
+                let words = format!("--shard-by: {bad}");
+                res.push(Diagnostic::error("shard_by", words).at(datasource.place.clone()));
+            }
+        }
+        res
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }
 
     pub fn is_sharded(&self) -> bool {
         self.shards.get() > 1
-    }
-
-    /// The database of a workspace, on every server.
-    pub fn create_database(&self, namespace: &Namespace) -> Sql {
-        let mut sql = Sql::new("CREATE DATABASE IF NOT EXISTS ");
-        super::table::on(sql.ident(namespace.database()), Some(self));
-        sql
     }
 
     /// The last statements of a plan, when everything else is done: what was set aside goes with its rows.
@@ -164,10 +176,10 @@ impl Cluster {
     }
 
     /// A table over the parts of all shards. Its columns are those of the part.
-    pub(super) fn create_distributed(&self, namespace: &Namespace, name: &ResourceName, key: Sql) -> Sql {
-        let local = namespace.local(name);
+    pub(super) fn create_over(&self, table: &Physical, key: Sql) -> Sql {
+        let local = table.local();
         let mut sql = Sql::new("CREATE TABLE IF NOT EXISTS ");
-        super::table::on(sql.table(&namespace.table(name)), Some(self));
+        super::table::on(sql.table(table), Some(self));
         sql.push(" AS ").table(&local).push(" ENGINE = Distributed(").string(&self.name).push(", ");
         sql.string(local.database()).push(", ").string(local.table()).push(", ").sql(&key).push(")");
         sql

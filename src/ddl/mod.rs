@@ -4,19 +4,20 @@
 //! run. Running them is not known here.
 
 mod cluster;
+mod layout;
 mod quarantine;
 mod service;
 mod shared;
 mod table;
 
 pub use cluster::{Backfill, BadShardBy, Cluster};
-pub use quarantine::{complete_gathered, forget_replayed, gather, reasons, refused_rows, refused_values, table_state};
+pub use layout::Layout;
+pub use quarantine::{complete_gathered, forget_replayed, gather, reasons, refused_rows, refused_values};
 pub use service::{kafka_times, pipe_stats_view};
 pub use shared::show;
 pub use table::{
-    QUARANTINE_COLUMNS, attach_all, count_rows, create_quarantine, create_side_table, create_table, databases,
-    delete_rows, drop_database, drop_table, exchange, forgetful, insert_select, keep_rows, remember_more, rename,
-    statistics, tables, truncate,
+    QUARANTINE_COLUMNS, count_rows, create_quarantine, create_side_table, create_table, databases, drop_database,
+    drop_table, forgetful, insert_select, remember_more, rename,
 };
 
 use crate::{
@@ -94,14 +95,14 @@ impl<'a> Lowering<'a> {
                     make(table::create_table_on(cluster, datasource, &table), table);
                     if let Some(sharded) = self.sharded() {
                         let whole = namespace.table(name);
-                        make(sharded.create_distributed(namespace, name, sharded.key(datasource)), whole);
+                        make(sharded.create_over(&whole, sharded.key(datasource)), whole);
                     }
                     let name = name.quarantine();
                     let table = self.rows(&name);
                     make(table::create_quarantine_on(cluster, datasource, &table), table);
                     if let Some(sharded) = self.sharded() {
                         let whole = namespace.table(&name);
-                        make(sharded.create_distributed(namespace, &name, cluster::quarantine_key()), whole);
+                        make(sharded.create_over(&whole, cluster::quarantine_key()), whole);
                     }
                 }
                 Action::AddColumn { datasource, column, after } => {
@@ -143,7 +144,7 @@ impl<'a> Lowering<'a> {
                     for (name, key) in [datasource.name.clone(), datasource.name.quarantine()].iter().zip(keys) {
                         if let (Some(sharded), Some(key)) = (self.sharded(), key) {
                             let drop = table::drop_table_on(cluster, &namespace.table(name));
-                            add(drop, sharded.create_distributed(namespace, name, key), None);
+                            add(drop, sharded.create_over(&namespace.table(name), key), None);
                         }
                         let (table, aside) = (self.rows(name), namespace.dropped(name));
                         let drop = table::drop_table_on(cluster, &aside);
@@ -173,7 +174,7 @@ impl<'a> Lowering<'a> {
     /// The table that holds rows: on a shard, its own part of them.
     fn rows(&self, name: &ResourceName) -> Physical {
         match self.sharded() {
-            Some(_) => self.namespace.local(name),
+            Some(_) => self.namespace.table(name).local(),
             None => self.namespace.table(name),
         }
     }

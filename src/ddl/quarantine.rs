@@ -43,14 +43,6 @@ pub fn gather(gathering: &Physical, quarantine: &Physical, condition: Option<&Sq
     sql
 }
 
-/// `id` and `rows` of a table; nothing where there is none of this name.
-pub fn table_state(table: &Physical) -> Sql {
-    let mut sql =
-        Sql::new("SELECT toString(uuid) AS id, ifNull(total_rows, 0) AS rows FROM system.tables WHERE database = ");
-    sql.string(table.database()).push(" AND name = ").string(table.table());
-    sql
-}
-
 /// Gathered rows leave their quarantine.
 pub fn forget_replayed(quarantine: &Physical, replay: &Physical) -> Sql {
     let mut sql = Sql::new("ALTER TABLE ");

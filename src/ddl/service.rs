@@ -1,26 +1,31 @@
 //! What fills one data source of the service from another.
 
+use super::{Layout, table::on};
 use crate::{
     name::{Namespace, ResourceName},
     sql::Sql,
 };
 
 /// Columns that came after the first tables of Kafka's log.
-pub fn kafka_times(namespace: &Namespace) -> Sql {
-    let mut sql = Sql::new("ALTER TABLE ");
-    sql.table(&namespace.table(&ResourceName::service("kafka_ops_log")));
-    sql.push(
-        " ADD COLUMN IF NOT EXISTS time_read Float32, ADD COLUMN IF NOT EXISTS time_process Float32, \
-         ADD COLUMN IF NOT EXISTS time_write Float32",
-    );
-    sql
+pub fn kafka_times(layout: &Layout, namespace: &Namespace) -> Vec<Sql> {
+    let tables = layout.tables_of(&namespace.table(&ResourceName::service("kafka_ops_log")));
+    let added = |table| {
+        let mut sql = Sql::new("ALTER TABLE ");
+        on(sql.table(table), layout.cluster()).push(
+            " ADD COLUMN IF NOT EXISTS time_read Float32, ADD COLUMN IF NOT EXISTS time_process Float32, \
+             ADD COLUMN IF NOT EXISTS time_write Float32",
+        );
+        sql
+    };
+    tables.iter().map(added).collect()
 }
 
 /// Each call counts in its day.
-pub fn pipe_stats_view(namespace: &Namespace) -> Sql {
+pub fn pipe_stats_view(layout: &Layout, namespace: &Namespace) -> Sql {
     let [days, calls] = ["pipe_stats", "pipe_stats_rt"].map(ResourceName::service);
     let mut sql = Sql::new("CREATE MATERIALIZED VIEW IF NOT EXISTS ");
-    sql.table(&namespace.view(&calls, &days)).push(" TO ").table(&namespace.table(&days));
+    on(sql.table(&namespace.view(&calls, &days)), layout.cluster());
+    sql.push(" TO ").table(&layout.rows(&namespace.table(&days)));
     sql.push(
         " AS SELECT toDate(start_datetime) AS date, pipe_id, pipe_name, count() AS view_count, \
          sum(error) AS error_count, avgState(duration) AS avg_duration_state, \
@@ -28,6 +33,6 @@ pub fn pipe_stats_view(namespace: &Namespace) -> Sql {
          sum(read_bytes) AS read_bytes_sum, sum(read_rows) AS read_rows_sum, \
          emptyArrayString() AS resource_tags FROM ",
     );
-    sql.table(&namespace.table(&calls)).push(" GROUP BY date, pipe_id, pipe_name");
+    sql.table(&layout.rows(&namespace.table(&calls))).push(" GROUP BY date, pipe_id, pipe_name");
     sql
 }

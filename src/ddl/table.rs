@@ -34,8 +34,12 @@ const REPLICATED_SECONDS: &str = "replicated_deduplication_window_seconds";
 const WEEK: u64 = 7 * 24 * 3600;
 
 pub fn drop_database(namespace: &Namespace) -> Sql {
+    drop_database_on(None, namespace)
+}
+
+pub(super) fn drop_database_on(cluster: Option<&Cluster>, namespace: &Namespace) -> Sql {
     let mut sql = Sql::new("DROP DATABASE IF EXISTS ");
-    sql.ident(namespace.database()).push(" SYNC");
+    on(sql.ident(namespace.database()), cluster).push(" SYNC");
     sql
 }
 
@@ -139,28 +143,6 @@ pub fn create_side_table(side: &Physical, like: &Physical) -> Sql {
     sql
 }
 
-/// Every row of one table is in another of the same shape too; nothing is copied.
-pub fn attach_all(table: &Physical, from: &Physical) -> Sql {
-    let mut sql = Sql::new("ALTER TABLE ");
-    sql.table(table).push(" ATTACH PARTITION ALL FROM ").table(from);
-    sql
-}
-
-/// Rows that do not fulfil a condition go; returns when they are gone.
-pub fn keep_rows(table: &Physical, condition: &Sql) -> Sql {
-    let mut sql = Sql::new("ALTER TABLE ");
-    sql.table(table).push(" DELETE WHERE NOT ifNull(").sql(condition).push(", 0) SETTINGS mutations_sync = 2");
-    sql
-}
-
-/// Two tables change places at once. Views follow the names, so they go on reading and feeding what is called
-/// as before.
-pub fn exchange(one: &Physical, other: &Physical) -> Sql {
-    let mut sql = Sql::new("EXCHANGE TABLES ");
-    sql.table(one).push(" AND ").table(other);
-    sql
-}
-
 /// Does nothing where there is no such table.
 pub fn rename(from: &Physical, to: &Physical) -> Sql {
     rename_on(None, from, to)
@@ -180,20 +162,6 @@ pub(super) fn turn_on(cluster: Option<&Cluster>, namespace: &Namespace, view: &P
     let mut sql = Sql::new("RENAME TABLE ");
     sql.table(view).push(" TO ").table(&turned).push(", ").table(&turned).push(" TO ").table(view);
     on(&mut sql, cluster);
-    sql
-}
-
-/// Every row of a table goes.
-pub fn truncate(table: &Physical) -> Sql {
-    let mut sql = Sql::new("TRUNCATE TABLE ");
-    sql.table(table);
-    sql
-}
-
-/// Rows that fulfil a condition go; returns when they are gone.
-pub fn delete_rows(table: &Physical, condition: &Sql) -> Sql {
-    let mut sql = Sql::new("ALTER TABLE ");
-    sql.table(table).push(" DELETE WHERE ").sql(condition).push(" SETTINGS mutations_sync = 2");
     sql
 }
 
@@ -223,22 +191,6 @@ pub fn insert_select<'a>(
 pub fn databases(prefix: &str) -> Sql {
     let mut sql = Sql::new("SELECT name FROM system.databases WHERE startsWith(name, ");
     sql.string(prefix).push(")");
-    sql
-}
-
-/// `name`, `engine`, `rows` and `columns` (names and types) of every table.
-pub fn tables(namespace: &Namespace) -> Sql {
-    let mut sql = Sql::new("SELECT name, engine, ifNull(total_rows, 0) AS rows, columns FROM system.tables AS t ");
-    sql.push("LEFT JOIN (SELECT table, groupArray((name, type)) AS columns FROM system.columns WHERE database = ");
-    sql.string(namespace.database()).push(" GROUP BY table) AS c ON c.table = t.name WHERE database = ");
-    sql.string(namespace.database());
-    sql
-}
-
-/// `name`, `rows` and `bytes` of every table.
-pub fn statistics(namespace: &Namespace) -> Sql {
-    let mut sql = Sql::new("SELECT name, ifNull(total_rows, 0) AS rows, ifNull(total_bytes, 0) AS bytes ");
-    sql.push("FROM system.tables WHERE database = ").string(namespace.database());
     sql
 }
 

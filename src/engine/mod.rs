@@ -15,7 +15,10 @@ pub use chdb::prepare_process;
 pub use error::{EngineError, EngineErrorKind};
 pub use frame::Column;
 pub(crate) use remote::{ASKS_COST, EXCEPTION, PROCESS_SETTINGS, SUMMARY};
-pub use settings::{EngineAddress, EngineLogin, EnginePassword, EnginePlace, EngineServer, EngineSettings, ReadLimits};
+pub use settings::{
+    EngineAddress, EngineCluster, EngineLogin, EnginePassword, EnginePlace, EngineServer, EngineSettings, FoundCluster,
+    ReadLimits,
+};
 
 use crate::{
     native::Block,
@@ -299,6 +302,14 @@ impl Engine {
         match self {
             Engine::Chdb(chdb) => chdb.sandboxing(),
             Engine::Remote(_) => Sandboxing::None,
+        }
+    }
+
+    /// The cluster that tables lie on.
+    pub fn cluster(&self) -> Option<&FoundCluster> {
+        match self {
+            Engine::Chdb(_) => None,
+            Engine::Remote(remote) => remote.cluster(),
         }
     }
 

@@ -22,6 +22,25 @@ pub struct EngineServer {
     pub login: EngineLogin,
     /// Who reads for users, where somebody made such a user; else one is made for each workspace.
     pub reader: Option<EngineLogin>,
+    /// The cluster that this server is one of, and that tables are to lie on.
+    pub cluster: Option<EngineCluster>,
+}
+
+/// A cluster, as whoever runs the server names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineCluster {
+    /// As in `remote_servers`.
+    pub name: String,
+    /// Data sources, each with the columns whose hash decides the shard of its rows.
+    pub shard_by: Vec<(String, Vec<String>)>,
+}
+
+/// A cluster as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundCluster {
+    pub name: String,
+    pub shards: NonZero<u64>,
+    pub shard_by: Vec<(String, Vec<String>)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -33,10 +33,9 @@ impl Shared {
 }
 
 impl Project {
-    /// The workspaces that share something of which `is_known` holds with this one.
-    pub fn sharing(&self, is_known: impl Fn(&ResourceName) -> bool) -> Vec<&str> {
-        let known = self.shared.keys().filter(|it| is_known(it));
-        let mut res: Vec<_> = known.filter_map(|it| Some(it.as_str().split_once('.')?.0)).collect();
+    /// The workspaces that share something with this one.
+    pub fn sharing(&self) -> Vec<&str> {
+        let mut res: Vec<_> = self.shared.keys().filter_map(|it| Some(it.as_str().split_once('.')?.0)).collect();
         res.dedup();
         res
     }

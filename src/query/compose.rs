@@ -41,6 +41,8 @@ pub(super) struct Composer<'a> {
     pub(super) secrets: Vec<String>,
     pub(super) settings: IndexMap<String, serde_json::Value>,
     project: &'a Project,
+    /// The workspaces whose tables may be named.
+    sharing: Vec<&'a str>,
     namespace: &'a Namespace,
     /// What templates see: the request's parameters under those that the token fixes.
     params: Cow<'a, Params>,
@@ -83,6 +85,7 @@ impl<'a> Composer<'a> {
             secrets: Vec::new(),
             settings: IndexMap::new(),
             project,
+            sharing: project.sharing(),
             namespace,
             params: Cow::Borrowed(params),
             stack: Vec::new(),
@@ -192,11 +195,9 @@ impl<'a> Composer<'a> {
         secrets: &[String],
     ) -> Result<Sql, QueryError> {
         let refused = |error| QueryError::Refused { error, place: None };
-        // Of others whoever may read nothing of theirs is told what strangers are told.
-        let sharing = self.project.sharing(|it| access.read(it).is_ok());
         let scan = match self.catalog {
-            Some(_) if context.pipe.is_none() => scan::scan_client(text, secrets, &sharing),
-            _ => scan::scan_with(text, secrets, &sharing),
+            Some(_) if context.pipe.is_none() => scan::scan_client(text, secrets, &self.sharing),
+            _ => scan::scan_with(text, secrets, &self.sharing),
         };
         let scan = scan.map_err(refused)?;
         let mut splices = Vec::with_capacity(scan.tables.len());

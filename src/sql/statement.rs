@@ -27,6 +27,11 @@ pub const SESSION: &[(&str, &str)] = &[
     ("use_query_condition_cache", "0"),
 ];
 
+/// The same for tables on the shards of a cluster: an insert returns when every shard has its part, and what is joined
+/// is read from all of them.
+pub const OVER_CLUSTER: &[(&str, &str)] =
+    &[("distributed_foreground_insert", "1"), ("distributed_product_mode", "global")];
+
 /// What makes an insert whole and safe to repeat: one block, and, with a token, one time. Values that somebody else
 /// wrote are read as values and never as expressions, which would run under the role that inserts. Defaults of the
 /// engine have changed before, so none is relied on.
@@ -254,6 +259,13 @@ pub fn ends_in_limit(sql: &str, at_most: u64) -> bool {
     }
     let small = last.and_then(|it| it.parse::<u64>().ok()).is_some_and(|it| it <= at_most);
     small && before.is_some_and(|it| it.eq_ignore_ascii_case("limit"))
+}
+
+/// `cluster` and `shards` (a number as text) of every cluster that a server knows.
+pub fn clusters() -> Sql {
+    Sql::new(
+        "SELECT cluster, toString(max(shard_num)) AS shards FROM system.clusters GROUP BY cluster ORDER BY cluster",
+    )
 }
 
 #[cfg(test)]

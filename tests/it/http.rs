@@ -198,7 +198,7 @@ impl Site {
         self.deploy_as(ADMIN, files, query).await
     }
 
-    pub(crate) async fn deploy_as(&self, token: &str, files: &[(&str, &str)], query: &str) -> Reply {
+    async fn deploy_as(&self, token: &str, files: &[(&str, &str)], query: &str) -> Reply {
         let mut form = multipart::Form::new().percent_encode_noop();
         for (path, text) in files {
             let part = multipart::Part::text((*text).to_owned()).file_name((*path).to_owned());

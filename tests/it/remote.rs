@@ -1,5 +1,6 @@
 //! Two servers: one runs the engine, the other has it for its own.
 
+mod clustered;
 mod kills;
 
 use crate::{
@@ -68,7 +69,7 @@ impl Back {
     /// An engine over it.
     async fn engine(&self, seconds: u64) -> Engine {
         let login = EngineLogin { user: "engine".to_owned(), password: EnginePassword::new(BACK) };
-        let server = EngineServer { address: EngineAddress::Url(self.url()), login, reader: None };
+        let server = EngineServer { address: EngineAddress::Url(self.url()), login, reader: None, cluster: None };
         let settings = EngineSettings {
             place: EnginePlace::Server(server),
             max_execution_time: Duration::from_secs(seconds),
@@ -308,13 +309,20 @@ async fn nobody_else_speaks_to_the_engine() {
 #[tokio::test]
 async fn what_a_server_is_told_of_users_is_clickhouse() {
     let engine = crate::engine::engine().await;
+    let birds = Some("bi`rds");
     let limits = ReaderLimits { memory: 1 << 30, seconds: 600, reads: 64 };
     for sql in [
-        access::create_reader("birdhouse_`1_w00", "00ff"),
-        access::alter_reader("birdhouse_1_w00", "00ff", limits),
-        access::revoke_all("birdhouse_1_w00"),
-        access::create_quota("birdhouse_1_w00"),
-        access::grant_read("w00_x", "birdhouse_1_w00"),
+        access::create_reader("birdhouse_`1_w00", "00ff", None),
+        access::alter_reader("birdhouse_1_w00", "00ff", limits, None),
+        access::revoke_all("birdhouse_1_w00", None),
+        access::create_quota("birdhouse_1_w00", None),
+        access::grant_read("w00_x", "birdhouse_1_w00", None),
+        access::create_reader("birdhouse_1_w00", "00ff", birds),
+        access::alter_reader("birdhouse_1_w00", "00ff", limits, birds),
+        access::revoke_all("birdhouse_1_w00", birds),
+        access::create_quota("birdhouse_1_w00", birds),
+        access::grant_read("w00_x", "birdhouse_1_w00", birds),
+        statement::clusters(),
         access::check_grant("w00_x"),
         access::check_access_management(),
         statement::kill_request("it's"),

@@ -4,7 +4,6 @@ use super::{AppError, Edit, Workspace, datasource_source, deployed, operations, 
 use crate::{
     app::{DeployOptions, whole},
     datafile::{self, DatasourceDraft, EngineDraft, Kind},
-    ddl,
     name::ResourceName,
     observe::Observation,
     project::{Pipe, PipeKind, Project},
@@ -103,7 +102,8 @@ impl Workspace {
             workspace.shared.running()?;
             workspace.existing(name.as_str())?;
             let begun = Instant::now();
-            workspace.shared.engine.command(&ddl::truncate(&workspace.namespace.table(&name))).await?;
+            let truncate = workspace.shared.layout.truncate(&workspace.namespace.table(&name));
+            workspace.shared.engine.command(&truncate).await?;
             let (kind, datasource, elapsed) = ("truncate", name.to_string(), begun.elapsed());
             workspace.sink.observe(Observation::Operation { kind, datasource, elapsed });
             Ok(())
@@ -154,10 +154,11 @@ impl Workspace {
                 return Err(AppError::Invalid(words));
             }
             let begun = Instant::now();
-            let (namespace, engine) = (&workspace.namespace, &workspace.shared.engine);
-            engine.command(&ddl::exchange(&namespace.table(one), &namespace.table(other))).await?;
+            let (namespace, shared) = (&workspace.namespace, &workspace.shared);
+            let (layout, engine) = (&shared.layout, &shared.engine);
+            engine.command(&layout.exchange(&namespace.table(one), &namespace.table(other))).await?;
             let quarantines = [one, other].map(|it| namespace.table(&it.quarantine()));
-            engine.command(&ddl::exchange(&quarantines[0], &quarantines[1])).await?;
+            engine.command(&layout.exchange(&quarantines[0], &quarantines[1])).await?;
             for name in &names {
                 let (kind, datasource, elapsed) = ("exchange", name.to_string(), begun.elapsed());
                 workspace.sink.observe(Observation::Operation { kind, datasource, elapsed });

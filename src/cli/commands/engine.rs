@@ -82,7 +82,7 @@ fn install(unpinned: Unpinned, settings: &Settings, printer: &Printer) -> anyhow
 }
 
 fn info(engine: Option<&str>, settings: &Settings, printer: &Printer) -> anyhow::Result<()> {
-    if let EnginePlace::Server(server) = settings.engine(engine)? {
+    if let EnginePlace::Server(server) = settings.engine(engine, &[])? {
         return info_of_server(&server, printer);
     }
     let named = settings.engine_library();

@@ -3,7 +3,7 @@
 use crate::{
     cli::{discover, fault::user, printer::Printer, settings::Settings},
     datafile::{Context, Foreign, MissingSecret},
-    ddl::{self, Cluster},
+    ddl::{self, Cluster, Layout},
     diagnostic::{Diagnostic, Severity, Source, Sources, has_errors},
     name::{Namespace, ResourceName},
     plan,
@@ -18,8 +18,9 @@ use std::{
 
 /// Print the SQL that makes a project's tables and views
 ///
-/// No server is asked and nothing is run: this is for reading, and for a cluster of ClickHouse servers, over which
-/// birdhouse does not serve yet. What a push would change on a server that runs, birdhouse push --dry-run says.
+/// No server is asked and nothing is run: this is for reading. A server over a cluster (--engine
+/// http://HOST:8123/?cluster=NAME) says these very statements. What a push would change on a server that runs, birdhouse
+/// push --dry-run says.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -70,7 +71,7 @@ pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow:
     let mut statements: Vec<_> = lowered.map_err(refused)?.into_iter().map(|it| it.sql).collect();
     let mut backfills = Vec::new();
     if let Some(cluster) = &cluster {
-        statements.insert(0, cluster.create_database(&namespace));
+        statements.insert(0, Layout::from(cluster.clone()).create_database(&namespace));
         backfills = cluster.backfills(&plan, &current, &wanted, &namespace).map_err(refused)?;
         statements.extend(cluster.finish(&plan, &namespace));
         for warning in cluster.warnings(&wanted) {

@@ -7,6 +7,7 @@
 mod answer;
 mod body;
 mod child;
+mod cluster;
 mod request;
 mod walls;
 
@@ -17,7 +18,7 @@ pub(crate) use request::ASKS_COST;
 
 use super::{
     Deduplication, EngineAddress, EngineError, EngineErrorKind, EngineLogin, EnginePassword, EngineServer,
-    EngineSettings, Examined, Held, ReadLimits, Reader, Rows, Verdict, slots::NOWHERE,
+    EngineSettings, Examined, FoundCluster, Held, ReadLimits, Reader, Rows, Verdict, slots::NOWHERE,
 };
 use crate::{
     observe::{Level, Observation, Sink},
@@ -50,6 +51,7 @@ struct Shared {
     /// Settings of ours that this server does not know.
     unknown: BTreeSet<&'static str>,
     version: String,
+    cluster: Option<FoundCluster>,
     places: Places,
     closing: CancellationToken,
     /// The process that is the server, where it is ours.
@@ -94,7 +96,7 @@ impl Remote {
     ) -> Result<Remote, EngineError> {
         let (keeper, socket) = Keeper::start(program, &settings, sink.clone())?;
         let login = EngineLogin { user: "engine".to_owned(), password: EnginePassword::default() };
-        let server = EngineServer { address: EngineAddress::Socket(socket.path()), login, reader: None };
+        let server = EngineServer { address: EngineAddress::Socket(socket.path()), login, reader: None, cluster: None };
         let ended = keeper.first_end();
         let opened = tokio::select! {
             opened = Remote::connect(server, settings, sink, Some((keeper.clone(), socket))) => opened,
@@ -122,6 +124,10 @@ impl Remote {
         }
         let unknown = unknown_settings(&connection).await?;
         make_nowhere(&connection).await?;
+        let cluster = match &server.cluster {
+            Some(cluster) => Some(cluster::find(&connection, cluster, &settings).await?),
+            None => None,
+        };
         let walls = Walls::establish(&connection, &server, &settings).await?;
         let warn = |message| sink.observe(Observation::Engine { level: Level::Warning, message });
         for message in complaints(&unknown) {
@@ -136,7 +142,7 @@ impl Remote {
             inserts: Semaphore::new(settings.writers.max(1)),
         };
         let closing = CancellationToken::new();
-        let shared = Shared { connection, settings, walls, unknown, version, places, closing, process };
+        let shared = Shared { connection, settings, walls, unknown, version, cluster, places, closing, process };
         Ok(Remote { shared: Arc::new(shared) })
     }
 
@@ -149,6 +155,11 @@ impl Remote {
             return Ok(Examined { address: connection.to_string(), version, readers, missing: vec![words] });
         }
         let mut missing = complaints(&unknown_settings(&connection).await?);
+        if let Some(cluster) = &server.cluster
+            && let Err(error) = cluster::shards(&connection, &cluster.name).await
+        {
+            missing.push(error.message);
+        }
         make_nowhere(&connection).await?;
         let readers = match Walls::examine(&connection, server).await? {
             Ok(readers) => readers,
@@ -287,6 +298,10 @@ impl Remote {
         self.shared.process.is_some()
     }
 
+    pub(super) fn cluster(&self) -> Option<&FoundCluster> {
+        self.shared.cluster.as_ref()
+    }
+
     pub(super) fn version(&self) -> &str {
         &self.shared.version
     }
@@ -304,7 +319,8 @@ impl Remote {
 
     /// With what all requests of ours have.
     fn request(&self, sql: &Sql) -> Request {
-        let session = statement::SESSION.iter();
+        let over_cluster = self.shared.cluster.iter().flat_map(|_| statement::OVER_CLUSTER);
+        let session = statement::SESSION.iter().chain(over_cluster);
         session.fold(Request::new(sql), |request, (name, value)| request.unless(&self.shared.unknown, name, value))
     }
 

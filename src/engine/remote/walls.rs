@@ -41,13 +41,15 @@ pub(super) struct Users {
     /// Made anew at each start; nobody else knows it.
     password: String,
     limits: ReaderLimits,
+    /// Where they are made, besides the server that is asked.
+    cluster: Option<String>,
     made: tokio::sync::Mutex<BTreeSet<usize>>,
 }
 
 const ACCESS_DENIED: i32 = 497;
 
 impl Users {
-    fn new(settings: &EngineSettings) -> Result<Users, EngineError> {
+    fn new(settings: &EngineSettings, cluster: Option<String>) -> Result<Users, EngineError> {
         let path = settings.directory.join("server_id");
         let failed =
             |error: io::Error| EngineError::own(EngineErrorKind::Internal, format!("{}: {error}", path.display()));
@@ -65,7 +67,13 @@ impl Users {
             seconds: settings.max_answer_time.max(settings.max_execution_time).as_secs().max(1),
             reads: settings.readers as u64 * 16,
         };
-        Ok(Users { id, password: format!("{:032x}", rand::random::<u128>()), limits, made: Default::default() })
+        Ok(Users {
+            id,
+            password: format!("{:032x}", rand::random::<u128>()),
+            limits,
+            cluster,
+            made: Default::default(),
+        })
     }
 
     fn login(&self, slot: usize) -> EngineLogin {
@@ -79,13 +87,13 @@ impl Users {
         if made.contains(&slot) {
             return Ok(());
         }
-        let user = self.login(slot).user;
+        let (user, cluster) = (self.login(slot).user, self.cluster.as_deref());
         let hash: String = Sha256::digest(&self.password).iter().map(|it| format!("{it:02x}")).collect();
         for sql in [
-            access::create_reader(&user, &hash),
-            access::revoke_all(&user),
-            access::alter_reader(&user, &hash, self.limits),
-            access::create_quota(&user),
+            access::create_reader(&user, &hash, cluster),
+            access::revoke_all(&user, cluster),
+            access::alter_reader(&user, &hash, self.limits, cluster),
+            access::create_quota(&user, cluster),
         ] {
             ask(connection, &sql).await?;
         }
@@ -112,7 +120,7 @@ impl Walls {
             });
         }
         let Some(no_roles) = Walls::Roles.try_out(connection).await? else { return Ok(Walls::Roles) };
-        let users = Users::new(settings)?;
+        let users = Users::new(settings, server.cluster.as_ref().map(|it| it.name.clone()))?;
         let no_users = match users.make(connection, 0).await {
             Err(error) if error.kind == EngineErrorKind::Unreachable => return Err(error),
             Err(error) => error.message,
@@ -179,14 +187,15 @@ impl Walls {
             Walls::Users(users) => {
                 let slot = slot_of(database);
                 users.make(connection, slot).await?;
-                ask(connection, &access::grant_read(database, &users.login(slot).user)).await.map(drop)
+                let grant = access::grant_read(database, &users.login(slot).user, users.cluster.as_deref());
+                ask(connection, &grant).await.map(drop)
             }
             Walls::Given(login) => {
                 let request = self.enter(Request::new(&access::check_grant(database)).whole(), slot_of(database))?;
                 let request = request.with("default_format", Format::JsonEachRow.engine_name());
                 match request.send_whole(connection).await {
                     Ok(answer) if answer.ends_with(b":0}\n") => {
-                        let (sql, user) = (access::grant_read(database, &login.user), &login.user);
+                        let (sql, user) = (access::grant_read(database, &login.user, None), &login.user);
                         let words = format!("the engine's user `{user}` may not read a workspace: {}", sql.as_str());
                         Err(EngineError::own(EngineErrorKind::Query, words))
                     }
