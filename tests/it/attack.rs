@@ -1,7 +1,11 @@
 //! Everything a stranger with a filtered token can send over HTTP, looking for rows of another company: in bodies,
 //! heads, errors, figures and lists.
 
-use crate::http::{ADMIN, Reply, Site, reply};
+use crate::{
+    door,
+    http::{ADMIN, Reply, Site, reply},
+};
+use birdhouse::server;
 use reqwest::Method;
 
 /// Company 1's row, and another's, which has the markers.
@@ -203,6 +207,113 @@ async fn a_filtered_token_finds_nothing_of_others_anywhere() {
     let own = site.sql(&token, "SELECT item, amount FROM sales").await;
     assert_eq!(own.json()["data"], serde_json::json!([{"item": "tea", "amount": 5}]));
     assert_eq!(own.json()["statistics"]["rows_read"], 1);
+    println!("{asked} requests");
+    site.stop().await;
+}
+
+/// What only ClickHouse's clients can say.
+const AT_DOOR: &[&str] = &[
+    "SHOW DATABASES",
+    "SHOW TABLES FROM system",
+    "SHOW CREATE TABLE secret_sales",
+    "SHOW COLUMNS FROM secret_sales",
+    "DESCRIBE TABLE secret_sales",
+    "EXISTS TABLE nobodys_pipe",
+    "SELECT * FROM system.tables WHERE name LIKE '%'",
+    "SELECT * FROM system.columns",
+    "SELECT * FROM system.parts",
+    "SELECT * FROM system.databases",
+    "SELECT * FROM system.settings WHERE value LIKE '%w00%'",
+    "SELECT * FROM INFORMATION_SCHEMA.TABLES",
+    "SELECT * FROM default.secret_sales",
+    "SELECT * FROM nowhere.sales",
+    "SELECT * FROM {t:Identifier}",
+    "SELECT * FROM sales WHERE item = {v:String} OR 1",
+    "SELECT {c:Identifier} FROM sales",
+    "SELECT * FROM sales; SELECT * FROM secret_sales",
+    "SELECT * FROM sales SETTINGS readonly = 0, additional_table_filters = {}",
+    "SELECT * FROM (SELECT * FROM sales SETTINGS readonly = 0)",
+    "SELECT * FROM sales INTO OUTFILE '/tmp/x'",
+    "SELECT file('/etc/passwd')",
+    "SELECT * FROM file('/etc/passwd', 'LineAsString')",
+    "SELECT * FROM url('http://127.0.0.1:1/', 'CSV', 'a String')",
+    "SELECT * FROM remote('127.0.0.1', 'system', 'tables')",
+    "SELECT getSetting('max_threads'), hostName(), version(), currentUser()",
+    "INSERT INTO sales VALUES (1, 'x', 1)",
+    "INSERT INTO sales_quarantine VALUES (1, 'x', 1)",
+    "INSERT INTO secret_sales FORMAT CSV\n1,x",
+    "INSERT INTO sales SELECT * FROM sales",
+    "INSERT INTO FUNCTION file('/tmp/x', 'CSV', 'a UInt8') VALUES (1)",
+    "CREATE TABLE x (a UInt8) ENGINE = Memory",
+    "CREATE DATABASE x",
+    "DROP TABLE sales",
+    "ALTER TABLE sales DELETE WHERE 1",
+    "TRUNCATE TABLE sales",
+    "OPTIMIZE TABLE sales",
+    "EXPLAIN SELECT * FROM secret_sales",
+    "KILL QUERY WHERE 1",
+    "SYSTEM SHUTDOWN",
+    "SET readonly = 0",
+    "SET ROLE ALL",
+    "USE default",
+    "GRANT ALL ON *.* TO me",
+    "BACKUP TABLE sales TO File('x')",
+];
+
+/// What may stand beside a query.
+const BESIDE: &[&[(&str, &str)]] = &[
+    &[],
+    &[("param_t", "secret_sales"), ("param_c", "company_id"), ("param_v", "x' OR '1'='1")],
+    &[("param_t", "sales_quarantine"), ("param_c", "item` FROM secret_sales --"), ("param_v", "\\")],
+    &[("database", "default"), ("default_format", "Native")],
+    &[("database", "system"), ("default_format", "JSON")],
+    &[("database", "nowhere"), ("readonly", "0")],
+    &[("role", "w00"), ("user", "engine")],
+    &[("additional_table_filters", "{}"), ("wait_end_of_query", "1")],
+    &[("query", "SELECT * FROM secret_sales UNION ALL")],
+    &[("session_id", "a"), ("max_result_bytes", "0"), ("default_format", "Vertical")],
+];
+
+/// The same over the door for ClickHouse's clients, and what only they can say; also where an administrator may speak
+/// to the engine itself there.
+#[tokio::test]
+async fn a_filtered_token_finds_nothing_at_the_other_door() {
+    let site = Site::with(server::Settings { clickhouse_admin: true, ..server::Settings::default() }).await;
+    assert_eq!(site.deploy(MORE_FILES, "").await.json()["result"], "success");
+    site.append("sales", "append", ROWS).await;
+    site.append("sales", "append", "company_id,item,amount\nHIDDEN,HIDDEN-bad,1\n").await;
+    let token = site.token("company_1", SCOPES).await;
+    let mut asked = 0;
+    for query in QUERIES.iter().chain(AT_DOOR) {
+        let beside = if AT_DOOR.contains(query) { BESIDE } else { &BESIDE[..1] };
+        for fields in beside {
+            let what = format!("{query} {fields:?}");
+            let told = site.door(&token, query, fields).await;
+            // Naming a database changes nothing: every request stands alone.
+            let changes = !["SELECT", "SHOW", "DESC", "EXIST", "EXPL", "USE", "%"].iter().any(|it| query.starts_with(it));
+            assert!(!(changes && told.status == 200), "{what}: {}", told.text());
+            look(&what, &told.into());
+            // Under the name of the one who may say everything.
+            let fields: Vec<_> = fields.iter().filter(|it| it.0 != "user").collect();
+            let request = site.at_door(Method::POST, "/").query(&fields).basic_auth("engine", Some(&token));
+            let told = Reply::from(door::told(request.body(query.to_string())).await);
+            assert_eq!(told.status, 403, "{what}: {}", told.text);
+            look(&what, &told);
+            asked += 2;
+        }
+        for format in FORMATS {
+            look(query, &site.door(&token, &format!("{query}{format}"), &[]).await.into());
+            asked += 1;
+        }
+        for field in ["query", "param_t"] {
+            let form = reqwest::multipart::Form::new().text(field, query.to_string()).text("database", "default");
+            let request = site.at_door(Method::POST, "/").basic_auth("anyone", Some(&token)).multipart(form);
+            look(query, &door::told(request).await.into());
+            asked += 1;
+        }
+    }
+    assert_eq!(site.door(&token, "SELECT item, amount FROM sales", &[]).await.text(), "tea\t5\n");
+    assert_eq!(site.door(ADMIN, "SELECT count(), sum(amount) FROM sales", &[]).await.text(), "3\t1975308648\n");
     println!("{asked} requests");
     site.stop().await;
 }

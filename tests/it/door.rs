@@ -4,6 +4,7 @@ use crate::http::{ADMIN, Reply, Site};
 use birdhouse::observe::Observation;
 use reqwest::{Client, Method, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
+use std::sync::OnceLock;
 
 mod clients;
 
@@ -46,15 +47,17 @@ impl From<Told> for Reply {
     }
 }
 
-async fn told(request: reqwest::RequestBuilder) -> Told {
+pub(crate) async fn told(request: reqwest::RequestBuilder) -> Told {
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
     Told { status, headers, bytes: response.bytes().await.unwrap().to_vec() }
 }
 
 impl Site {
-    fn at_door(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let client = Client::builder().no_proxy().build().unwrap();
+    pub(crate) fn at_door(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        // Making one takes longer than most answers; without connections that it keeps, every test may have it.
+        static CLIENT: OnceLock<Client> = OnceLock::new();
+        let client = CLIENT.get_or_init(|| Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap());
         client.request(method, format!("http://{}{path}", self.clickhouse))
     }
 
@@ -206,6 +209,12 @@ async fn every_format_is_one_document_however_long() {
         let some = site.door(ADMIN, &format!("SELECT 1 AS a FORMAT {format}"), &[]).await;
         assert!(some.status == 200 && !some.bytes.is_empty(), "{format}");
     }
+    // What is made whole is bounded.
+    let parquet = site.door(ADMIN, "SELECT number FROM numbers(100000) FORMAT Parquet", &[]).await;
+    assert!(parquet.bytes.starts_with(b"PAR1") && parquet.bytes.ends_with(b"PAR1"));
+    let bounded = [("max_result_bytes", "100000")];
+    let parquet = site.door(ADMIN, "SELECT number FROM numbers(100000) FORMAT Parquet", &bounded).await;
+    assert_eq!(parquet.code(), "396", "{}", parquet.text());
     site.stop().await;
 }
 
