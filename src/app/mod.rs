@@ -202,7 +202,8 @@ impl App {
         let context = Context { foreign: Foreign::Shared, ..settings.context };
         let settings = Settings { context, ..settings };
         let layout = layout_of(&engine)?;
-        let shared = Arc::new(Shared { engine, layout, store, lookup, settings, sink, stopping, linking: Mutex::default() });
+        let shared =
+            Arc::new(Shared { engine, layout, store, lookup, settings, sink, stopping, linking: Mutex::default() });
         let mut records = shared.store(|store| store.workspaces()).await?;
         for record in records.extract_if(.., |it| it.leaves) {
             workspaces::delete(&shared, &record).await?;

@@ -290,7 +290,8 @@ async fn a_filtered_token_finds_nothing_at_the_other_door() {
             let what = format!("{query} {fields:?}");
             let told = site.door(&token, query, fields).await;
             // Naming a database changes nothing: every request stands alone.
-            let changes = !["SELECT", "SHOW", "DESC", "EXIST", "EXPL", "USE", "%"].iter().any(|it| query.starts_with(it));
+            let changes =
+                !["SELECT", "SHOW", "DESC", "EXIST", "EXPL", "USE", "%"].iter().any(|it| query.starts_with(it));
             assert!(!(changes && told.status == 200), "{what}: {}", told.text());
             look(&what, &told.into());
             // Under the name of the one who may say everything.

@@ -2,6 +2,8 @@
 //! its documentation does and prints a line for each thing that passes. What passes is the README's table,
 //! which is written by these tests (`BIRDHOUSE_BLESS=1 cargo test sdks::`) and compared by each run.
 
+mod forward;
+
 use super::clients::{Desk, TOKEN};
 use serde::Deserialize;
 use std::{
