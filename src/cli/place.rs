@@ -4,10 +4,11 @@
 
 use super::{args::ServerArgs, fault::user, settings::Settings};
 use crate::{
-    engine::{EngineAddress, EngineCluster, EngineLogin, EnginePassword, EnginePlace, EngineServer},
+    engine::{EngineAddress, EngineCluster, EngineLogin, EnginePassword, EnginePlace, EngineServer, EngineWire},
     ingest::files::Url,
 };
 
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 const PASSWORD: &str = "BIRDHOUSE_ENGINE_PASSWORD";
 
 impl Settings {
@@ -50,11 +51,28 @@ impl Settings {
             return Err(user(format!("{source}: `{name}` is not known here; only cluster= may stand in the address")));
         }
         url.set_query(None);
+        let is_near = url.host_str().is_some_and(|it| {
+            let address = it.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+            it == "localhost" || address.is_ok_and(|it| it.is_loopback())
+        });
+        let wire = match self.variable("BIRDHOUSE_ENGINE_COMPRESSION") {
+            None if is_near => EngineWire::Plain,
+            None | Some("zstd") => EngineWire::Packed,
+            Some("none") => EngineWire::Plain,
+            Some(_) => return Err(user("BIRDHOUSE_ENGINE_COMPRESSION is zstd or none".to_owned())),
+        };
         let login = self.login("BIRDHOUSE_ENGINE_USER", PASSWORD)?;
         let login =
             login.unwrap_or_else(|| EngineLogin { user: "default".to_owned(), password: EnginePassword::default() });
         let reader = self.login("BIRDHOUSE_ENGINE_READER", "BIRDHOUSE_ENGINE_READER_PASSWORD")?;
-        Ok(EnginePlace::Server(EngineServer { address: EngineAddress::Url(url.to_string()), login, reader, cluster }))
+        Ok(EnginePlace::Server(EngineServer {
+            address: EngineAddress::Url(url.to_string()),
+            login,
+            reader,
+            cluster,
+            authorities: self.authorities()?,
+            wire,
+        }))
     }
 
     /// What `--shard-by` says, or else BIRDHOUSE_SHARD_BY, with semicolons between.
@@ -64,6 +82,17 @@ impl Settings {
         }
         let text = self.variable("BIRDHOUSE_SHARD_BY").unwrap_or_default();
         text.split(';').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// Whom to trust besides the authorities that the system trusts.
+    fn authorities(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        let Some(path) = self.variable("BIRDHOUSE_ENGINE_CA_FILE") else { return Ok(None) };
+        let text = std::fs::read(path);
+        let text = text.map_err(|error| user(format!("BIRDHOUSE_ENGINE_CA_FILE: {path} cannot be read: {error}")))?;
+        match text.windows(BEGIN.len()).any(|it| it == BEGIN) {
+            true => Ok(Some(text)),
+            false => Err(user(format!("BIRDHOUSE_ENGINE_CA_FILE: there is no certificate in {path}: PEM is wanted"))),
+        }
     }
 
     fn login(&self, name: &str, password: &str) -> anyhow::Result<Option<EngineLogin>> {

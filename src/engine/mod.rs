@@ -16,8 +16,8 @@ pub use error::{EngineError, EngineErrorKind};
 pub use frame::Column;
 pub(crate) use remote::{ASKS_COST, EXCEPTION, PROCESS_SETTINGS, SUMMARY};
 pub use settings::{
-    EngineAddress, EngineCluster, EngineLogin, EnginePassword, EnginePlace, EngineServer, EngineSettings, FoundCluster,
-    ReadLimits,
+    EngineAddress, EngineCluster, EngineLogin, EnginePassword, EnginePlace, EngineServer, EngineSettings, EngineWire,
+    FoundCluster, ReadLimits,
 };
 
 use crate::{

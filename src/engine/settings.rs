@@ -24,6 +24,18 @@ pub struct EngineServer {
     pub reader: Option<EngineLogin>,
     /// The cluster that this server is one of, and that tables are to lie on.
     pub cluster: Option<EngineCluster>,
+    /// Certificates to trust besides the system's, in PEM.
+    pub authorities: Option<Vec<u8>>,
+    pub wire: EngineWire,
+}
+
+/// How large bodies and answers go over the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EngineWire {
+    #[default]
+    Plain,
+    /// As zstd.
+    Packed,
 }
 
 /// A cluster, as whoever runs the server names it.

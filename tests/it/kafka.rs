@@ -3,7 +3,7 @@
 mod cases;
 mod changes;
 mod formats;
-mod front;
+pub(crate) mod front;
 mod secure;
 mod served;
 mod transactions;

@@ -2,6 +2,7 @@
 
 mod clustered;
 mod kills;
+mod secure;
 
 use crate::{
     cli::{Folder, Server},
@@ -13,8 +14,8 @@ use crate::{
 };
 use birdhouse::{
     engine::{
-        Deduplication, Engine, EngineAddress, EngineErrorKind, EngineLogin, EnginePassword, EnginePlace, EngineServer,
-        EngineSettings,
+        Deduplication, Engine, EngineAddress, EngineError, EngineErrorKind, EngineLogin, EnginePassword, EnginePlace,
+        EngineServer, EngineSettings, EngineWire,
     },
     observe::Sink,
     query::Format,
@@ -68,14 +69,26 @@ impl Back {
 
     /// An engine over it.
     async fn engine(&self, seconds: u64) -> Engine {
+        self.engine_at(self.url(), seconds, EngineWire::Plain, None).await.unwrap()
+    }
+
+    /// The same at another address, which leads there.
+    async fn engine_at(
+        &self,
+        url: String,
+        seconds: u64,
+        wire: EngineWire,
+        authorities: Option<Vec<u8>>,
+    ) -> Result<Engine, EngineError> {
         let login = EngineLogin { user: "engine".to_owned(), password: EnginePassword::new(BACK) };
-        let server = EngineServer { address: EngineAddress::Url(self.url()), login, reader: None, cluster: None };
+        let server =
+            EngineServer { address: EngineAddress::Url(url), login, reader: None, cluster: None, authorities, wire };
         let settings = EngineSettings {
             place: EnginePlace::Server(server),
             max_execution_time: Duration::from_secs(seconds),
             ..EngineSettings::new("/nonexistent", "/nonexistent")
         };
-        Engine::open(settings, Sink::default()).await.unwrap()
+        Engine::open(settings, Sink::default()).await
     }
 
     pub(crate) fn url(&self) -> String {

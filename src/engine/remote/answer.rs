@@ -6,6 +6,7 @@
 use super::{
     Kill,
     body::{Json, Marks, cut, of_server},
+    pack::Unpacker,
     request::{Summary, summary},
 };
 use crate::{
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Answer {
     response: Response,
+    unpacker: Unpacker,
     marks: Marks,
     json: Json,
     ready: VecDeque<Part>,
@@ -47,9 +49,11 @@ impl Answer {
         waited: Duration,
         kill: Kill,
         closing: CancellationToken,
-    ) -> Answer {
+    ) -> Result<Answer, EngineError> {
+        let unpacker = Unpacker::of(response.headers()).map_err(|_| cut())?;
         let tag = response.headers().get("x-clickhouse-exception-tag").and_then(|it| it.to_str().ok());
-        Answer {
+        Ok(Answer {
+            unpacker,
             marks: Marks::new(tag),
             json: if format == Format::Json { Json::new() } else { Json::None },
             ready: VecDeque::new(),
@@ -60,7 +64,7 @@ impl Answer {
             response,
             kill,
             closing,
-        }
+        })
     }
 
     pub(crate) async fn next(&mut self) -> Result<Part, EngineError> {
@@ -78,6 +82,7 @@ impl Answer {
                 }
                 Err(_) => return Err(self.failed()),
             };
+            let piece = self.unpacker.push(piece).map_err(|_| cut())?;
             self.last = piece.clone();
             let rows = self.marks.push(piece);
             self.take(rows)?;

@@ -8,6 +8,7 @@ mod answer;
 mod body;
 mod child;
 mod cluster;
+mod pack;
 mod request;
 mod walls;
 
@@ -18,7 +19,7 @@ pub(crate) use request::ASKS_COST;
 
 use super::{
     Deduplication, EngineAddress, EngineError, EngineErrorKind, EngineLogin, EnginePassword, EngineServer,
-    EngineSettings, Examined, FoundCluster, Held, ReadLimits, Reader, Rows, Verdict, slots::NOWHERE,
+    EngineSettings, EngineWire, Examined, FoundCluster, Held, ReadLimits, Reader, Rows, Verdict, slots::NOWHERE,
 };
 use crate::{
     observe::{Level, Observation, Sink},
@@ -96,7 +97,14 @@ impl Remote {
     ) -> Result<Remote, EngineError> {
         let (keeper, socket) = Keeper::start(program, &settings, sink.clone())?;
         let login = EngineLogin { user: "engine".to_owned(), password: EnginePassword::default() };
-        let server = EngineServer { address: EngineAddress::Socket(socket.path()), login, reader: None, cluster: None };
+        let server = EngineServer {
+            address: EngineAddress::Socket(socket.path()),
+            login,
+            reader: None,
+            cluster: None,
+            authorities: None,
+            wire: EngineWire::Plain,
+        };
         let ended = keeper.first_end();
         let opened = tokio::select! {
             opened = Remote::connect(server, settings, sink, Some((keeper.clone(), socket))) => opened,
@@ -210,7 +218,7 @@ impl Remote {
             }
             sent => sent?,
         };
-        let answer = Answer::new(response, format, limit, began.elapsed(), kill, shared.closing.clone());
+        let answer = Answer::new(response, format, limit, began.elapsed(), kill, shared.closing.clone())?;
         Rows::begin(super::Answer::Remote(Box::new(answer))).await
     }
 

@@ -2,14 +2,19 @@
 //!
 //! In: SQL and settings. Out: a response whose head says that all is well so far. What it is for is not known here.
 
-use super::{FIRST_PAUSE, LONGEST_PAUSE, RECONNECT_WITHIN, body::of_server};
+use super::{FIRST_PAUSE, LONGEST_PAUSE, RECONNECT_WITHIN, body::of_server, pack};
 use crate::{
-    engine::{EngineAddress, EngineError, EngineErrorKind, EngineLogin, EngineServer},
+    engine::{EngineAddress, EngineError, EngineErrorKind, EngineLogin, EngineServer, EngineWire},
     sql::Sql,
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
-use reqwest::{Body, Client, Response, Url, header::HeaderMap, redirect};
+use reqwest::{
+    Body, Certificate, Client, Response, Url,
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap},
+    multipart::Form,
+    redirect,
+};
 use std::{
     collections::BTreeSet,
     convert::Infallible,
@@ -23,6 +28,7 @@ pub(super) struct Connection {
     http: Client,
     url: Url,
     login: EngineLogin,
+    wire: EngineWire,
     shown: String,
 }
 
@@ -35,11 +41,29 @@ pub(super) struct Request {
     login: Option<EngineLogin>,
     query_id: String,
     asks_cost: bool,
+    takes_packed: bool,
+}
+
+/// What is behind a statement or is one, as it goes over the wire.
+enum Rest {
+    /// The statement itself; its parameters, where they are too long for an address.
+    Statement {
+        sql: Bytes,
+        packed: bool,
+    },
+    Form,
+    Rows {
+        parts: Vec<Bytes>,
+        packed: bool,
+    },
 }
 
 /// Servers close connections that nobody uses after some seconds, and a request on such a one is lost.
 const IDLE: Duration = Duration::from_secs(2);
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// Parameters that are longer together go in the body: an address has its limits, ours and the server's.
+const LONG: usize = 16 << 10;
 
 /// As much is read of an error.
 const MAX_ERROR: usize = 1 << 20;
@@ -59,22 +83,30 @@ impl Connection {
                 (builder.unix_socket(path.clone()), "http://engine/", path.display().to_string())
             }
         };
+        let builder = match &server.authorities {
+            None => builder,
+            Some(pem) => {
+                let certificates = Certificate::from_pem_bundle(pem);
+                builder.tls_certs_merge(certificates.map_err(|error| bad(format!("the engine's authority: {error}")))?)
+            }
+        };
         let url = Url::parse(url).map_err(|error| bad(format!("the engine's address {shown}: {error}")))?;
         let http = builder.build().map_err(|error| bad(error.to_string()))?;
-        Ok(Connection { http, url, login: server.login.clone(), shown })
+        Ok(Connection { http, url, login: server.login.clone(), wire: server.wire, shown })
     }
 
     fn unreachable(&self, error: reqwest::Error) -> EngineError {
         // The address has the statement's settings in it.
         let error = error.without_url();
-        let mut words = String::new();
-        let mut cause = error.source();
-        while let Some(it) = cause {
-            words = it.to_string();
-            cause = it.source();
-        }
-        let words = if words.is_empty() { error.to_string() } else { words };
-        let message = format!("the engine at {} gives no answer: {words}", self.shown);
+        let words = cause_of(&error);
+        let message = match error.is_connect() && is_about_tls(&words) {
+            true => format!(
+                "there is no secure connection to the engine at {}: {words}; BIRDHOUSE_ENGINE_CA_FILE names a file with \
+                 the certificates to trust",
+                self.shown
+            ),
+            false => format!("the engine at {} gives no answer: {words}", self.shown),
+        };
         EngineError::own(EngineErrorKind::Unreachable, message)
     }
 }
@@ -88,7 +120,14 @@ impl fmt::Display for Connection {
 impl Request {
     pub(super) fn new(sql: &Sql) -> Request {
         let query_id = format!("birdhouse-{:032x}", rand::random::<u128>());
-        Request { sql: sql.as_str().to_owned(), fields: Vec::new(), login: None, query_id, asks_cost: false }
+        Request {
+            sql: sql.as_str().to_owned(),
+            fields: Vec::new(),
+            login: None,
+            query_id,
+            asks_cost: false,
+            takes_packed: false,
+        }
     }
 
     pub(super) fn with(mut self, name: &str, value: impl Into<String>) -> Request {
@@ -121,7 +160,11 @@ impl Request {
 
     /// A read: where nothing has come of it, it is asked once more.
     pub(super) async fn send_read(self, connection: &Connection) -> Result<Response, EngineError> {
-        let request = self.with("cancel_http_readonly_queries_on_client_close", "1");
+        let mut request = self.with("cancel_http_readonly_queries_on_client_close", "1");
+        if connection.wire == EngineWire::Packed {
+            request = request.with("enable_http_compression", "1");
+            request.takes_packed = true;
+        }
         match request.send(connection, None).await {
             Err(error) if error.kind == EngineErrorKind::Unreachable => request.send(connection, None).await,
             sent => sent,
@@ -143,12 +186,17 @@ impl Request {
 
     /// What did not reach the server is sent again for a while: it may be starting.
     async fn send(&self, connection: &Connection, rows: Option<&[Bytes]>) -> Result<Response, EngineError> {
+        let rest = self.rest(connection, rows).await;
         let began = Instant::now();
         let mut pause = FIRST_PAUSE;
         let response = loop {
-            match self.build(connection, rows).send().await {
+            match self.build(connection, &rest).send().await {
                 Ok(response) => break response,
-                Err(error) if error.is_connect() && began.elapsed() + pause < RECONNECT_WITHIN => {
+                Err(error)
+                    if error.is_connect()
+                        && !is_about_tls(&cause_of(&error))
+                        && began.elapsed() + pause < RECONNECT_WITHIN =>
+                {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -161,22 +209,76 @@ impl Request {
         Err(refused(response, connection).await)
     }
 
-    fn build(&self, connection: &Connection, rows: Option<&[Bytes]>) -> reqwest::RequestBuilder {
-        let mut url = connection.url.clone();
-        let body = match rows {
-            None => Body::from(self.sql.clone()),
-            Some(parts) => {
-                url.query_pairs_mut().append_pair("query", &self.sql);
-                let parts: Vec<_> = parts.iter().cloned().map(Ok::<_, Infallible>).collect();
-                Body::wrap_stream(stream::iter(parts))
+    async fn rest(&self, connection: &Connection, rows: Option<&[Bytes]>) -> Rest {
+        let packs = |parts: &[Bytes]| connection.wire == EngineWire::Packed && pack::pays(parts);
+        match rows {
+            None if self.parameters().map(|it| it.1.len()).sum::<usize>() > LONG => Rest::Form,
+            None => {
+                let sql = Bytes::from(self.sql.clone());
+                match packs(std::slice::from_ref(&sql)) {
+                    true => Rest::Statement { sql: pack::packed(vec![sql]).await, packed: true },
+                    false => Rest::Statement { sql, packed: false },
+                }
             }
-        };
-        url.query_pairs_mut().append_pair("query_id", &self.query_id).extend_pairs(&self.fields);
-        let login = self.login.as_ref().unwrap_or(&connection.login);
-        let request = connection.http.post(url).header("x-clickhouse-user", &login.user);
-        let request = request.header("x-clickhouse-key", login.password.reveal());
-        if self.asks_cost { request.header(ASKS_COST, "1").body(body) } else { request.body(body) }
+            Some(parts) if packs(parts) => Rest::Rows { parts: vec![pack::packed(parts.to_vec()).await], packed: true },
+            Some(parts) => Rest::Rows { parts: parts.to_vec(), packed: false },
+        }
     }
+
+    /// The values of a statement's own parameters.
+    fn parameters(&self) -> impl Iterator<Item = &(String, String)> {
+        self.fields.iter().filter(|it| it.0.starts_with("param_"))
+    }
+
+    fn build(&self, connection: &Connection, rest: &Rest) -> reqwest::RequestBuilder {
+        let mut url = connection.url.clone();
+        url.query_pairs_mut().append_pair("query_id", &self.query_id);
+        let of_url = |it: &&(String, String)| !matches!(rest, Rest::Form) || !it.0.starts_with("param_");
+        url.query_pairs_mut().extend_pairs(self.fields.iter().filter(of_url));
+        if let Rest::Rows { .. } = rest {
+            url.query_pairs_mut().append_pair("query", &self.sql);
+        }
+        let login = self.login.as_ref().unwrap_or(&connection.login);
+        let mut request = connection.http.post(url).header("x-clickhouse-user", &login.user);
+        request = request.header("x-clickhouse-key", login.password.reveal());
+        if self.asks_cost {
+            request = request.header(ASKS_COST, "1");
+        }
+        if self.takes_packed {
+            request = request.header(ACCEPT_ENCODING, pack::NAME);
+        }
+        if let Rest::Statement { packed: true, .. } | Rest::Rows { packed: true, .. } = rest {
+            request = request.header(CONTENT_ENCODING, pack::NAME);
+        }
+        match rest {
+            Rest::Statement { sql, .. } => request.body(sql.clone()),
+            Rest::Form => {
+                let form = Form::new().text("query", self.sql.clone());
+                let with = |form: Form, (name, value): &(String, String)| form.text(name.clone(), value.clone());
+                request.multipart(self.parameters().fold(form, with))
+            }
+            Rest::Rows { parts, .. } => {
+                let parts: Vec<_> = parts.iter().cloned().map(Ok::<_, Infallible>).collect();
+                request.body(Body::wrap_stream(stream::iter(parts)))
+            }
+        }
+    }
+}
+
+/// The innermost reason.
+fn cause_of(error: &reqwest::Error) -> String {
+    let mut words = None;
+    let mut cause = error.source();
+    while let Some(it) = cause {
+        words = Some(it.to_string());
+        cause = it.source();
+    }
+    words.unwrap_or_else(|| error.to_string())
+}
+
+/// Whether it will not be otherwise for a while.
+fn is_about_tls(words: &str) -> bool {
+    words.contains("certificate") || words.contains("SSL routines")
 }
 
 /// What a server says in the head of an answer.
@@ -211,6 +313,7 @@ async fn refused(mut response: Response, connection: &Connection) -> EngineError
             Ok(None) | Err(_) => break,
         }
     }
+    let text = pack::unpacked_whole(response.headers(), text.freeze());
     let text = String::from_utf8_lossy(&text);
     let error = of_server(&text);
     if error.code != 0 {

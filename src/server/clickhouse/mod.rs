@@ -135,6 +135,7 @@ async fn run(
             return Err(Fault::MethodNotAllowed.into());
         }
         let body = entry::read(&parts.headers, body, raw::MAX_BODY, context.settings.client_patience).await?;
+        let body = upload::decoded(&parts.headers, body, raw::MAX_BODY).await?;
         return raw::answer(context.app.engine(), head, &parts.headers, &fields, vec![body]).await;
     }
     let body = taken(context, &parts.headers, body).await?;

@@ -5,7 +5,9 @@
 
 use super::{
     error::{self, Exception},
+    pack::Packing,
     reply::{self, Head},
+    request,
 };
 use crate::{
     engine::{ASKS_COST, Deduplication, Engine, EngineError, ReadLimits, Rows, SUMMARY, Verdict},
@@ -14,15 +16,16 @@ use crate::{
         answer::Cost,
         frame::{self, End},
         params::Fields,
+        upload,
     },
     sql::{Sql, UserSql, scan::client, statement},
 };
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderMap, HeaderValue},
+    http::{HeaderMap, HeaderValue, header},
     response::Response,
 };
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use std::{io, time::Duration};
 
 /// Who speaks to the engine.
@@ -47,6 +50,10 @@ pub(super) async fn answer(
     fields: &Fields,
     body: Vec<Bytes>,
 ) -> Result<Response, Exception> {
+    let (fields, body) = &match upload::is_multipart(headers) {
+        false => (fields.clone(), body),
+        true => (request::with_parts(fields.clone(), upload::parts(headers, body.concat().into()).await?)?, Vec::new()),
+    };
     check(fields)?;
     let query = fields.text("query").unwrap_or_default();
     if client::is_insert(&query)
@@ -58,7 +65,7 @@ pub(super) async fn answer(
         let into = query[..insert.data].rfind(" FORMAT ").map_or("", |at| &query[..at]);
         let token = fields.text(statement::DEDUPLICATION_TOKEN).filter(|it| !it.is_empty());
         let deduplication = token.map_or(Deduplication::Off, Deduplication::Token);
-        let written = engine.insert_written(&whole(into), format, body, deduplication).await;
+        let written = engine.insert_written(&whole(into), format, body.clone(), deduplication).await;
         return Ok(head.done(written.map_err(Exception::of_engine)?));
     }
     let body = String::from_utf8(body.concat());
@@ -72,7 +79,7 @@ pub(super) async fn answer(
             return Err(Exception::new(error::SYNTAX_ERROR, MULTI));
         }
     }
-    let format = super::request::format(fields.text("default_format").as_deref())?;
+    let format = request::format(fields.text("default_format").as_deref())?;
     let sql = whole(&text);
     if role.is_none() && fields.flag("wait_end_of_query") {
         let answer = match number(fields, "max_execution_time")? {
@@ -93,7 +100,9 @@ pub(super) async fn answer(
         }
     };
     let rows = rows.map_err(Exception::of_engine)?;
-    Document::new(rows, format, headers.contains_key(ASKS_COST), head.clone()).reply().await
+    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|it| it.to_str().ok());
+    let packing = Packing::choose(false, accepted.filter(|_| fields.flag("enable_http_compression")));
+    Document::new(rows, format, headers.contains_key(ASKS_COST), head.clone()).reply(packing).await
 }
 
 fn whole(text: &str) -> Sql {
@@ -123,6 +132,7 @@ fn check(fields: &Fields) -> Result<(), Exception> {
         statement::DEDUPLICATION_TOKEN,
         "output_format_write_statistics",
         "readonly",
+        "enable_http_compression",
     ];
     const SAME: &[(&str, &str)] =
         &[("timeout_overflow_mode", "throw"), ("result_overflow_mode", "throw"), ("mutations_sync", "1")];
@@ -185,19 +195,30 @@ impl Document {
         Document { rows, format, asks_cost, head, tag, stage: Stage::Start }
     }
 
-    async fn reply(mut self) -> Result<Response, Exception> {
+    async fn reply(self, packing: Packing) -> Result<Response, Exception> {
+        let mut response = self.begin(packing).await?;
+        if let Some(encoding) = packing.encoding() {
+            response.headers_mut().insert(header::CONTENT_ENCODING, encoding);
+        }
+        Ok(response)
+    }
+
+    async fn begin(mut self, packing: Packing) -> Result<Response, Exception> {
         let mut held = Vec::new();
         while held.len() < HELD {
             match self.next().await {
                 Some(piece) => held.extend_from_slice(&piece.map_err(Exception::of_engine)?),
-                None => return Ok(self.head.rows(self.format, Body::from(held), &self.cost())),
+                None => {
+                    let body = reply::packed(packing, Bytes::from(held));
+                    return Ok(self.head.rows(self.format, body, &self.cost()));
+                }
             }
         }
         let (head, format) = (self.head.clone(), self.format);
         let tag = HeaderValue::from_str(&self.tag);
         let beginning = stream::iter([Ok(Bytes::from(held))]);
         let rest = stream::unfold(self, async |mut document| Some((document.piece().await?, document)));
-        let body = Body::from_stream(stream::StreamExt::chain(beginning, rest));
+        let body = Body::from_stream(reply::packing(packing, StreamExt::chain(beginning, rest)));
         let mut response = head.rows(format, body, &Cost::default());
         if let Ok(tag) = tag {
             response.headers_mut().insert("x-clickhouse-exception-tag", tag);
@@ -273,7 +294,7 @@ impl Document {
 /// Whether a request asks for the engine itself.
 pub(super) fn is_asked(headers: &HeaderMap, fields: &Fields) -> bool {
     let of_header = headers.get("x-clickhouse-user").and_then(|it| it.to_str().ok()).map(str::to_owned);
-    let of_basic = || super::request::basic(headers).map(|it| it.0);
+    let of_basic = || request::basic(headers).map(|it| it.0);
     let user = of_header.or_else(of_basic).or_else(|| fields.text("user"));
     user.as_deref() == Some(USER)
 }

@@ -16,7 +16,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, header},
     response::Response,
 };
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde_json::json;
 use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
@@ -113,7 +113,7 @@ fn summary(cost: &Cost, written: u64) -> String {
     .to_string()
 }
 
-fn packed(packing: Packing, bytes: Bytes) -> Body {
+pub(super) fn packed(packing: Packing, bytes: Bytes) -> Body {
     if packing == Packing::None {
         return Body::from(bytes);
     }
@@ -122,6 +122,24 @@ fn packed(packing: Packing, bytes: Bytes) -> Body {
     let first = packer.push(bytes).unwrap_or_default();
     let last = packer.finish().unwrap_or_default();
     Body::from([&first[..], &last].concat())
+}
+
+/// Pieces packed one after another. Each is given out whole, so that nothing waits for the next, and what was given
+/// before a failure can be read.
+pub(super) fn packing(
+    packing: Packing,
+    pieces: impl stream::Stream<Item = io::Result<Bytes>> + Send + 'static,
+) -> impl stream::Stream<Item = io::Result<Bytes>> + Send + 'static {
+    stream::unfold((Box::pin(pieces), Some(packing.packer())), async |(mut pieces, mut packer)| {
+        // After its end there is nothing more to ask for.
+        packer.as_ref()?;
+        let piece = match pieces.next().await {
+            Some(Ok(piece)) => packer.as_mut()?.flush(piece),
+            Some(Err(error)) => Err(error),
+            None => packer.take()?.finish(),
+        };
+        Some((piece, (pieces, packer)))
+    })
 }
 
 /// A long answer on its way.

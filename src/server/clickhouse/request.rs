@@ -185,7 +185,7 @@ fn text_of(bytes: &[u8]) -> &str {
 }
 
 /// Fields of a form beside those of the URL; tables that come as files are not taken.
-fn with_parts(fields: Fields, parts: Vec<Part>) -> Result<Fields, Exception> {
+pub(super) fn with_parts(fields: Fields, parts: Vec<Part>) -> Result<Fields, Exception> {
     let mut more = Vec::new();
     for Part { field, file_name, bytes } in parts {
         if file_name.is_some() {
