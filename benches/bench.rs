@@ -255,6 +255,7 @@ async fn measure(table: &mut Table) {
         return;
     };
     broker.fill("audit_log_demo", 4, events).await;
+    broker.rest();
     ingestion(table, &workspace, broker, events, raw, &settings).await;
     endpoints(table, &app, raw, &settings).await;
     door::measure(table, &app, raw, &settings).await;

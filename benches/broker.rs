@@ -47,6 +47,24 @@ impl Broker {
         Some(broker)
     }
 
+    /// Waits until it is idle: it goes on writing down what it has got for seconds, on the same two cores.
+    pub(crate) fn rest(&self) {
+        let stat = format!("/proc/{}/stat", self.child.id());
+        let spent = || {
+            let text = std::fs::read_to_string(&stat).unwrap();
+            let fields: Vec<_> = text.rsplit(')').next().unwrap().split_whitespace().collect();
+            fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+        };
+        let end = Instant::now() + Duration::from_secs(60);
+        let mut quiet = 0;
+        while quiet < 4 && Instant::now() < end {
+            let before = spent();
+            thread::sleep(Duration::from_millis(500));
+            // Hundredths of a second.
+            quiet = if spent() - before < 5 { quiet + 1 } else { 0 };
+        }
+    }
+
     /// Makes the topic and puts so many events into it.
     pub(crate) async fn fill(&self, topic: &str, partitions: i32, events: usize) {
         let mut config = ClientConfig::new();

@@ -312,6 +312,7 @@ impl Bench {
         broker.fill("audit_log_demo", 4, all as usize).await;
         let bare = drain(broker, "audit_log_demo", 4, all as usize);
         self.add("Kafka, a bare client that throws messages away", bare, "rows/s", None);
+        broker.rest();
         self.workspace.release_consumers().await.unwrap();
         let mut first = self.count().await;
         while first == 0 {
