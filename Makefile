@@ -48,7 +48,7 @@ torture: setup ## the tests that stop, kill and restart things, ROUNDS=10 times 
 	TORTURE_CASES=$$(($(ROUNDS) * 2000)) $(CARGO) test --release --test it template_safety
 
 setup: setup-packages ## installs what building and testing need, and only what is missing
-	@$(CARGO) build --quiet --package birdhouse
+	@$(CARGO) build --quiet --package birdhouse --package data-generator
 	@scripts/setup engine target/debug/birdhouse
 	@scripts/setup broker
 	@scripts/setup checks

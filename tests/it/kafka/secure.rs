@@ -1,9 +1,9 @@
 //! Who is let in, and who is trusted: TLS and SASL, right and wrong, and what is said then.
 
 use super::{
-    Broker, Feed, event,
+    Broker, Feed, create, database, datasource, event,
     front::{Asks, Authority, Front, Issued},
-    once, until, until_messages,
+    once, select, until, until_messages,
 };
 use axum::{Form, Json, Router, http::StatusCode, routing::post};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -15,6 +15,8 @@ use std::{
     collections::BTreeMap,
     io::{Read, Write},
     net::TcpListener,
+    path::Path,
+    process::Command,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -81,6 +83,57 @@ async fn every_protocol_and_mechanism_reads_with_the_right_password_and_authorit
         assert_eq!(feed.table().await, once(100), "{protocol:?} {mechanism:?}");
     }
     assert!(both.logins() >= 3 && passwords.logins() >= 2);
+}
+
+/// The generator of this repository, as people use it against a cluster of somebody else's.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_generator_sends_through_tls_and_a_login() {
+    let broker = Broker::start().await;
+    let (authority, other) = (Authority::new(), Authority::new());
+    let front = door(&broker, Some((&authority, "127.0.0.1")), true);
+    let folder = tempfile::tempdir().unwrap();
+    let file = |authority: &Authority, name: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, authority.pem()).unwrap();
+        path
+    };
+    let (right, wrong) = (file(&authority, "right.pem"), file(&other, "wrong.pem"));
+    let generate = |authority: &Path| {
+        // `make setup` builds it beside the server.
+        let program = Path::new(env!("CARGO_BIN_EXE_birdhouse")).with_file_name("data-generator");
+        let output = Command::new(program)
+            .args(["--create-topic", "--partitions", "3", "--sample", "2000", "--bootstrap-servers", &front.address()])
+            .args(["--topic", "generated", "--security_protocol", "SASL_SSL", "--ssl_ca_location"])
+            .arg(authority)
+            .envs([("KAFKA_KEY", "heron"), ("KAFKA_SECRET", SECRET)])
+            .output()
+            .unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (sent, said) = generate(&right);
+    assert!(sent, "{said}");
+    let (sent, said) = generate(&wrong);
+    assert!(!sent && !said.is_empty() && !said.contains(SECRET), "{said}");
+    let columns = [
+        "value String",
+        "partition Int16",
+        "offset Int64",
+        "company_id Int8 $.company_id",
+        "payload_author String $.payload.author",
+    ];
+    let mut feed = Feed::new(&broker, "generated").await;
+    let (engine, namespace) = database().await;
+    feed.target = create(engine, &namespace, datasource("generated", &columns, Some("generated"))).await;
+    feed.settings =
+        Settings { ca_pem: Some(authority.pem()), ..login(&front, SecurityProtocol::SaslSsl, SaslMechanism::Plain) };
+    let consumer = feed.start().await;
+    until_messages(&consumer, 2000).await;
+    consumer.stop().await;
+    let head = "count() AS rows, uniqExact(partition, offset) AS messages, uniqExact(partition) AS partitions, \
+                countIf(payload_author = JSONExtractString(value, 'payload', 'author')) AS alike";
+    let row = &select(engine, head, &feed.target.table, "").await[0];
+    assert_eq!(["rows", "messages", "partitions", "alike"].map(|it| row[it].as_u64()), [2000, 2000, 3, 2000].map(Some));
+    assert_eq!(feed.quarantined().await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
