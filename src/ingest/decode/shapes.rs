@@ -78,6 +78,12 @@ impl Default for Shapes {
 }
 
 impl Shapes {
+    /// How many states there are, and how long their texts are together.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.states.len(), self.text)
+    }
+
     /// Knows no row, whatever comes.
     #[cfg(test)]
     pub(super) fn none() -> Shapes {
@@ -112,6 +118,8 @@ impl Shapes {
 
     pub(super) fn passed(&mut self, value: Range<usize>, what: Passed<'_>) {
         let trace = &mut self.trace;
+        // What one row may add is bounded too: it may have a million keys.
+        trace.odd |= trace.spots.len() >= MAX_STATES;
         if !trace.wanted || trace.odd {
             return;
         }
@@ -213,7 +221,7 @@ impl Shapes {
 
     fn add(&mut self, state: usize, text: &[u8], next: Next) -> bool {
         let edges = &mut self.states[state];
-        if edges.len() == MAX_EDGES {
+        if edges.len() == MAX_EDGES || self.text + text.len() > MAX_TEXT {
             return false;
         }
         self.text += text.len();

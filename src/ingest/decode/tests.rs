@@ -465,6 +465,21 @@ proptest! {
     }
 }
 
+/// Rows of somebody who sends other keys each time do not fill the memory.
+#[test]
+fn what_is_known_of_rows_is_bounded() {
+    let mut decoder = decoder(&["a Int8 $.a"]);
+    let keys = |count: usize| (0..count).map(|it| format!("\"k{it}\": 0, ")).collect::<String>();
+    let rows = [keys(100_000), format!("\"{}\": 1, ", "k".repeat(1 << 20))].map(|it| format!("{{{it}\"a\": 1}}"));
+    let small = (0..2_000).map(|it| format!("{{\"{it}\": {{}}, \"a\": 1, \"{it}\": 2}}"));
+    for row in ["{}".to_owned()].into_iter().chain(rows).chain(small) {
+        decoder.json(row.as_bytes(), String::new);
+    }
+    let (states, text) = decoder.shapes.size();
+    assert!((2..=1024).contains(&states) && text <= 64 << 10, "{states} states, {text} bytes");
+    assert_eq!(decoder.rows(), 2_002);
+}
+
 /// What was half in before a push is read on as it was begun.
 #[test]
 fn a_schema_is_read_as_it_was_written() {
