@@ -75,6 +75,11 @@ impl Workspace {
         .await
     }
 
+    async fn existing_connection(&self, key: &str) -> Result<KafkaConnection, AppError> {
+        let connection = self.connection(key).await?;
+        connection.ok_or_else(|| AppError::NotFound { kind: "connection", name: key.to_owned() })
+    }
+
     /// A connection with other settings, under its name and id. What reads through it begins anew with them.
     pub async fn change_connection(
         self: &Arc<Self>,
@@ -85,9 +90,7 @@ impl Workspace {
         whole(async move {
             let _deploying = workspace.deploying.lock().await;
             let _changing = workspace.changing_connections.lock().await;
-            let Some(connection) = workspace.connection(&key).await? else {
-                return Err(AppError::NotFound { kind: "connection", name: key });
-            };
+            let connection = workspace.existing_connection(&key).await?;
             let changed = change(connection.clone());
             let changed = KafkaConnection {
                 id: connection.id,
@@ -117,7 +120,7 @@ impl Workspace {
         for (key, value) in &settings {
             let key = key.strip_prefix("kafka_").unwrap_or(key);
             let command = key.to_ascii_uppercase();
-            if HIDDEN.contains(&key) {
+            if !SHOWN.contains(&key) {
                 let secret = format!("{name}_{key}");
                 text.push_str(&format!("KAFKA_{command} {{{{ tb_secret(\"{secret}\") }}}}\n"));
                 secrets.push(secret);
@@ -137,9 +140,7 @@ impl Workspace {
             // A deploy must not find the connection and lose it before its consumers start.
             let _deploying = workspace.deploying.lock().await;
             let _changing = workspace.changing_connections.lock().await;
-            let Some(connection) = workspace.connection(&key).await? else {
-                return Err(AppError::NotFound { kind: "connection", name: key });
-            };
+            let connection = workspace.existing_connection(&key).await?;
             let project = workspace.project();
             let used = |it: &crate::project::Datasource| {
                 it.kafka.as_ref().is_some_and(|it| it.connection.as_str() == connection.name)
@@ -206,8 +207,17 @@ async fn blocking<T: Send + 'static>(
     asked.map_err(|error| AppError::Invalid(error.to_string()))
 }
 
-/// Settings whose values are secrets, or may have some in them.
-const HIDDEN: &[&str] = &["secret", "schema_registry_url", "sasl_plain_password", "ssl_key_pem"];
+/// Settings whose values hold no secrets. The query of an address may.
+const SHOWN: &[&str] = &[
+    "bootstrap_servers",
+    "security_protocol",
+    "sasl_mechanism",
+    "sasl_mechanisms",
+    "key",
+    "ssl_ca_pem",
+    "sasl_oauthbearer_method",
+    "sasl_oauthbearer_scope",
+];
 
 fn settings(it: &KafkaConnection) -> Result<kafka::Settings, kafka::BadSettings> {
     kafka::Settings::from_map(&as_map(it))
