@@ -58,6 +58,11 @@ impl Fields {
         self.items.iter().rev().find(|(it, _)| it == name).and_then(|(_, value)| text_of(value))
     }
 
+    /// The same where it says something: clients send blanks and Python's `None` for what they were not given.
+    pub(super) fn given(&self, name: &str) -> Option<String> {
+        self.text(name).filter(|it| !it.trim().is_empty() && it != "None")
+    }
+
     pub(super) fn required(&self, name: &'static str) -> Result<String, Fault> {
         self.text(name).filter(|it| !it.is_empty()).ok_or(Fault::Missing(name))
     }

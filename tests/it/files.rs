@@ -356,6 +356,8 @@ async fn files_come_packed_in_other_dialects_and_as_parquet() {
     assert_eq!(taken(&append("&format=csv"), b"month,note,id,kind\n1,x,2,b\n".to_vec()).await, (1, 0, none.clone()));
     let dialect = "&format=csv&dialect_delimiter=%7C&dialect_new_line=%3B&dialect_escapechar=%5C";
     assert_eq!(taken(&append(dialect), b"3|\"c\\\"|d\"|1;4|e|x;".to_vec()).await.0, 1);
+    let tabs = append("&format=csv&dialect_delimiter=%09");
+    assert_eq!(taken(&tabs, b"5\tf,g\t1\n".to_vec()).await, (1, 0, none.clone()));
     assert_eq!(ask(&server, "SELECT kind FROM events WHERE id = 3"), json!({"kind": "c\"|d"}));
     // What is wrong as a whole is refused before a row is in.
     let many: String = (0..150_000).map(|it| format!("{it},z,1\n")).collect();
@@ -369,7 +371,7 @@ async fn files_come_packed_in_other_dialects_and_as_parquet() {
         let (status, reply) = post(&server, &path, body).await.unwrap();
         assert_eq!(status, 400, "{path}: {reply}");
     }
-    assert_eq!(ask(&server, "SELECT count() AS n FROM events"), json!({"n": 3}));
+    assert_eq!(ask(&server, "SELECT count() AS n FROM events"), json!({"n": 4}));
     // Parquet: one that the engine writes, plain and packed, with a row that does not fit.
     let query = "/v0/sql?q=SELECT%20toInt64(number)%20-%201%20AS%20id,%20'p'%20AS%20kind,%20toUInt8(3)%20AS%20month%20\
                  FROM%20numbers(5)%20FORMAT%20Parquet";

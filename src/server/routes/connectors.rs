@@ -150,7 +150,7 @@ pub(super) async fn change(who: Who, Name(name): Name, given: Given) -> Result<J
     let fields = given.fields()?;
     let connection = who.workspace.connection(&name).await?;
     let connection = connection.ok_or(Fault::NoSuch { what: "connection", name })?;
-    let text = move |name: &str| fields.text(name).filter(|it| !it.trim().is_empty() && it != "None");
+    let text = move |name: &str| fields.given(name);
     if text("name").is_some_and(|it| it != connection.name) {
         return Err(Fault::Unsupported("a connection keeps its name: data sources read through it".to_owned()).into());
     }

@@ -260,7 +260,7 @@ fn mode(fields: &Fields) -> String {
 }
 
 fn replacing(fields: &Fields) -> AppendMode {
-    match fields.text("replace_condition").filter(|it| !it.trim().is_empty() && it != "None") {
+    match fields.given("replace_condition") {
         Some(condition) => {
             AppendMode::ReplaceWhere { condition, when_empty: fields.flag("replace_truncate_when_empty") }
         }
@@ -280,6 +280,7 @@ fn datasource(who: &Who, name: &str, mode: &AppendMode) -> Result<Arc<Datasource
 
 fn dialect(fields: &Fields) -> Result<Dialect, Fault> {
     let byte = |field: &'static str| {
+        // A tab or a blank is a character like others here.
         let Some(text) = fields.text(field).filter(|it| !it.is_empty() && it != "None") else { return Ok(None) };
         let text = match text.as_str() {
             "\\t" => "\t",

@@ -125,7 +125,7 @@ pub(super) async fn set_copy(
         return Err(Fault::Forbidden.into());
     }
     let fields = given.fields()?;
-    let text = |name: &str| fields.text(name).filter(|it| !it.is_empty() && it != "None");
+    let text = |name: &str| fields.given(name);
     let target = match text("target_datasource") {
         Some(key) => Some(who.datasource(&key).ok_or_else(|| who.missing("data source", &key))?.name.to_string()),
         None => None,
@@ -151,7 +151,7 @@ pub(super) async fn analyse(
 ) -> Result<Json<Value>, ApiError> {
     let pipe = to_change(&who, &name)?;
     let fields = Fields::of_query(uri.query());
-    let target = fields.text("datasource").filter(|it| !it.is_empty() && it != "None");
+    let target = fields.given("datasource");
     let engine = named(&fields, |it| it == "engine" || it.starts_with("engine_"));
     let node = node_name(&who, &pipe, &node)?;
     let (datasource, file) = who.workspace.analyze_node(pipe.name.as_str(), &node, target.clone(), engine).await?;
@@ -232,7 +232,7 @@ pub(super) async fn run_sink(who: Who, Name(name): Name) -> Result<Json<Value>, 
 }
 
 fn populate_of(fields: &Fields) -> Result<Populate, Fault> {
-    let text = |name: &str| fields.text(name).filter(|it| !it.trim().is_empty() && it != "None");
+    let text = |name: &str| fields.given(name);
     let number = |text: String| {
         let bad = |_| Fault::Bad { field: "populate_subset", message: format!("`{text}` is no number") };
         text.parse::<f64>().map_err(bad)

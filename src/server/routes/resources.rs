@@ -30,7 +30,7 @@ pub(super) async fn create(who: Who, fields: Fields) -> Result<Json<Value>, ApiE
         return Err(Fault::Forbidden.into());
     }
     let name = fields.required("name")?;
-    let text = |name: &str| fields.text(name).filter(|it| !it.trim().is_empty() && it != "None");
+    let text = |name: &str| fields.given(name);
     let mut settings = settings(&who, &fields).await?;
     let schema = match text("schema") {
         Some(schema) => schema,
@@ -193,7 +193,7 @@ fn shared_between(
 ) -> Result<(Who, Arc<Datasource>, Arc<Workspace>), ApiError> {
     who.admin()?;
     let fields = given.fields()?;
-    let text = |name: &str| fields.text(name).filter(|it| !it.trim().is_empty() && it != "None");
+    let text = |name: &str| fields.given(name);
     let source = match text("origin_workspace_id") {
         Some(key) => identity::found(context, &who, "workspace", &key)?.0,
         None => who.workspace.clone(),
@@ -220,7 +220,7 @@ fn to_empty(who: &Who, name: &str) -> Result<Arc<Datasource>, Fault> {
 pub(super) fn named(fields: &Fields, fits: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
     let names: Vec<_> = fields.names().filter(|it| fits(it)).map(str::to_owned).collect();
     let value = |name: String| {
-        let value = fields.text(&name).filter(|it| it != "None" && !it.trim().is_empty())?;
+        let value = fields.given(&name)?;
         Some((name, value))
     };
     names.into_iter().filter_map(value).collect()
@@ -229,7 +229,7 @@ pub(super) fn named(fields: &Fields, fits: impl Fn(&str) -> bool) -> BTreeMap<St
 /// The commands of a data source's file among the fields. A Kafka connection may be named by its id.
 async fn settings(who: &Who, fields: &Fields) -> Result<BTreeMap<String, String>, ApiError> {
     let mut res = named(fields, |it| it.starts_with("kafka_") || it.starts_with("import_"));
-    if let Some(key) = fields.text("connector").filter(|it| it != "None" && !it.is_empty()) {
+    if let Some(key) = fields.given("connector") {
         let connection = who.workspace.connection(&key).await?;
         let connection = connection.ok_or(Fault::NoSuch { what: "connection", name: key })?;
         res.insert("kafka_connection_name".to_owned(), connection.name);
