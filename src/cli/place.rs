@@ -113,7 +113,7 @@ impl Settings {
 }
 
 /// `events=company_id,event`: a data source, and the columns whose hash decides the shard of its rows.
-fn shard_by(choices: &[String]) -> anyhow::Result<Vec<(String, Vec<String>)>> {
+pub(super) fn shard_by(choices: &[String]) -> anyhow::Result<Vec<(String, Vec<String>)>> {
     let mut res = Vec::new();
     for choice in choices {
         let columns = |it: &str| it.split(',').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect();

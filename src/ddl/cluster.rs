@@ -51,13 +51,18 @@ impl Cluster {
     /// Rows of this data source go by the hash of these columns. Columns alone, and no expression: a batch that is
     /// inserted again must be cut as before, or else a shard that took its part of the first takes what is in the
     /// place of it for the same.
-    pub fn shard_by(&mut self, project: &Project, datasource: &str, columns: &[&str]) -> Result<(), BadShardBy> {
+    pub fn shard_by(
+        &mut self,
+        project: &Project,
+        datasource: &str,
+        columns: &[impl AsRef<str>],
+    ) -> Result<(), BadShardBy> {
         let found = project.datasource(datasource).ok_or_else(|| BadShardBy::NoDatasource(datasource.to_owned()))?;
         let mut names = Vec::new();
-        for wanted in columns {
-            let column = found.columns.iter().find(|it| it.name.as_str() == *wanted);
+        for wanted in columns.iter().map(AsRef::as_ref) {
+            let column = found.columns.iter().find(|it| it.name.as_str() == wanted);
             let column = column
-                .ok_or_else(|| BadShardBy::NoColumn { datasource: found.name.clone(), column: (*wanted).to_owned() })?;
+                .ok_or_else(|| BadShardBy::NoColumn { datasource: found.name.clone(), column: wanted.to_owned() })?;
             names.push(column.name.clone());
         }
         if names.is_empty() {

@@ -1,7 +1,7 @@
 //! `birdhouse plan`: the statements that make a project's tables and views, on one server or on a cluster.
 
 use crate::{
-    cli::{discover, fault::user, printer::Printer, settings::Settings},
+    cli::{discover, fault::user, place, printer::Printer, settings::Settings},
     datafile::{Context, Foreign, MissingSecret},
     ddl::{self, Cluster, Layout},
     diagnostic::{Diagnostic, Severity, Source, Sources, has_errors},
@@ -105,13 +105,9 @@ fn gone(current: &Project, wanted: &Project) -> BTreeSet<ResourceName> {
 
 fn cluster(name: &str, args: &Args, project: &Project) -> anyhow::Result<Cluster> {
     let mut cluster = Cluster::new(name, args.shards);
-    for choice in &args.shard_by {
-        let Some((datasource, columns)) = choice.split_once('=') else {
-            return Err(user(format!("--shard-by {choice}: DATASOURCE=COLUMNS is wanted, like events=company_id")));
-        };
-        let columns: Vec<_> = columns.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
-        let chosen = cluster.shard_by(project, datasource.trim(), &columns);
-        chosen.map_err(|error| user(format!("--shard-by {choice}: {error}")))?;
+    for (datasource, columns) in place::shard_by(&args.shard_by)? {
+        let chosen = cluster.shard_by(project, &datasource, &columns);
+        chosen.map_err(|error| user(format!("--shard-by {datasource}={}: {error}", columns.join(","))))?;
     }
     Ok(cluster)
 }
