@@ -241,6 +241,14 @@ impl Feed {
         kafka::start(&context, source).await.unwrap()
     }
 
+    /// Runs a consumer until it has taken so many messages.
+    async fn read(&self, messages: u64) -> Status {
+        let consumer = self.start().await;
+        let status = until_messages(&consumer, messages).await;
+        consumer.stop().await;
+        status
+    }
+
     /// Rows, different ids, the sum of the ids.
     async fn table(&self) -> [u64; 3] {
         let head = "count() AS rows, uniqExact(id) AS ids, sum(toUInt64(id)) AS total";
@@ -421,15 +429,11 @@ async fn a_topic_made_anew_is_read_from_its_begin() {
     broker.topic("t", 1).await;
     broker.send("t", 1, (0..100).map(event));
     let feed = Feed::new(&broker, "t").await;
-    let consumer = feed.start().await;
-    until_messages(&consumer, 100).await;
-    consumer.stop().await;
+    feed.read(100).await;
     broker.delete_topic("t").await;
     broker.topic("t", 1).await;
     broker.send("t", 1, (100..150).map(event));
-    let consumer = feed.start().await;
-    until_messages(&consumer, 50).await;
-    consumer.stop().await;
+    feed.read(50).await;
     assert_eq!(feed.table().await, once(150));
     assert_eq!(feed.heard("it was made anew"), 1);
     let position = feed.offsets.0.lock().unwrap()[&0].clone();
@@ -450,9 +454,7 @@ async fn latest_means_what_comes_after_the_first_start() {
     consumer.stop().await;
     // What comes while nobody reads is after the first start all the same.
     broker.send("t", 1, (0..10).map(event));
-    let consumer = feed.start().await;
-    until_messages(&consumer, 10).await;
-    consumer.stop().await;
+    feed.read(10).await;
     assert_eq!(feed.table().await, once(10));
 }
 
@@ -464,9 +466,7 @@ async fn a_slow_table_holds_the_reading_back() {
     let mut feed = Feed::new(&broker, "t").await;
     feed.tuning.held_bytes = 256 << 10;
     feed.tuning.batch_bytes = 64 << 10;
-    let consumer = feed.start().await;
-    until_messages(&consumer, 20_000).await;
-    consumer.stop().await;
+    feed.read(20_000).await;
     assert_eq!(feed.table().await, once(20_000));
     assert_eq!(feed.quarantined().await, 0);
 }

@@ -271,9 +271,7 @@ async fn every_compression_is_read() {
         producer.flush(Duration::from_secs(30)).unwrap();
     }
     let feed = Feed::new(&broker, "t").await;
-    let consumer = feed.start().await;
-    until_messages(&consumer, 500).await;
-    consumer.stop().await;
+    feed.read(500).await;
     assert_eq!(feed.table().await, once(500));
 }
 
@@ -284,15 +282,11 @@ async fn offsets_that_the_broker_has_no_more_are_said_to_be_lost_and_reading_goe
     broker.topic("t", 1).await;
     broker.send("t", 1, (0..100).map(event));
     let feed = Feed::new(&broker, "t").await;
-    let consumer = feed.start().await;
-    until_messages(&consumer, 100).await;
-    consumer.stop().await;
+    feed.read(100).await;
     broker.send("t", 1, (1000..1050).map(event));
     broker.send("t", 1, (100..150).map(event));
     broker.delete_messages("t", 150).await;
-    let consumer = feed.start().await;
-    until_messages(&consumer, 50).await;
-    consumer.stop().await;
+    feed.read(50).await;
     assert_eq!(feed.table().await, once(150));
     assert_eq!(feed.heard("offsets 100 to 150 are no longer on the broker: lost"), 1);
 }
@@ -326,14 +320,10 @@ async fn an_older_copy_of_the_offsets_doubles_nothing_that_the_tables_remember()
     // Batches end at the same messages again.
     feed.tuning.batch_rows = 100;
     feed.tuning.batch_age = Duration::from_secs(60);
-    let consumer = feed.start().await;
-    until_messages(&consumer, 500).await;
-    consumer.stop().await;
+    feed.read(500).await;
     let old = Position { partition: 0, next_offset: 200, epoch: 0, intent: None, last: None };
     feed.offsets.save("events", "t", &[old]).unwrap();
-    let consumer = feed.start().await;
-    until_messages(&consumer, 300).await;
-    consumer.stop().await;
+    feed.read(300).await;
     assert_eq!(feed.table().await, once(500));
 }
 
@@ -391,9 +381,7 @@ async fn a_change_of_columns_while_a_batch_is_begun_is_for_what_comes_after() {
     let lines = [super::COLUMNS, &["text String $.text"]].concat();
     feed.target.datasource = Arc::new(crate::ingest::datasource("t", &lines, Some("t")));
     broker.send("t", 1, (100..200).map(event));
-    let consumer = feed.start().await;
-    until_messages(&consumer, 200).await;
-    consumer.stop().await;
+    feed.read(200).await;
     assert_eq!(feed.table().await, once(200));
     let filled = select(feed.engine, "countIf(text != '') AS c", &feed.target.table, "").await;
     assert_eq!(filled, [json!({"c": 100})]);
@@ -453,9 +441,7 @@ async fn after_a_truncate_the_same_messages_can_be_read_again() {
     let mut feed = Feed::new(&broker, "t").await;
     feed.tuning.batch_rows = 100;
     feed.tuning.batch_age = Duration::from_secs(60);
-    let consumer = feed.start().await;
-    until_messages(&consumer, 200).await;
-    consumer.stop().await;
+    feed.read(200).await;
     let mut sql = Sql::new("TRUNCATE TABLE ");
     sql.table(&feed.target.table);
     feed.engine.command(&sql).await.unwrap();
@@ -463,9 +449,7 @@ async fn after_a_truncate_the_same_messages_can_be_read_again() {
     feed.offsets
         .save("", "", &[Position { partition: 0, next_offset: 0, epoch: 0, intent: None, last: None }])
         .unwrap();
-    let consumer = feed.start().await;
-    until_messages(&consumer, 200).await;
-    consumer.stop().await;
+    feed.read(200).await;
     assert_eq!(feed.table().await, once(200));
 }
 

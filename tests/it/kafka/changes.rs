@@ -105,9 +105,7 @@ async fn a_topic_made_anew_that_is_longer_already_is_read_from_its_begin() {
     broker.topic("t", 1).await;
     broker.send("t", 1, (0..100).map(event));
     let feed = Feed::new(&broker, "t").await;
-    let consumer = feed.start().await;
-    until_messages(&consumer, 100).await;
-    consumer.stop().await;
+    feed.read(100).await;
     // As long as it is the same, nothing is read twice.
     let consumer = feed.start().await;
     broker.send("t", 1, (100..150).map(event));
@@ -117,9 +115,7 @@ async fn a_topic_made_anew_that_is_longer_already_is_read_from_its_begin() {
     broker.delete_topic("t").await;
     broker.topic("t", 1).await;
     broker.send("t", 1, (150..400).map(event));
-    let consumer = feed.start().await;
-    until_messages(&consumer, 250).await;
-    consumer.stop().await;
+    feed.read(250).await;
     assert_eq!(feed.table().await, once(400));
     assert_eq!(feed.heard("the topic was made anew"), 1);
     assert_eq!(feed.offsets.0.lock().unwrap()[&0].epoch, 1);
@@ -141,9 +137,7 @@ async fn a_batch_of_a_topic_that_is_gone_is_not_ended_with_another_s_messages() 
     broker.delete_topic("t").await;
     broker.topic("t", 1).await;
     broker.send("t", 1, (100..300).map(event));
-    let consumer = feed.start().await;
-    until_messages(&consumer, 200).await;
-    consumer.stop().await;
+    feed.read(200).await;
     assert_eq!(feed.table().await, once(300));
     let copied = select(feed.engine, "countIf(id >= 100) AS c, uniqExact(id) = count() AS u", &copy, "").await;
     assert_eq!(copied, [json!({"c": 200, "u": 1})]);

@@ -126,9 +126,7 @@ async fn the_generator_sends_through_tls_and_a_login() {
     feed.target = create(engine, &namespace, datasource("generated", &columns, Some("generated"))).await;
     feed.settings =
         Settings { ca_pem: Some(authority.pem()), ..login(&front, SecurityProtocol::SaslSsl, SaslMechanism::Plain) };
-    let consumer = feed.start().await;
-    until_messages(&consumer, 2000).await;
-    consumer.stop().await;
+    feed.read(2000).await;
     let head = "count() AS rows, uniqExact(partition, offset) AS messages, uniqExact(partition) AS partitions, \
                 countIf(payload_author = JSONExtractString(value, 'payload', 'author')) AS alike";
     let row = &select(engine, head, &feed.target.table, "").await[0];
@@ -307,8 +305,6 @@ async fn tokens_come_over_https_from_an_authority_that_the_connection_trusts() {
     assert_eq!(issued.lock().unwrap().len(), 0);
     let mut feed = Feed::new(&broker, "t").await;
     feed.settings = settings;
-    let consumer = feed.start().await;
-    until_messages(&consumer, 100).await;
-    consumer.stop().await;
+    feed.read(100).await;
     assert_eq!(feed.table().await, once(100));
 }
