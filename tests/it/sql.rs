@@ -332,8 +332,23 @@ async fn the_rows_of_every_case_are_the_visible_ones() {
             found.sort();
             wanted.sort();
         }
-        // PASTE JOIN puts rows side by side as they come: what is in each column is compared.
-        if found == wanted || case.id == "join-32" && by_column(&found) == by_column(&wanted) {
+        // PASTE JOIN puts rows side by side as they come, and the engine may drop an ORDER BY of its sides: which of
+        // the visible rows meet is its choice.
+        if case.id == "join-32" {
+            let mut visible = Vec::new();
+            for side in ["SELECT event_id FROM events", "SELECT user_id FROM users"] {
+                let rows = run(engine, &project, &namespace, &access, Request::sql(side)).await.unwrap();
+                visible.push(rows.into_iter().flat_map(|row| row.0).map(|it| it.1.to_string()).collect::<Vec<_>>());
+            }
+            let shortest = visible.iter().map(Vec::len).min().unwrap();
+            assert!(shortest == wanted.len() && found.len() == shortest, "{found:?}");
+            let columns = by_column(&found);
+            let outside =
+                |(column, visible): (&Vec<String>, &Vec<String>)| column.iter().any(|it| !visible.contains(it));
+            assert!(!columns.iter().zip(&visible).any(outside), "{found:?} of {visible:?}");
+            assert!(columns.iter().all(|column| column.windows(2).all(|it| it[0] != it[1])), "{found:?}");
+            right += 1;
+        } else if found == wanted {
             right += 1;
         } else {
             failures.push(format!("{}: {found:?}\n  expected {wanted:?}\n  {}", case.id, case.sql));
