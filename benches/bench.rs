@@ -248,7 +248,7 @@ async fn measure(table: &mut Table) {
     let app_settings = app_settings(folder.path(), &settings);
     let app = App::start(app_settings, directory, engine, Sink::default()).await.unwrap();
     let workspace = app.workspace().clone();
-    let broker = Broker::start(&folder.path().join("broker"));
+    let broker = Broker::start();
     let raw = Raw::open(&library_path());
     let Some(broker) = &broker else {
         println!("no broker in .venv (`make setup` installs it): Kafka and the endpoints over its events are left out");

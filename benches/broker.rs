@@ -15,30 +15,37 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use tempfile::TempDir;
 
 pub(crate) struct Broker {
     child: Child,
     pub(crate) address: String,
+    _folder: TempDir,
 }
+
+/// Memory that looks like a disk. A broker has a disk of its own elsewhere: what it writes here must not be what the
+/// server under test waits for.
+const MEMORY: &str = "/dev/shm";
 
 impl Broker {
     /// Starts the broker of this checkout's `.venv`; nothing if there is none.
-    pub(crate) fn start(folder: &Path) -> Option<Broker> {
+    pub(crate) fn start() -> Option<Broker> {
         let program = std::env::var_os("BIRDHOUSE_NOIDA").map(std::path::PathBuf::from);
         let program = program.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/noida-db"));
         if !program.exists() {
             return None;
         }
+        let folder = tempfile::tempdir_in(MEMORY).or_else(|_| tempfile::tempdir()).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = Command::new(program)
             .args(["start", "--only", "kafka", "--kafka-port", &port.to_string(), "--data-dir"])
-            .arg(folder)
+            .arg(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let broker = Broker { child, address: format!("127.0.0.1:{port}") };
+        let broker = Broker { child, address: format!("127.0.0.1:{port}"), _folder: folder };
         let start = Instant::now();
         while TcpStream::connect(&broker.address).is_err() {
             assert!(start.elapsed() < Duration::from_secs(60), "the broker does not start");

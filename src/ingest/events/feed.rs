@@ -3,7 +3,7 @@
 //! In: bodies. Out: rows. Who sent them, and how they were made safe, is not known here.
 
 use super::{
-    Accepted, EventsError, Shared,
+    Accepted, EventsError, Shared, Tuning,
     log::{Intent, Log, Place, Record},
 };
 use crate::{
@@ -137,6 +137,16 @@ impl Gathered {
         }
     }
 
+    /// What it holds is the first of it.
+    pub(super) fn is_first(&self) -> bool {
+        self.bodies.len() == 1
+    }
+
+    /// It is not to wait until it is old.
+    pub(super) fn is_due(&self, tuning: &Tuning) -> bool {
+        self.urgent || self.rows.len() >= tuning.batch_rows || self.bytes >= tuning.batch_bytes
+    }
+
     pub(super) fn take(&mut self, body: Body, rows: &[Range<usize>]) -> Accepted {
         if self.bodies.is_empty() {
             self.opened = Instant::now();
@@ -189,10 +199,9 @@ pub(super) async fn run(shared: Arc<Shared>, feed: Arc<Feed>) {
         let last = shared.closing.is_cancelled() || feed.retired.load(Ordering::Acquire);
         let (due, full) = {
             let gathered = feed.gathered();
-            let (tuning, any) = (&shared.tuning, !gathered.bodies.is_empty());
-            let full =
-                gathered.urgent || gathered.rows.len() >= tuning.batch_rows || gathered.bytes >= tuning.batch_bytes;
-            (any.then(|| gathered.opened + tuning.batch_age), any && (full || last))
+            let any = !gathered.bodies.is_empty();
+            let due = any.then(|| gathered.opened + shared.tuning.batch_age);
+            (due, any && (gathered.is_due(&shared.tuning) || last))
         };
         if full || due.is_some_and(|it| it <= Instant::now()) {
             let gathered = {

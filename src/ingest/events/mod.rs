@@ -196,10 +196,14 @@ impl Events {
             let accepted = gathered.take(body, &rows);
             gathered.urgent |= wait;
             let number = gathered.number;
+            // Who inserts knows when the batch began: it is woken for what changes that.
+            let news = gathered.is_first() || gathered.is_due(&shared.tuning);
             drop(gathered);
+            if news {
+                feed.wake.notify_one();
+            }
             break (feed, place, number, accepted);
         };
-        feed.wake.notify_one();
         shared.log.synced(place).await.map_err(EventsError::Unsafe)?;
         failpoint::reach("event-logged");
         if wait {
@@ -314,7 +318,7 @@ impl fmt::Debug for Tables {
 impl Default for Tuning {
     fn default() -> Tuning {
         Tuning {
-            batch_age: Duration::from_millis(500),
+            batch_age: Duration::from_secs(1),
             batch_rows: 100_000,
             batch_bytes: 32 << 20,
             held_bytes: 128 << 20,

@@ -188,6 +188,8 @@ pub async fn start(context: &Context, source: Source) -> Result<Consumer, StartE
         writer: writer.clone(),
         shared: shared.clone(),
         stop: stop.clone(),
+        done: Default::default(),
+        saving: Default::default(),
     };
     let reader = Reader {
         client,

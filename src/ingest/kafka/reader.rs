@@ -113,7 +113,8 @@ const LONG: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_millis(200);
 const SOONEST_RETRY: Duration = Duration::from_millis(500);
 const LATEST_RETRY: Duration = Duration::from_secs(5);
-const COMMIT: Duration = Duration::from_secs(1);
+/// Nothing depends on it, so it is as often as Kafka's own clients do it.
+const COMMIT: Duration = Duration::from_secs(5);
 /// How long the last commit may take.
 pub(super) const FAREWELL: Duration = Duration::from_millis(500);
 

@@ -3,7 +3,8 @@
 //! In: commands of the reader. Out: rows, saved offsets. Kafka is not known here.
 //!
 //! One transaction of the store says both that the batches before are in and what comes next, for several
-//! partitions where several wait: it is one wait for the disk per round, not two per batch.
+//! partitions where several wait: it is one wait for the disk per round, not two per batch. Rounds of different
+//! partitions go side by side: one waits for the disk while another is inserted.
 
 use super::{Offsets, Position, State, intent::Intent, pending::Batch, shared::Shared};
 use crate::{
@@ -15,11 +16,11 @@ use crate::{
     observe::Level,
 };
 use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, atomic::Ordering},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub(super) enum Command {
@@ -36,7 +37,22 @@ pub(super) struct Task {
     pub(super) writer: Writer,
     pub(super) shared: Arc<Shared>,
     pub(super) stop: CancellationToken,
+    /// By partition: offsets that are true and not saved yet.
+    pub(super) done: Mutex<BTreeMap<i32, Position>>,
+    pub(super) saving: tokio::sync::Mutex<()>,
 }
+
+impl Command {
+    fn partition(&self) -> i32 {
+        match self {
+            Command::Insert(next) => next.0.partition,
+            Command::Save(position) => position.partition,
+        }
+    }
+}
+
+/// Rounds that are under way at the same time, of different partitions: one is inserted while another waits for the disk.
+const ROUNDS: usize = 2;
 
 /// What one partition's batch is about to become, with the task that can write it down.
 struct Noted<'a> {
@@ -51,60 +67,72 @@ const LAST_TRIES: u32 = 5;
 impl Task {
     /// Ends when the server stops: what is begun is finished, what waits is left to the next start.
     pub(super) async fn run(self, mut commands: mpsc::Receiver<Command>) {
+        let task = Arc::new(self);
         let mut waiting = VecDeque::new();
-        // By partition: offsets that are true and not saved yet.
-        let mut done = BTreeMap::new();
+        let mut rounds = JoinSet::new();
+        // The partitions of the rounds that are under way.
+        let mut busy = BTreeSet::new();
+        let mut over = false;
         loop {
             while let Ok(command) = commands.try_recv() {
                 waiting.push_back(command);
             }
-            if waiting.is_empty() {
-                if self.save(&mut done, Vec::new()).await.is_err() {
-                    return;
+            over |= task.stop.is_cancelled();
+            while !over && rounds.len() < ROUNDS {
+                let batches = task.together(&mut waiting, &busy);
+                if batches.is_empty() {
+                    break;
                 }
-                let command = tokio::select! {
-                    biased;
-                    () = self.stop.cancelled() => return,
-                    command = commands.recv() => command,
-                };
-                waiting.extend(command);
-                if waiting.is_empty() {
-                    return;
-                }
-                continue;
+                let partitions: Vec<_> = batches.iter().map(|(it, ..)| it.partition).collect();
+                busy.extend(&partitions);
+                let task = task.clone();
+                rounds.spawn(async move { (partitions, task.round(batches).await) });
             }
-            let ended = self.stop.is_cancelled() || self.round(&mut waiting, &mut done).await.is_err();
-            if ended {
-                _ = self.save(&mut done, Vec::new()).await;
-                return;
+            if rounds.is_empty() {
+                // What waits has no partition that is busy, so it was a position to be saved, and is.
+                if task.save(Vec::new()).await.is_err() || over {
+                    return;
+                }
+            }
+            tokio::select! {
+                biased;
+                Some(ended) = rounds.join_next() => match ended {
+                    Ok((partitions, Ok(()))) => busy.retain(|it| !partitions.contains(it)),
+                    // It stops, or there is a mistake in the code: nothing more is begun.
+                    Ok((_, Err(Aborted))) | Err(_) => over = true,
+                },
+                () = task.stop.cancelled(), if !over => over = true,
+                command = commands.recv(), if !over => match command {
+                    Some(command) => waiting.push_back(command),
+                    None => over = true,
+                },
             }
         }
     }
 
     /// Takes what can be done together: at most one batch of each partition, for each has one intent.
-    async fn round(&self, waiting: &mut VecDeque<Command>, done: &mut BTreeMap<i32, Position>) -> Result<(), Aborted> {
-        let mut batches: Vec<(Batch, Decoded, Intent)> = Vec::new();
-        loop {
-            match waiting.pop_front() {
-                Some(Command::Insert(next)) => {
-                    if batches.iter().any(|(it, ..)| it.partition == next.0.partition) {
-                        waiting.push_front(Command::Insert(next));
-                        break;
-                    }
+    fn together(&self, waiting: &mut VecDeque<Command>, busy: &BTreeSet<i32>) -> Vec<(Batch, Decoded, Intent)> {
+        let mut held = busy.clone();
+        let mut batches = Vec::new();
+        for command in std::mem::take(waiting) {
+            match command {
+                Command::Insert(next) if held.insert(next.0.partition) => {
                     let (batch, decoded) = *next;
                     let intent = self.intent(&batch, &decoded);
                     batches.push((batch, decoded, intent));
                 }
-                Some(Command::Save(position)) if batches.is_empty() => {
-                    done.insert(position.partition, position);
+                Command::Save(position) if !held.contains(&position.partition) => self.done(position),
+                later => {
+                    // What follows of its partition waits behind it.
+                    held.insert(later.partition());
+                    waiting.push_back(later);
                 }
-                Some(save) => {
-                    waiting.push_front(save);
-                    break;
-                }
-                None => break,
             }
         }
+        batches
+    }
+
+    async fn round(&self, batches: Vec<(Batch, Decoded, Intent)>) -> Result<(), Aborted> {
         let noted = |(batch, _, intent): &(Batch, Decoded, Intent)| Position {
             partition: batch.partition,
             next_offset: intent.from,
@@ -112,10 +140,10 @@ impl Task {
             intent: Some(intent.write()),
             last: None,
         };
-        self.save(done, batches.iter().map(noted).collect()).await?;
+        self.save(batches.iter().map(noted).collect()).await?;
         failpoint::reach("after-intent");
         for (batch, decoded, intent) in batches {
-            self.insert(batch, decoded, intent, done).await?;
+            self.insert(batch, decoded, intent).await?;
         }
         failpoint::reach("before-state");
         Ok(())
@@ -131,13 +159,7 @@ impl Task {
         before.clone()
     }
 
-    async fn insert(
-        &self,
-        batch: Batch,
-        decoded: Decoded,
-        intent: Intent,
-        done: &mut BTreeMap<i32, Position>,
-    ) -> Result<(), Aborted> {
+    async fn insert(&self, batch: Batch, decoded: Decoded, intent: Intent) -> Result<(), Aborted> {
         let Batch { partition, epoch, .. } = batch;
         let next_offset = intent.to;
         let began = Instant::now();
@@ -145,7 +167,8 @@ impl Task {
         let mut noted = Noted { task: self, position, intent };
         let written =
             self.writer.reading(batch.schema()).flush(&batch, decoded, &mut noted, "kafka", &self.stop).await?;
-        done.insert(partition, Position { partition, next_offset, epoch, intent: None, last: batch.last() });
+        let position = Position { partition, next_offset, epoch, intent: None, last: batch.last() };
+        self.done(position);
         let size = batch.size();
         self.shared.held.fetch_sub(size, Ordering::AcqRel);
         self.shared.handed.fetch_sub(1, Ordering::AcqRel);
@@ -160,16 +183,21 @@ impl Task {
         Ok(())
     }
 
-    /// Saves what is done and what comes next, all or none of it.
-    async fn save(&self, done: &mut BTreeMap<i32, Position>, next: Vec<Position>) -> Result<(), Aborted> {
-        for position in next {
-            done.insert(position.partition, position);
-        }
-        if done.is_empty() {
+    fn done(&self, position: Position) {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).insert(position.partition, position);
+    }
+
+    /// Saves what is done and what comes next, all or none of it. One save ends before the next begins: what is written
+    /// last of a partition is the latest.
+    async fn save(&self, next: Vec<Position>) -> Result<(), Aborted> {
+        let saving = self.saving.lock().await;
+        next.into_iter().for_each(|position| self.done(position));
+        let positions = std::mem::take(&mut *self.done.lock().unwrap_or_else(PoisonError::into_inner));
+        if positions.is_empty() {
             return Ok(());
         }
-        let positions: Vec<_> = std::mem::take(done).into_values().collect();
-        self.write(positions).await?;
+        self.write(positions.into_values().collect()).await?;
+        drop(saving);
         failpoint::reach("after-state");
         Ok(())
     }
