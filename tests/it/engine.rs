@@ -23,7 +23,8 @@ pub(crate) async fn engine() -> &'static Engine {
     let open = async || {
         let settings = EngineSettings {
             max_result_bytes: 400_000_000,
-            max_execution_time: Duration::from_secs(5),
+            // A busy machine takes its time; who tries a limit of time sets one.
+            max_execution_time: Duration::from_secs(60),
             ..EngineSettings::new(directory(), library_path())
         };
         Engine::open(settings, Sink::default()).await.unwrap()
@@ -135,7 +136,8 @@ async fn closing_ends_everything() {
     until("both run", async || running(engine, "system.numbers").await >= 2).await;
     let start = Instant::now();
     engine.close().await;
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    // By themselves they would go on for a minute.
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     assert_eq!(working.await.unwrap().unwrap_err().kind, EngineErrorKind::Closed);
     while let Some(Ok(_)) = waiting.next().await {}
     assert_eq!(engine.ping().await.unwrap_err().kind, EngineErrorKind::Closed);

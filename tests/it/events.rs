@@ -295,11 +295,8 @@ async fn events_are_answered_in_numbers_and_are_in() {
     assert_eq!(post(&server, &json, &[], "{\"id\":4,\n").await.0, 400);
     // Who does not wait hears that they are safe, and they come.
     assert_eq!(post(&server, &sender, &[], "{\"id\":6,\"kind\":\"d\"}").await, (202, answer(1, 0)));
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while ask(&server, "SELECT count() AS n FROM events WHERE id = 6") != json!([{"n": 1}]) {
-        assert!(Instant::now() < deadline);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let sixth = "SELECT count() AS n FROM events WHERE id = 6";
+    eventually("the event", &json!([{"n": 1}]), || ask(&server, sixth));
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     packer.write_all(b"{\"id\":7,\"kind\":\"e\"}").unwrap();
     let gzip = [("content-encoding", "gzip")];
@@ -451,17 +448,29 @@ async fn what_is_half_in_is_read_as_it_was_begun_whatever_is_pushed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_that_mends_a_view_is_heard_by_what_waits_for_it() {
     let (house, server) = House::new();
-    house.folder.file("pipes/to_kinds.pipe", &TO_KINDS.replace("FROM events", "FROM events WHERE NOT throwIf(id > 0)"));
-    push(&house);
+    let throwing = TO_KINDS.replace("FROM events", "FROM events WHERE NOT throwIf(id > 0)");
     let sender = format!("name=events&token={ADMIN}");
-    assert_eq!(post(&server, &sender, &[], "{\"id\":1,\"kind\":\"a\"}").await.0, 202);
-    let failed =
-        "SELECT count() AS n FROM tinybird.datasources_ops_log WHERE result = 'error' AND datasource_name = 'events'";
-    // The seventh is followed by a pause of 6.4 seconds.
-    eventually("seven attempts", &json!(true), || json!(ask(&server, failed)[0]["n"].as_u64().unwrap() >= 7));
-    house.folder.file("pipes/to_kinds.pipe", TO_KINDS);
-    push(&house);
-    let pushed = Instant::now();
-    eventually("it is in", &json!([{"n": 1}]), || ask(&server, "SELECT sum(n) AS n FROM kinds"));
-    assert!(pushed.elapsed() < Duration::from_secs(2), "{:?}", pushed.elapsed());
+    let attempts = || {
+        let failed = "SELECT count() AS n FROM tinybird.datasources_ops_log WHERE result = 'error' AND \
+                      datasource_name = 'events'";
+        ask(&server, failed)[0]["n"].as_u64().unwrap()
+    };
+    // Whoever sleeps on does so each time; a busy machine is not slow each time.
+    let mut waited = Vec::new();
+    let early = |waited: &[Duration]| waited.iter().any(|it| *it < Duration::from_secs(5));
+    while waited.len() < 4 && !early(&waited) {
+        house.folder.file("pipes/to_kinds.pipe", &throwing);
+        push(&house);
+        let before = attempts();
+        assert_eq!(post(&server, &sender, &[], "{\"id\":1,\"kind\":\"a\"}").await.0, 202);
+        // The seventh is followed by a pause of 6.4 seconds.
+        eventually("seven attempts", &json!(true), || json!(attempts() >= before + 7));
+        let failed = Instant::now();
+        house.folder.file("pipes/to_kinds.pipe", TO_KINDS);
+        push(&house);
+        let wanted = json!([{"n": waited.len() + 1}]);
+        eventually("it is in", &wanted, || ask(&server, "SELECT sum(n) AS n FROM kinds"));
+        waited.push(failed.elapsed());
+    }
+    assert!(early(&waited), "{waited:?}");
 }

@@ -230,7 +230,7 @@ impl Site {
 
     /// Waits until something was observed.
     async fn observed(&self, wanted: impl Fn(&Observation) -> bool) {
-        tokio::time::timeout(Duration::from_secs(20), async {
+        tokio::time::timeout(Duration::from_secs(60), async {
             while !self.observed.lock().unwrap().iter().any(&wanted) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

@@ -293,9 +293,21 @@ impl Run {
             assert!(Instant::now() < deadline, "{good:?} {bad:?} of {}", self.messages);
             thread::sleep(Duration::from_millis(200));
         }
-        // An insert that is under way may be one too many: it is in when the offsets have arrived.
+        // An insert that is under way may be one too many: it is in when the offsets have arrived. Views follow.
         thread::sleep(Duration::from_secs(2));
-        let (good, bad) = self.arrived(server);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let (good, bad) = self.arrived(server);
+            let wrong = self.disagreements(server);
+            if wrong.is_empty() || Instant::now() > deadline {
+                return (good, bad, wrong);
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// The views that are not what their queries give.
+    fn disagreements(&self, server: &Server) -> String {
         let mut wrong = String::new();
         for (view, kept, again) in [
             (
@@ -323,7 +335,7 @@ impl Run {
                 wrong += &format!("{view}: {kept} is not {again}\n");
             }
         }
-        (good, bad, wrong)
+        wrong
     }
 }
 
@@ -351,7 +363,7 @@ fn kill(run: &Run, kills: usize, random: &mut StdRng, also: &str) -> usize {
         let place = FAILPOINTS[(kill - kill / 3) % FAILPOINTS.len()];
         let places = [format!("{place}:{}", random.random_range(1..4)), also.to_owned()];
         let mut server = run.serve(&places.join(","));
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while server.child.try_wait().unwrap().is_none() {
             if Instant::now() > deadline {
                 server.child.kill().unwrap();

@@ -79,7 +79,7 @@ pub(crate) const SHAPES: &[&str] = &[
     "SELECT (1, 'acme', 'pro') IN companies, (2, 'HIDDEN globex', 'HIDDEN') IN companies",
     "SELECT in((2, 'HIDDEN globex', 'HIDDEN'), companies)",
     "SELECT (2, 'HIDDEN globex', 'HIDDEN') IN (companies)",
-    "SELECT (SELECT groupArray(name) FROM companies)",
+    "SELECT (SELECT arraySort(groupArray(name)) FROM companies)",
     "SELECT author, rank() OVER (ORDER BY n DESC), count() OVER () FROM kafka_audit_log ORDER BY n",
     "SELECT max(n) OVER (PARTITION BY (SELECT count() FROM companies)) FROM kafka_audit_log ORDER BY n",
     "SELECT * FROM (SELECT author FROM kafka_audit_log UNION ALL SELECT name FROM companies) ORDER BY 1",

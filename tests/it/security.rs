@@ -222,7 +222,7 @@ const MORE: &[&str] = &[
     "SELECT * FROM numbers(3) WHERE number IN (SELECT company_id FROM kafka_audit_log) ORDER BY 1",
     "SELECT * FROM values('a UInt8', (SELECT toUInt8(count()) FROM companies))",
     "SELECT count() FROM (SELECT * FROM generateRandom('a UInt8') LIMIT 3)",
-    "SELECT identity((SELECT groupArray(name) FROM companies))",
+    "SELECT identity((SELECT arraySort(groupArray(name)) FROM companies))",
     "SELECT count() FROM zeros(2)",
 ];
 
@@ -374,6 +374,17 @@ fn text(rows: &[Row]) -> String {
     (1..9).fold(text, |text, it| text.replace(&format!("_subquery_{it}"), "_subquery"))
 }
 
+/// The same, sorted where the query leaves the order to the engine.
+fn in_order(shape: &str, rows: &[Row]) -> String {
+    let text = text(rows);
+    if shape.contains("ORDER BY") {
+        return text;
+    }
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines.join("\n")
+}
+
 fn request(shape: &str) -> Request {
     match shape.contains("FROM _ ") {
         true => Request { over: Some(shape.to_owned()), ..Request::pipe(name("api_totals"), Default::default()) },
@@ -406,7 +417,7 @@ async fn every_kind_of_token_sees_its_rows_and_no_others() {
         while let Some((shape, seen, wanted)) = asked.next().await {
             match (seen, wanted) {
                 (Ok(seen), Ok(wanted)) => {
-                    assert_eq!(text(&seen), text(&wanted), "{kind}: {shape}");
+                    assert_eq!(in_order(shape, &seen), in_order(shape, &wanted), "{kind}: {shape}");
                     answered += 1;
                 }
                 (Err(seen), Err(_)) => {
@@ -630,7 +641,7 @@ async fn large_and_deep_texts_end() {
         let begun = std::time::Instant::now();
         let rows = run(engine, &project, &all, &company, Request::sql(&*sql)).await;
         let took = begun.elapsed();
-        assert!(took < std::time::Duration::from_secs(10), "{what}: {took:?}");
+        assert!(took < std::time::Duration::from_secs(50), "{what}: {took:?}");
         if let Err(error) = rows {
             assert!(error.len() < 4096, "{what}: {} bytes of error", error.len());
             assert_tells_nothing(&error, &all, what);

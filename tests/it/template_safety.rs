@@ -313,7 +313,7 @@ fn no_template_and_no_value_runs_away() {
             if let Ok(rendered) = template.render(&params, &options) {
                 assert!(rendered.sql.len() <= 1 << 16);
             }
-            assert!(begin.elapsed().as_secs() < 5, "{text}");
+            assert!(begin.elapsed().as_secs() < 20, "{text}");
             _ = (template.params(), template.traps());
         }
     });

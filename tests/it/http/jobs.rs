@@ -141,6 +141,9 @@ async fn copies_run_by_themselves_one_at_a_time_until_they_are_paused() {
     let quiet = async |site: &Site| {
         // One may have been under way.
         more(site, "tock", 1).await;
+        let jobs = || site.app.workspace().jobs();
+        let ticks = |it: &birdhouse::jobs::Job| it.subject.pipe.as_deref() == Some("ticks") && !it.status.is_end();
+        until(async || (!jobs().iter().any(ticks)).then_some(())).await;
         let before = rows(site, "tick").await;
         more(site, "tock", 5).await;
         assert_eq!(rows(site, "tick").await, before);

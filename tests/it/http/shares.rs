@@ -221,9 +221,8 @@ async fn lists_tell_of_what_is_shared_and_nothing_writes_it() {
     assert_eq!(reply.json()["result"], "success", "{}", reply.text);
     let job = site.form("/v0/pipes/c/copy", ADMIN, &[]).await.json();
     let job = job["job"]["id"].as_str().unwrap().to_owned();
-    while site.get(&format!("/v0/jobs/{job}"), ADMIN).await.json()["status"] != "done" {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let path = format!("/v0/jobs/{job}");
+    crate::kafka::until("the copy has ended", async || site.get(&path, ADMIN).await.json()["status"] == "done").await;
     assert_eq!(csv(&site, ADMIN, "SELECT kind FROM kinds ORDER BY kind").await, "cow\nhen\n");
     // A column that comes is there as well.
     let wider = FARM[0].1.replace("`kind` String,", "`kind` String,\n    `age` UInt8 DEFAULT 3,");

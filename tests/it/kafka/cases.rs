@@ -22,7 +22,13 @@ use rdkafka::{
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
 use serde_json::json;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 impl Feed {
     /// Takes the table away, so that nothing can be inserted, or brings it back.
@@ -158,11 +164,14 @@ async fn a_stranger_in_the_same_group_changes_nothing() {
     let stranger: BaseConsumer = config.create().unwrap();
     stranger.subscribe(&["t"]).unwrap();
     let (sender, receiver) = std::sync::mpsc::channel();
+    let joined = Arc::new(AtomicBool::new(false));
+    let joins = joined.clone();
     let reading = std::thread::spawn(move || {
-        let mut joined = false;
         while receiver.try_recv().is_err() {
             _ = stranger.poll(Duration::from_millis(100));
-            joined |= stranger.assignment().is_ok_and(|it| it.count() > 0);
+            if stranger.assignment().is_ok_and(|it| it.count() > 0) {
+                joins.store(true, Ordering::SeqCst);
+            }
         }
         // It sets the group back, too.
         let mut list = TopicPartitionList::new();
@@ -170,13 +179,12 @@ async fn a_stranger_in_the_same_group_changes_nothing() {
             list.add_partition_offset("t", partition, Offset::Offset(0)).unwrap();
         }
         _ = stranger.commit(&list, CommitMode::Sync);
-        joined
     });
     broker.send("t", 2, (1000..3000).map(event));
     until_messages(&consumer, 3000).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    until("the stranger has joined", async || joined.load(Ordering::SeqCst)).await;
     sender.send(()).unwrap();
-    assert!(reading.join().unwrap(), "the stranger has joined");
+    reading.join().unwrap();
     broker.send("t", 2, (3000..4000).map(event));
     until_messages(&consumer, 4000).await;
     consumer.stop().await;

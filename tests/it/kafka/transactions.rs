@@ -6,7 +6,7 @@ use std::time::Duration;
 
 type Sender = ThreadedProducer<DefaultProducerContext>;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One who sends in transactions. Blocks, as the rest does.
 fn sender(broker: &Broker, id: &str) -> Sender {

@@ -100,7 +100,7 @@ async fn an_engine_that_is_killed_costs_no_row_and_no_server() {
                 break;
             }
             assert_eq!(status, 503, "{text}");
-            assert!(began.elapsed() < Duration::from_secs(20), "round {round}: {text}");
+            assert!(began.elapsed() < Duration::from_secs(60), "round {round}: {text}");
         }
         slowest = slowest.max(began.elapsed());
         assert!(matches!(long.await.unwrap().0, 200 | 400 | 408 | 503));

@@ -140,8 +140,9 @@ async fn a_wrong_certificate_is_refused_at_once() {
         (plain, own),
     ] {
         let began = Instant::now();
-        let error = back.engine_at(url.clone(), 5, EngineWire::Plain, trusted).await.map(drop).unwrap_err();
-        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+        let error = back.engine_at(url.clone(), 60, EngineWire::Plain, trusted).await.map(drop).unwrap_err();
+        // Who is not there is asked again for a minute.
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
         assert_eq!(error.kind, EngineErrorKind::Unreachable);
         assert!(error.message.contains("no secure connection") && error.message.contains("CA_FILE"), "{error}");
     }
