@@ -299,7 +299,8 @@ impl Source {
     }
 }
 
-fn typed(format: Format, body: Body) -> Response {
+/// A body as what it is.
+pub(super) fn typed(format: Format, body: Body) -> Response {
     let kind = match format {
         Format::Json => "application/json",
         Format::Csv | Format::CsvWithNames => "text/csv; charset=utf-8",

@@ -4,7 +4,7 @@ use crate::{
     name::ResourceName,
     query::{Format, Request, Target},
     server::{
-        Context,
+        Context, answer,
         error::{ApiError, Fault},
         extract::{Came, Who},
         params::{Body, Fields},
@@ -12,13 +12,8 @@ use crate::{
     },
     sql::scan,
 };
-use axum::{
-    Json,
-    body::Bytes,
-    extract::State,
-    response::{IntoResponse, Response},
-};
-use serde_json::{Value, json};
+use axum::{body::Bytes, extract::State, response::Response};
+use serde_json::json;
 
 pub(super) async fn ask(
     State(context): State<Context>,
@@ -37,7 +32,7 @@ pub(super) async fn ask(
     let call = read::call(&came, &who, &fields);
     let (text, format) = scan::cut_format(&text);
     let explain = scan::cut_explain(text);
-    let text = explain.unwrap_or(text);
+    let text = explain.as_ref().map_or(text, |it| it.query);
     let format = match format {
         None => Format::Json,
         Some(name) => Format::parse(&name).ok_or_else(|| {
@@ -61,18 +56,33 @@ pub(super) async fn ask(
         }
     };
     if explain.is_some() || fields.flag("explain") {
-        return Ok(Json(explained(read::explain(&context, &came, &who, asking).await?)).into_response());
+        let mut lines = read::explain(&context, &came, &who, asking).await?;
+        lines.truncate(explain.and_then(|it| it.most).unwrap_or(usize::MAX));
+        let text = explained(&lines, format).ok_or_else(|| Fault::Bad {
+            field: "q",
+            message: "a plan comes in JSON, JSONEachRow, CSV, CSVWithNames, TSV and TSVWithNames".to_owned(),
+        })?;
+        return Ok(answer::typed(format, text.into()));
     }
     read::ask(&context, &came, &who, asking).await
 }
 
-/// A plan in the form of an answer.
-pub(super) fn explained(lines: Vec<String>) -> Value {
-    let data: Vec<_> = lines.into_iter().map(|it| json!({ "explain": it })).collect();
-    json!({
-        "meta": [{ "name": "explain", "type": "String" }],
-        "rows": data.len(),
-        "data": data,
-        "statistics": { "elapsed": 0.0, "rows_read": 0, "bytes_read": 0 },
+/// A plan in the form of an answer; nothing in a format that is not made of lines.
+fn explained(lines: &[String], format: Format) -> Option<String> {
+    let head = matches!(format, Format::CsvWithNames | Format::TsvWithNames).then_some("explain");
+    let lines = head.into_iter().chain(lines.iter().map(String::as_str));
+    Some(match format {
+        Format::Json => {
+            let data: Vec<_> = lines.map(|it| json!({ "explain": it })).collect();
+            let meta = json!([{ "name": "explain", "type": "String" }]);
+            let statistics = json!({ "elapsed": 0.0, "rows_read": 0, "bytes_read": 0 });
+            json!({ "meta": meta, "rows": data.len(), "data": data, "statistics": statistics }).to_string()
+        }
+        Format::JsonEachRow => lines.map(|it| format!("{}\n", json!({ "explain": it }))).collect(),
+        Format::Csv | Format::CsvWithNames => lines.map(|it| format!("\"{}\"\n", it.replace('"', "\"\""))).collect(),
+        Format::Tsv | Format::TsvWithNames => {
+            lines.map(|it| it.replace('\\', "\\\\").replace('\t', "\\t").replace('\'', "\\'") + "\n").collect()
+        }
+        Format::PrettyCompact | Format::Parquet | Format::Prometheus | Format::Wire(_) => return None,
     })
 }

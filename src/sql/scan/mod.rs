@@ -169,18 +169,48 @@ pub fn scan_filter(text: &str) -> Result<Scan, ScanError> {
     Walker::new(text, &tokens, &[]).walk(Whole::Filter)
 }
 
-/// The query behind `EXPLAIN` or `EXPLAIN PLAN`, where a text begins so.
-pub fn cut_explain(text: &str) -> Option<&str> {
+/// A query that is to be explained.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Explained<'a> {
+    pub query: &'a str,
+    /// How many lines of the plan are wanted.
+    pub most: Option<usize>,
+}
+
+/// The query behind `EXPLAIN` or `EXPLAIN PLAN`, where that is the whole text or stands in the brackets that the
+/// Classic `tb sql` puts around every text: `SELECT * FROM (..) LIMIT 100`.
+pub fn cut_explain(text: &str) -> Option<Explained<'_>> {
     let tokens = lexer::lex(text).ok()?;
-    let word = |index: usize, word: &str| {
-        let token = tokens.get(index).filter(|it| it.kind == Kind::Word);
-        token.is_some_and(|it| text[it.span.start..it.span.end].eq_ignore_ascii_case(word))
-    };
-    let first = match (word(0, "EXPLAIN"), word(1, "PLAN")) {
+    let raw = |index: usize| tokens.get(index).map_or("", |it| &text[it.span.start..it.span.end]);
+    let word = |index: usize, word: &str| raw(index).eq_ignore_ascii_case(word);
+    let is_wrapped = word(0, "SELECT") && raw(1) == "*" && word(2, "FROM") && raw(3) == "(";
+    let begin = if is_wrapped { 4 } else { 0 };
+    let first = match (word(begin, "EXPLAIN"), word(begin + 1, "PLAN")) {
         (false, _) => return None,
-        (true, plan) => 1 + usize::from(plan),
+        (true, plan) => begin + 1 + usize::from(plan),
     };
-    (word(first, "SELECT") || word(first, "WITH")).then(|| &text[tokens[first].span.start..])
+    if !word(first, "SELECT") && !word(first, "WITH") {
+        return None;
+    }
+    let start = tokens[first].span.start;
+    if !is_wrapped {
+        return Some(Explained { query: &text[start..], most: None });
+    }
+    let mut depth = 1;
+    let close = (first..tokens.len()).find(|it| {
+        match tokens[*it].kind {
+            Kind::Open(_) => depth += 1,
+            Kind::Close(_) => depth -= 1,
+            _ => (),
+        }
+        depth == 0
+    })?;
+    let most = match tokens.len() - close - 1 {
+        0 => None,
+        2 if word(close + 1, "LIMIT") => Some(raw(close + 2).parse().ok()?),
+        _ => return None,
+    };
+    Some(Explained { query: &text[start..tokens[close].span.start], most })
 }
 
 /// Takes a trailing top-level `FORMAT name` off a text, and the `;` that may follow it.

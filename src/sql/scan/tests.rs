@@ -216,6 +216,33 @@ fn a_trailing_format_is_cut_off() {
     }
 }
 
+#[test]
+fn what_is_to_be_explained_is_taken_out_of_brackets() {
+    for (text, query, most) in [
+        ("explain select 1", "select 1", None),
+        ("EXPLAIN PLAN WITH 1 AS x SELECT x", "WITH 1 AS x SELECT x", None),
+        ("SELECT * FROM (explain select (1), [2]) LIMIT 100", "select (1), [2]", Some(100)),
+        ("select * from ( explain plan select ')' -- (\n)", "select ')' -- (\n", None),
+    ] {
+        assert_eq!(cut_explain(text), Some(Explained { query, most }), "{text}");
+    }
+    for text in [
+        "SELECT 1",
+        "EXPLAIN AST SELECT 1",
+        "SELECT explain FROM (EXPLAIN SELECT 1)",
+        "SELECT * FROM (EXPLAIN SELECT 1) WHERE 1",
+        "SELECT * FROM (EXPLAIN SELECT 1) LIMIT 1, 2",
+        "SELECT * FROM (EXPLAIN SELECT 1) LIMIT x",
+        "SELECT * FROM (EXPLAIN SELECT 1), (SELECT 2)",
+        "SELECT * FROM (EXPLAIN SELECT 1",
+        "SELECT * FROM (EXPLAIN ESTIMATE SELECT 1)",
+        "SELECT * FROM `(` EXPLAIN SELECT 1)",
+        "SELECT * FROM ((EXPLAIN SELECT 1))",
+    ] {
+        assert_eq!(cut_explain(text), None, "{text}");
+    }
+}
+
 /// Words of SQL in any order: texts that are nearly right find more than random letters do.
 fn sqlish() -> impl Strategy<Value = String> {
     let word = prop::sample::select(vec![

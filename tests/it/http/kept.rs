@@ -122,13 +122,35 @@ async fn a_plan_is_for_administrators_and_speaks_of_the_project() {
     assert!(told.status == 200 && told.text.contains("stock"), "{}", told.text);
     for text in ["explain ast select 1", "explain indexes = 1 select 1", "explain insert into stock select 1"] {
         assert_eq!(site.sql(ADMIN, text).await.status, 400, "{text}");
+        assert_eq!(
+            site.sql(ADMIN, &format!("SELECT * FROM ({text}) LIMIT 100 FORMAT JSON")).await.status,
+            400,
+            "{text}"
+        );
     }
+    // `tb sql` puts every text into brackets and says how many rows it wants, in which format.
+    let wrapped = "SELECT * FROM (explain select item from stock where item = 'ale') LIMIT";
+    let rows = site.sql(ADMIN, &format!("{wrapped} 100 FORMAT JSON")).await.json();
+    let lines: Vec<_> = rows["data"].as_array().unwrap().iter().map(|it| it["explain"].as_str().unwrap()).collect();
+    assert!(lines.iter().any(|it| it.contains("stock")) && rows["rows"] == lines.len(), "{rows}");
+    for (format, kind, text) in [
+        ("CSVWithNames", "text/csv; charset=utf-8", format!("\"explain\"\n\"{}\"\n", lines[0])),
+        ("TSV", "text/plain", format!("{}\n", lines[0])),
+        ("JSONEachRow", "application/x-ndjson", format!("{}\n", json!({"explain": lines[0]}))),
+    ] {
+        let told = site.sql(ADMIN, &format!("{wrapped} 1 FORMAT {format}")).await;
+        assert_eq!((told.header("content-type"), &told.text), (kind, &text), "{format}");
+    }
+    let binary = site.sql(ADMIN, &format!("{wrapped} 1 FORMAT Parquet")).await;
+    assert!(binary.status == 400 && binary.error().contains("a plan comes in"), "{}", binary.text);
     for scopes in [&["DATASOURCES:READ:stock"][..], &["DATASOURCES:READ:stock:company_id = 1"]] {
         let token = site.token(&format!("t{}", scopes[0].len()), scopes).await;
         assert_eq!(site.sql(&token, "select item from stock").await.status, 200);
         let refused = plan(&token, "q=select+item+from+stock").await;
         assert_eq!(refused.status, 403);
-        assert_eq!(site.sql(&token, "explain select item from stock").await.status, 403);
+        for text in ["explain select item from stock", "SELECT * FROM (explain select item from stock) LIMIT 100"] {
+            assert_eq!(site.sql(&token, text).await.status, 403, "{text}");
+        }
         assert!(!refused.text.contains("company_id"), "{}", refused.text);
     }
     let secret = site.form("/v0/variables", ADMIN, &[("name", "word"), ("value", "hush")]).await;
