@@ -25,7 +25,8 @@ pub(super) async fn make_tables(shared: &Shared, namespace: &Namespace) -> Resul
     for (name, datasource) in service().iter().filter(|(name, _)| !there.contains(name.as_str())) {
         shared.command_all(&shared.layout.create_service_table(datasource, &namespace.table(name))).await?;
     }
-    shared.engine.command(&ddl::pipe_stats_view(&shared.layout, namespace)).await?;
+    // Nothing is kept yet, so that no call is missed while an older view makes room.
+    shared.command_all(&ddl::pipe_stats_view(&shared.layout, namespace)).await?;
     if there.contains("tinybird.kafka_ops_log") {
         shared.command_all(&ddl::kafka_times(&shared.layout, namespace)).await?;
     }
@@ -85,6 +86,19 @@ impl Facts for Workspace {
 
     fn workspace(&self) -> &str {
         self.id()
+    }
+
+    fn tags_of(&self, kind: &str, name: &str) -> Vec<String> {
+        let project = self.project();
+        let tags = match kind {
+            "datasource" => project.datasource(name).map(|it| &it.tags),
+            _ => project.pipe(name).map(|it| &it.tags),
+        };
+        tags.cloned().unwrap_or_default()
+    }
+
+    fn release(&self) -> String {
+        Workspace::release(self).map(|it| it.semver).unwrap_or_default()
     }
 }
 

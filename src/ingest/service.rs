@@ -154,6 +154,10 @@ pub trait Facts {
     /// The id of a `datasource` or `pipe`.
     fn id_of(&self, kind: &str, name: &str) -> String;
     fn workspace(&self) -> &str;
+    /// What its TAGS lines say.
+    fn tags_of(&self, kind: &str, name: &str) -> Vec<String>;
+    /// The version of what is deployed, where whoever deployed it gave one.
+    fn release(&self) -> String;
 }
 
 /// The rows that say what was observed now.
@@ -172,7 +176,8 @@ pub fn rows(observation: &Observation, facts: &impl Facts, now: jiff::Timestamp)
             "blocks_ids": [], "option_names": [], "option_values": [],
             "read_rows": 0, "read_bytes": 0, "written_rows": 0, "written_bytes": 0,
             "written_rows_quarantine": 0, "written_bytes_quarantine": 0,
-            "pipe_id": "", "pipe_name": "", "release": "", "resource_tags": [],
+            "pipe_id": "", "pipe_name": "", "release": facts.release(),
+            "resource_tags": facts.tags_of("datasource", datasource),
         });
         merge(&mut values, more);
         Row { datasource: "datasources_ops_log", values }
@@ -182,6 +187,7 @@ pub fn rows(observation: &Observation, facts: &impl Facts, now: jiff::Timestamp)
         Observation::Query { request_id, pipe, status, elapsed, rows_read, bytes_read, rows, error, call, .. } => {
             let pipe_name = pipe.as_deref().unwrap_or("query_api");
             let pipe_id = pipe.as_deref().map_or_else(|| pipe_name.to_owned(), |it| facts.id_of("pipe", it));
+            let tags = pipe.as_deref().map(|it| facts.tags_of("pipe", it)).unwrap_or_default();
             let parameters: BTreeMap<_, _> = call.parameters.iter().map(|(name, value)| (name, value)).collect();
             let mut res = vec![Row {
                 datasource: "pipe_stats_rt",
@@ -190,8 +196,10 @@ pub fn rows(observation: &Observation, facts: &impl Facts, now: jiff::Timestamp)
                     "duration": elapsed.as_secs_f64(), "read_bytes": bytes_read, "read_rows": rows_read,
                     "result_rows": rows, "url": call.url, "error": u8::from(*status >= 400 || error.is_some()),
                     "request_id": request_id, "token": call.token, "token_name": call.token_name,
-                    "status_code": status, "method": call.method, "parameters": parameters, "release": "",
-                    "user_agent": call.user_agent, "resource_tags": [], "cpu_time": 0,
+                    "status_code": status, "method": call.method, "parameters": parameters,
+                    "release": facts.release(), "user_agent": call.user_agent, "resource_tags": tags,
+                    // The engine does not say how long its threads worked.
+                    "cpu_time": 0,
                 }),
             }];
             if let Some(error) = error {
@@ -201,7 +209,7 @@ pub fn rows(observation: &Observation, facts: &impl Facts, now: jiff::Timestamp)
                     values: json!({
                         "start_datetime": ago(*elapsed), "request_id": request_id, "pipe_id": pipe_id,
                         "pipe_name": pipe_name, "params": params, "url": call.url, "status_code": status,
-                        "error": error, "resource_tags": [],
+                        "error": error, "resource_tags": tags,
                     }),
                 });
             }
@@ -246,13 +254,16 @@ pub fn rows(observation: &Observation, facts: &impl Facts, now: jiff::Timestamp)
         Observation::Job(job) => {
             let pipe_id = job.pipe.as_deref().map_or_else(String::new, |it| facts.id_of("pipe", it));
             let metadata = json!({ "datasource": job.datasource, "rows": job.rows });
+            let of_pipe = job.pipe.as_deref().map(|it| facts.tags_of("pipe", it));
+            let of_datasource = || job.datasource.as_deref().map(|it| facts.tags_of("datasource", it));
+            let tags = of_pipe.or_else(of_datasource).unwrap_or_default();
             let mut res = vec![Row {
                 datasource: "jobs_log",
                 values: json!({
                     "job_id": job.id, "job_type": job.kind, "workspace_id": facts.workspace(), "pipe_id": pipe_id,
                     "pipe_name": job.pipe.as_deref().unwrap_or_default(), "created_at": job.created_at,
                     "updated_at": job.updated_at, "started_at": job.started_at, "status": job.status,
-                    "error": job.error, "job_metadata": metadata.to_string(), "resource_tags": [],
+                    "error": job.error, "job_metadata": metadata.to_string(), "resource_tags": tags,
                 }),
             }];
             if let Some(datasource) = job.datasource.as_deref().filter(|_| job.is_end) {

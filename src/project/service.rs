@@ -23,7 +23,7 @@ macro_rules! files {
 }
 
 /// Each before those that are filled from it.
-const FILES: [(&str, &str); 9] = files![
+const FILES: [(&str, &str); 11] = files![
     "audit_log",
     "block_log",
     "datasources_ops_log",
@@ -31,8 +31,10 @@ const FILES: [(&str, &str); 9] = files![
     "endpoint_errors",
     "jobs_log",
     "kafka_ops_log",
+    "llm_usage",
     "pipe_stats",
     "pipe_stats_rt",
+    "sinks_ops_log",
 ];
 
 static DATASOURCES: LazyLock<BTreeMap<ResourceName, Arc<Datasource>>> =

@@ -159,3 +159,39 @@ async fn changes_and_denials_are_kept() {
     assert!(!all.text.contains(&seller) && !all.text.contains(ADMIN), "{}", all.text);
     site.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_say_which_tags_and_which_release_they_are_of() {
+    let site = Site::with_shop().await;
+    let tagged = [
+        (
+            "datasources/eggs.datasource",
+            "TAGS \"farm, daily\"\n\nSCHEMA >\n    `n` UInt64 `json:$.n`\n\nENGINE \"MergeTree\"\nENGINE_SORTING_KEY \"n\"\n",
+        ),
+        ("endpoints/laid.pipe", "TAGS \"farm\"\n\nNODE n\nSQL >\n    SELECT count() AS n FROM eggs\n\nTYPE endpoint\n"),
+    ];
+    let deployed = site.deploy(&tagged, "?partial=true").await;
+    assert_eq!(deployed.json()["result"], "success", "{}", deployed.text);
+    assert_eq!(site.get("/v0/pipes/laid.json", ADMIN).await.status, 200);
+    let workspace = site.app.workspace().name().to_owned();
+    let released =
+        site.form(&format!("/v0/workspaces/{workspace}/releases/?commit=abc123&force=true"), ADMIN, &[]).await;
+    assert_eq!(released.status, 200, "{}", released.text);
+    assert_eq!(site.get("/v0/pipes/laid.json?q=nonsense", ADMIN).await.status, 400);
+    let sent = site.request(Method::POST, "/v0/events?name=eggs&wait=true").bearer_auth(ADMIN).body("{\"n\":1}");
+    assert_eq!(sent.send().await.unwrap().status(), 200);
+
+    let calls =
+        "SELECT resource_tags, release FROM tinybird.pipe_stats_rt WHERE pipe_name = 'laid' ORDER BY status_code";
+    let of = |release: &str| json!({"resource_tags": ["farm"], "release": release});
+    assert_eq!(rows(&site, ADMIN, calls).await, [of(""), of("0.0.0")]);
+    let done = "SELECT resource_tags, release FROM tinybird.datasources_ops_log WHERE datasource_name = 'eggs' AND \
+                event_type = 'append-hfi'";
+    let of_eggs = json!({"resource_tags": ["farm", "daily"], "release": "0.0.0"});
+    assert_eq!(rows(&site, ADMIN, done).await, [of_eggs]);
+    for name in ["pipe_stats WHERE pipe_name = 'laid'", "endpoint_errors"] {
+        let tags = rows(&site, ADMIN, &format!("SELECT DISTINCT resource_tags AS tags FROM tinybird.{name}")).await;
+        assert_eq!(tags, [json!({"tags": ["farm"]})], "{name}");
+    }
+    site.stop().await;
+}
