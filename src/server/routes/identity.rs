@@ -4,7 +4,7 @@
 //! workspace's runs the server.
 
 use crate::{
-    app::Workspace,
+    app::{ADMIN_TOKEN, Workspace},
     server::{
         Context,
         error::{ApiError, Fault},
@@ -38,9 +38,18 @@ pub(super) struct WorkspaceWire {
     current: bool,
     owner: String,
     created_at: String,
-    members: [(); 0],
+    members: Vec<Member>,
     release: Option<Value>,
     organization: Option<Value>,
+}
+
+/// Who works in a workspace: whoever holds its administrator's token, since there are no users. Clients list what
+/// is called an e-mail here.
+#[derive(Serialize)]
+struct Member {
+    id: String,
+    email: &'static str,
+    role: &'static str,
 }
 
 #[derive(Serialize)]
@@ -106,7 +115,7 @@ pub(super) async fn remove(State(context): State<Context>, who: Who, Name(key): 
     Ok(Json(json!({ "id": workspace.id(), "name": workspace.name() })))
 }
 
-/// There is nobody who could be a member.
+/// There is nobody who could become a member, and the one that there is stays.
 pub(super) async fn members(
     State(context): State<Context>,
     who: Who,
@@ -114,8 +123,9 @@ pub(super) async fn members(
 ) -> Result<Json<Value>, ApiError> {
     who.admin()?;
     found(&context, &who, "workspace", &key)?;
-    Err(Fault::Unsupported("there are no users here: who is to work in a workspace gets a token of it".to_owned())
-        .into())
+    let words = "there are no users here: who is to work in a workspace gets a token of it, and whose token is deleted \
+                 or made anew works there no more";
+    Err(Fault::Unsupported(words.to_owned()).into())
 }
 
 /// Without a list a client keeps to the host it was told.
@@ -166,10 +176,12 @@ fn runs_the_server(who: &Who) -> bool {
 
 fn wire(who: &Who, workspace: &Workspace, token: Option<String>) -> WorkspaceWire {
     let created_at = workspace.created_at().unwrap_or(super::datasources::UNKNOWN_TIME);
+    let admin = Member { id: workspace.id().to_owned(), email: ADMIN_TOKEN, role: "admin" };
     WorkspaceWire {
         id: workspace.id().to_owned(),
         name: workspace.name().to_owned(),
         role: if token.is_some() { "admin" } else { "guest" },
+        members: token.is_some().then_some(admin).into_iter().collect(),
         token,
         plan: "enterprise",
         is_branch: workspace.main().is_some(),
@@ -177,7 +189,6 @@ fn wire(who: &Who, workspace: &Workspace, token: Option<String>) -> WorkspaceWir
         current: workspace.id() == who.workspace.id(),
         owner: workspace.id().to_owned(),
         created_at: created_at.to_owned(),
-        members: [],
         release: super::releases::wire(workspace),
         organization: None,
     }
