@@ -40,6 +40,8 @@ pub(super) enum Fault {
     Forbidden,
     /// There is no such route.
     NoRoute,
+    /// A route of Tinybird's that is not here, and why.
+    Absent(&'static str),
     MethodNotAllowed,
     NoSuch {
         what: &'static str,
@@ -177,6 +179,7 @@ impl From<Fault> for ApiError {
         match fault {
             Forbidden => ApiError::new(StatusCode::FORBIDDEN, "the token is missing, wrong, or may not do this"),
             NoRoute => ApiError::new(StatusCode::NOT_FOUND, "there is no such route"),
+            Absent(words) => ApiError::new(StatusCode::NOT_FOUND, words),
             MethodNotAllowed => ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this route does not take this method"),
             NoSuch { what: what @ "workspace", name } => {
                 ApiError::new(StatusCode::NOT_FOUND, format!("there is no {what} `{name}` that the token opens"))

@@ -2,6 +2,7 @@
 //!
 //! In: the shared context. Out: a router. What comes before a handler is `entry`'s.
 
+mod absent;
 mod api;
 mod branches;
 mod connectors;
@@ -62,7 +63,7 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/v0/regions", get(identity::regions))
         .route("/version", get(identity::version))
         .route("/openapi.json", get(api::show))
-        .fallback(async || ApiError::from(Fault::NoRoute));
+        .fallback(absent::absent);
     let calls = Router::new()
         .route("/v0/connectors/", get(connectors::list).post(connectors::create))
         .route("/v0/connectors", get(connectors::list).post(connectors::create))

@@ -108,7 +108,10 @@ pub(super) async fn show_or_ask(
     Name(name): Name,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    if let Some(name) = name.strip_suffix(".pipe") {
+    let is_datafile = || Fields::of_query(came.uri.query()).text("format").as_deref() == Some("pipe");
+    let of_file =
+        name.strip_suffix(".pipe").or_else(|| (!name.contains('.') && is_datafile()).then_some(name.as_str()));
+    if let Some(name) = of_file {
         let pipe = who.pipe(name).filter(|it| who.access.enter(&it.name).is_ok());
         let pipe = pipe.ok_or_else(|| who.missing("pipe", name))?;
         let tokens = tokens::lines(&who, &pipe.name, &[(ScopeKind::PipesRead, Permission::Read)], &pipe.tokens);
