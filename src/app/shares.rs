@@ -136,7 +136,7 @@ pub(super) async fn restore(shared: &Shared, workspaces: &[Arc<Workspace>]) -> R
         workspace.relink();
         let project = workspace.project();
         for it in project.shared.values() {
-            for view in ddl::show(it, &workspace.namespace) {
+            for view in ddl::show(&shared.layout, it, &workspace.namespace) {
                 shared.engine.command(&view).await?;
             }
         }
@@ -186,7 +186,7 @@ async fn give(source: &Arc<Workspace>, name: &ResourceName, receiver: &Arc<Works
         .datasource(name.as_str())
         .ok_or_else(|| AppError::NotFound { kind: "data source", name: name.to_string() })?;
     let it = project::Shared::new(source.name(), datasource, &source.namespace);
-    for view in ddl::show(&it, &receiver.namespace) {
+    for view in ddl::show(&source.shared.layout, &it, &receiver.namespace) {
         source.shared.engine.command(&view).await?;
     }
     let record = record(source, name, receiver);
@@ -209,8 +209,9 @@ async fn take(source: &Arc<Workspace>, name: &ResourceName, receiver: &Arc<Works
 }
 
 async fn hide(receiver: &Workspace, here: &ResourceName) -> Result<(), AppError> {
-    for table in [receiver.namespace.table(here), receiver.namespace.merged(here)] {
-        receiver.shared.engine.command(&ddl::drop_table(&table)).await?;
+    let Shared { engine, layout, .. } = &*receiver.shared;
+    for view in [receiver.namespace.table(here), receiver.namespace.merged(here)] {
+        engine.command(&layout.drop_view(&view)).await?;
     }
     Ok(())
 }
@@ -374,7 +375,7 @@ impl Workspace {
             let Some(datasource) = wanted.datasource(name.as_str()) else { continue };
             let it = project::Shared::new(self.name(), datasource, &self.namespace);
             for receiver in self.receivers(name) {
-                for view in ddl::show(&it, &receiver.namespace) {
+                for view in ddl::show(&self.shared.layout, &it, &receiver.namespace) {
                     if let Err(error) = self.shared.engine.command(&view).await {
                         self.shared
                             .warn(format!("`{}` shows its new columns after a restart: {error}", it.datasource.name));

@@ -3,6 +3,7 @@
 //! They read with the rights of who made them, the server: the role of a reader sees the views of its own workspace, and
 //! neither the tables behind them nor anything else of the other workspace.
 
+use super::{Layout, table::on};
 use crate::{
     name::{Namespace, Physical},
     project::{Column, Shared},
@@ -10,18 +11,18 @@ use crate::{
 };
 
 /// Makes or renews what shows a data source in the workspace of `namespace`.
-pub fn show(shared: &Shared, namespace: &Namespace) -> Vec<Sql> {
+pub fn show(layout: &Layout, shared: &Shared, namespace: &Namespace) -> Vec<Sql> {
     let name = &shared.datasource.name;
-    let mut res = vec![view(shared, &namespace.table(name), "")];
+    let mut res = vec![view(layout, shared, &namespace.table(name), "")];
     if shared.merges() {
-        res.push(view(shared, &namespace.merged(name), " FINAL"));
+        res.push(view(layout, shared, &namespace.merged(name), " FINAL"));
     }
     res
 }
 
-fn view(shared: &Shared, at: &Physical, last: &'static str) -> Sql {
+fn view(layout: &Layout, shared: &Shared, at: &Physical, last: &'static str) -> Sql {
     let mut sql = Sql::new("CREATE OR REPLACE VIEW ");
-    sql.table(at).push(" DEFINER = CURRENT_USER SQL SECURITY DEFINER AS SELECT ");
+    on(sql.table(at), layout.cluster()).push(" DEFINER = CURRENT_USER SQL SECURITY DEFINER AS SELECT ");
     sql.join(&shared.datasource.columns, ", ", |sql: &mut Sql, it: &Column| _ = sql.column(&it.name));
     sql.push(" FROM ").table(&shared.home.table(&shared.name)).push(last);
     sql

@@ -28,8 +28,8 @@ pub(super) enum Walls {
     Roles,
     /// Each of those has a user of its own, whom we make.
     Users(Users),
-    /// One user reads for all workspaces, whom somebody made.
-    Given(EngineLogin),
+    /// One user reads for all workspaces, whom somebody made, on the servers of this cluster if it is one.
+    Given(EngineLogin, Option<String>),
     /// There are none, so nothing is read for users.
     None(String),
 }
@@ -109,7 +109,7 @@ impl Walls {
         settings: &EngineSettings,
     ) -> Result<Walls, EngineError> {
         if let Some(login) = &server.reader {
-            let walls = Walls::Given(login.clone());
+            let walls = Walls::Given(login.clone(), server.cluster.as_ref().map(|it| it.name.clone()));
             return Ok(match walls.try_out(connection).await? {
                 None => walls,
                 Some(hole) => Walls::None(format!(
@@ -145,7 +145,7 @@ impl Walls {
         server: &EngineServer,
     ) -> Result<Result<String, String>, EngineError> {
         if let Some(login) = &server.reader {
-            let tried = Walls::Given(login.clone()).try_out(connection).await?;
+            let tried = Walls::Given(login.clone(), None).try_out(connection).await?;
             let name = format!("the user `{}`", login.user);
             return Ok(tried.map_or(Ok(name.clone()), |hole| Err(format!("{name} is no wall: {hole}"))));
         }
@@ -164,7 +164,7 @@ impl Walls {
     pub(super) fn missing(&self) -> Option<&str> {
         match self {
             Walls::None(words) => Some(words),
-            Walls::Roles | Walls::Users(_) | Walls::Given(_) => None,
+            Walls::Roles | Walls::Users(_) | Walls::Given(..) => None,
         }
     }
 
@@ -175,7 +175,7 @@ impl Walls {
             Walls::Roles => Ok(request.with("role", slot_role(slot)).with("readonly", "1")),
             // The user is read-only by itself, and then nobody may say so again.
             Walls::Users(users) => Ok(request.under(&users.login(slot))),
-            Walls::Given(login) => Ok(request.under(login).with("readonly", "1")),
+            Walls::Given(login, _) => Ok(request.under(login).with("readonly", "1")),
             Walls::None(words) => Err(EngineError::own(EngineErrorKind::Query, words.clone())),
         }
     }
@@ -190,12 +190,12 @@ impl Walls {
                 let grant = access::grant_read(database, &users.login(slot).user, users.cluster.as_deref());
                 ask(connection, &grant).await.map(drop)
             }
-            Walls::Given(login) => {
+            Walls::Given(login, cluster) => {
                 let request = self.enter(Request::new(&access::check_grant(database)).whole(), slot_of(database))?;
                 let request = request.with("default_format", Format::JsonEachRow.engine_name());
                 match request.send_whole(connection).await {
                     Ok(answer) if answer.ends_with(b":0}\n") => {
-                        let (sql, user) = (access::grant_read(database, &login.user, None), &login.user);
+                        let (sql, user) = (access::grant_read(database, &login.user, cluster.as_deref()), &login.user);
                         let words = format!("the engine's user `{user}` may not read a workspace: {}", sql.as_str());
                         Err(EngineError::own(EngineErrorKind::Query, words))
                     }

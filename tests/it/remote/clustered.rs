@@ -299,6 +299,49 @@ async fn live(shards: u64, more: &[&str]) {
     block_in_place(|| assert_eq!(back.server.stop(), Some(0)));
 }
 
+/// What another workspace shares is shown on every server, and no more on any of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_shared_is_shown_on_every_server() {
+    let back = block_in_place(Back::start);
+    let birds = Birds::before(&back, 3).await;
+    let folder = Folder::new();
+    let front = block_in_place(|| birds.front(&folder, &[])).unwrap();
+    let (project, host) = (project(), front.host());
+    block_in_place(|| project.ok(&["push", "--host", &host, "--token", FRONT]));
+    let caller = Caller { http: birds.http.clone(), host };
+    caller.post("/v0/events?name=events&wait=true", "{\"id\":7,\"hour\":\"2026-01-01 00:00:00\"}\n").await;
+    let farm = caller.post("/v0/workspaces", "name=farm").await;
+    let key = farm["token"].as_str().unwrap().to_owned();
+    let count = "/v0/sql?q=SELECT%20count()%20FROM%20birdhouse.events%20FORMAT%20CSV";
+    let reads = async || birds.http.get(format!("{}{count}", caller.host)).bearer_auth(&key).send().await.unwrap();
+
+    caller.post("/v0/datasources/events/share", "destination_workspace_name=farm").await;
+    assert_eq!(reads().await.text().await.unwrap().trim(), "1");
+    // A new column is shown too.
+    project.file("datasources/events.datasource", WIDER);
+    block_in_place(|| project.ok(&["push", "--host", &caller.host, "--token", FRONT]));
+    let form = "destination_workspace_name=farm";
+    let request = birds.http.delete(format!("{}/v0/datasources/events/share", caller.host)).bearer_auth(FRONT);
+    let request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
+    assert!(request.send().await.unwrap().status().is_success());
+    assert!(!reads().await.status().is_success());
+    block_in_place(|| assert_eq!(front.stop(), Some(0)));
+
+    let said = birds.said();
+    let about = |head: &str| {
+        let found = said.iter().filter(|it| it.starts_with(head) && it.contains("`birdhouse.events"));
+        found.cloned().collect::<Vec<_>>()
+    };
+    let (shown, hidden) = (about("CREATE OR REPLACE VIEW"), about("DROP TABLE"));
+    assert_eq!((shown.len(), hidden.len()), (2, 2), "{said:#?}");
+    assert!(shown[1].contains("`note`"), "{shown:?}");
+    for sql in shown.iter().chain(&hidden) {
+        assert!(sql.contains(" ON CLUSTER `birds`"), "{sql}");
+        assert_eq!(engine().await.classify(sql).await, Ok(Verdict::Other), "{sql}");
+    }
+    block_in_place(|| assert_eq!(back.server.stop(), Some(0)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_is_none_is_refused() {
     let back = block_in_place(Back::start);
