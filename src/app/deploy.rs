@@ -25,6 +25,9 @@ pub struct DeployOptions {
     pub hold_consumers: bool,
     /// Data sources that may go with their rows when they are not among the files any more.
     pub drops: BTreeSet<ResourceName>,
+    /// The workspaces that SHARED_WITH lines may name, by their names: the lines are carried out by who deploys.
+    /// Nothing where that is left to somebody else.
+    pub shares_with: Option<BTreeSet<String>>,
     /// One of several calls of a client that does not say which is the last: consumers wait until there was none
     /// for a while.
     pub one_of_several: bool,
@@ -117,6 +120,9 @@ impl Workspace {
             return Ok(report);
         }
         report.diagnostics.extend(self.check_shares(&report.plan, &current, &wanted));
+        let (steps, told) = self.lines_to_carry_out(&current, &wanted, options.shares_with.as_ref());
+        report.plan.steps.extend(steps);
+        report.diagnostics.extend(told);
         if has_errors(&report.diagnostics) {
             return Ok(report);
         }

@@ -4,13 +4,15 @@
 //! one. Its project knows them as `workspace.name`; that is filled in wherever a project becomes the deployed one, so no
 //! request reads what is not shared any more.
 
-use super::{App, AppError, Shared, TableStatistics, Workspace, adopt::Found, classic, whole};
+use super::{
+    App, AppError, DeployOptions, DeployReport, Shared, TableStatistics, Workspace, adopt::Found, classic, whole,
+};
 use crate::{
-    datafile::DatasourceDraft,
+    datafile::{Datafile, DatasourceDraft},
     ddl,
-    diagnostic::{Diagnostic, Source},
+    diagnostic::{Diagnostic, Source, nearest},
     name::ResourceName,
-    plan::{Action, Plan},
+    plan::{Action, Plan, Step},
     project::{self, Datasource, Pipe, PipeKind, Project, ReferenceTarget},
     store::StoredShare,
 };
@@ -39,6 +41,42 @@ struct Received {
 const TAKEN: &[&str] = &["tinybird", "system", "information_schema", "default"];
 
 impl App {
+    /// Deploys, and carries out what SHARED_WITH lines say. `reach` are the workspaces that whoever deploys may share
+    /// with. What is shared is shared when the project is the deployed one: a failure then takes nothing back.
+    pub async fn deploy_and_share(
+        &self,
+        workspace: &Arc<Workspace>,
+        files: Vec<Source>,
+        options: DeployOptions,
+        reach: &[Arc<Workspace>],
+    ) -> Result<DeployReport, AppError> {
+        let of_name = |name: &str| reach.iter().find(|it| it.main().is_none() && it.name() == name);
+        let names = reach.iter().filter(|it| it.main().is_none()).map(|it| it.name().to_owned()).collect();
+        let options = DeployOptions { shares_with: Some(names), ..options };
+        let mut report = workspace.deploy(files, options).await?;
+        if !report.changed {
+            return Ok(report);
+        }
+        for step in &report.plan.steps {
+            let (Action::Share { datasource, workspace: name } | Action::Unshare { datasource, workspace: name }) =
+                &step.action
+            else {
+                continue;
+            };
+            let Some(other) = of_name(name) else { continue };
+            let done = match &step.action {
+                Action::Share { .. } => self.share(workspace, datasource.as_str(), other).await,
+                _ => self.unshare(workspace, datasource.as_str(), other).await.map(drop),
+            };
+            if let Err(error) = done {
+                let words = format!("everything else is deployed, but not this: {step}: {error}");
+                let hint = "the next push tries it again";
+                report.diagnostics.push(Diagnostic::error("share_missing", words).at(step.place.clone()).hint(hint));
+            }
+        }
+        Ok(report)
+    }
+
     /// Lets another workspace, and its branches, read a data source of this one.
     pub async fn share(
         &self,
@@ -52,10 +90,8 @@ impl App {
         if source.id() == destination.id() {
             return Err(AppError::Invalid(format!("`{name}` is in this workspace already")));
         }
-        if TAKEN.iter().any(|it| it.eq_ignore_ascii_case(source.name())) {
-            let words =
-                format!("`{}.{name}` would mean something else: this workspace can share nothing", source.name());
-            return Err(AppError::Invalid(words));
+        if let Ok(name) = ResourceName::new(name) {
+            source.may_be_shared_from(&name).map_err(AppError::Invalid)?;
         }
         let (app, source, destination, name) = (self.clone(), source.clone(), destination.clone(), name.to_owned());
         whole(async move {
@@ -211,7 +247,7 @@ async fn take(source: &Arc<Workspace>, name: &ResourceName, receiver: &Arc<Works
 async fn hide(receiver: &Workspace, here: &ResourceName) -> Result<(), AppError> {
     let Shared { engine, layout, .. } = &*receiver.shared;
     for view in [receiver.namespace.table(here), receiver.namespace.merged(here)] {
-        engine.command(&layout.drop_view(&view)).await?;
+        engine.command(&layout.drop_whole(&view)).await?;
     }
     Ok(())
 }
@@ -330,31 +366,111 @@ impl Workspace {
                 res.push(Diagnostic::error("shared", words).at(step.place.clone()).hint(hint));
             }
         }
-        for datasource in wanted.datasources.values().filter(|_| self.main().is_none()) {
-            res.extend(self.check_lines(datasource, wanted));
-        }
         for pipe in wanted.pipes.values() {
             res.extend(check_reads(pipe, current, wanted));
         }
         res
     }
 
-    /// SHARED_WITH lines that nobody has carried out: whoever may push may not share yet.
-    fn check_lines(&self, datasource: &Datasource, wanted: &Project) -> Vec<Diagnostic> {
+    /// What SHARED_WITH lines ask for and what is not so: a file that has some says with whom its data source is shared,
+    /// and nobody else; what a file named before it had none is taken back. `reach` are the workspaces that whoever
+    /// deploys may share with; nothing where somebody else does that.
+    pub(super) fn lines_to_carry_out(
+        &self,
+        current: &Project,
+        wanted: &Project,
+        reach: Option<&BTreeSet<String>>,
+    ) -> (Vec<Step>, Vec<Diagnostic>) {
+        let (mut steps, mut told) = (Vec::new(), Vec::new());
+        // Branches share nothing.
+        for datasource in wanted.datasources.values().filter(|_| self.main().is_none()) {
+            let before = current.datasource(datasource.name.as_str()).and_then(|it| self.lines(it, current));
+            let file = self.lines(datasource, wanted);
+            let receivers = self.receivers(&datasource.name);
+            let receivers: BTreeSet<_> = receivers.iter().filter(|it| it.main().is_none()).map(|it| it.name()).collect();
+            let lines = file.iter().flat_map(|it| &it.shared_with);
+            for line in lines.clone().filter(|it| !receivers.contains(it.as_str())) {
+                let (name, place) = (line.as_str(), file.as_ref().map(|it| it.place(line.span)));
+                let place = place.unwrap_or_else(|| datasource.place.clone());
+                match reach.map(|reach| self.why_not_shared(datasource, name, reach)) {
+                    Some(None) => {
+                        let action = Action::Share { datasource: datasource.name.clone(), workspace: name.to_owned() };
+                        steps.push(Step { action, place });
+                    }
+                    Some(Some((words, hint))) => {
+                        // One that was taken before stays as it is, so that other files can be pushed.
+                        let is_old = before.iter().flat_map(|it| &it.shared_with).any(|it| it.as_str() == name);
+                        let it = match is_old {
+                            true => Diagnostic::warning("share_missing", words),
+                            false => Diagnostic::error("share_missing", words),
+                        };
+                        told.push(it.at(place).hint(hint));
+                    }
+                    None => {
+                        let words = format!("the data source `{}` is not shared with `{name}` yet", datasource.name);
+                        let hint = format!("birdhouse push does that, or tb datasource share {} {name}", datasource.name);
+                        told.push(Diagnostic::warning("share_missing", words).at(place).hint(hint));
+                    }
+                }
+            }
+            let Some(reach) = reach else { continue };
+            let named: BTreeSet<_> = lines.map(|it| it.as_str()).collect();
+            let was_named = |name: &str| before.iter().flat_map(|it| &it.shared_with).any(|it| it.as_str() == name);
+            let goes = |name: &str| !named.contains(name) && (!named.is_empty() || was_named(name));
+            for name in receivers.into_iter().filter(|it| goes(it)) {
+                let (place, workspace) = (datasource.place.clone(), name.to_owned());
+                if reach.contains(name) {
+                    steps.push(Step { action: Action::Unshare { datasource: datasource.name.clone(), workspace }, place });
+                    continue;
+                }
+                let words = format!("the data source `{}` is still shared with `{name}`", datasource.name);
+                let hint = format!("whoever runs the server ends that: tb datasource unshare {} {name}", datasource.name);
+                told.push(Diagnostic::warning("share_missing", words).at(place).hint(hint));
+            }
+        }
+        (steps, told)
+    }
+
+    /// Why a SHARED_WITH line cannot be carried out, and what would help.
+    fn why_not_shared(
+        &self,
+        datasource: &Datasource,
+        name: &str,
+        reach: &BTreeSet<String>,
+    ) -> Option<(String, String)> {
+        if let Err(words) = self.may_be_shared_from(&datasource.name) {
+            return Some((words, "give the workspace another name".to_owned()));
+        }
+        if name == self.name() {
+            let words = format!("`{}` is in the workspace `{name}` already", datasource.name);
+            return Some((words, "name another workspace".to_owned()));
+        }
+        if reach.contains(name) {
+            return None;
+        }
+        // The same words for both: whose token does not open a workspace need not know that there is one.
+        let words = format!("there is no workspace `{name}`, or this token may not share with it");
+        let near = nearest(name, reach.iter().map(String::as_str).filter(|it| *it != self.name()));
+        let hint = match near {
+            Some(near) => format!("there is `{near}`"),
+            None => "whoever runs the server may: with their token, or tb workspace create, tb datasource share".to_owned(),
+        };
+        Some((words, hint))
+    }
+
+    fn may_be_shared_from(&self, name: &ResourceName) -> Result<(), String> {
+        match TAKEN.iter().any(|it| it.eq_ignore_ascii_case(self.name())) {
+            true => Err(format!("`{}.{name}` would mean something else: this workspace can share nothing", self.name())),
+            false => Ok(()),
+        }
+    }
+
+    /// The file of a data source, if it has SHARED_WITH lines.
+    fn lines(&self, datasource: &Datasource, project: &Project) -> Option<Datafile> {
         let path = &datasource.place.path;
         let is_written = |it: &&Source| it.path == *path && it.text.to_ascii_lowercase().contains("shared_with");
-        let context = &self.shared.settings.context;
-        let file =
-            wanted.sources.iter().find(is_written).and_then(|_| project::datafile(&wanted.sources, path, context));
-        let Some(file) = file else { return vec![] };
-        let receivers = self.receivers(&datasource.name);
-        let missing = file.shared_with.iter().filter(|name| receivers.iter().all(|it| it.name() != name.as_str()));
-        let told = missing.map(|name| {
-            let words = format!("the data source `{}` is not shared with `{name}` yet", datasource.name);
-            let hint = format!("whoever runs the server does that: tb datasource share {} {name}", datasource.name);
-            Diagnostic::warning("share_missing", words).at(file.place(name.span)).hint(hint)
-        });
-        told.collect()
+        project.sources.iter().find(is_written)?;
+        project::datafile(&project.sources, path, &self.shared.settings.context)
     }
 
     /// In words, with whom a data source is shared.

@@ -30,6 +30,8 @@ pub(super) struct Wish {
     pub(super) check: bool,
     /// Files that are not sent stay as they are.
     pub(super) partial: bool,
+    /// SHARED_WITH lines are carried out too.
+    pub(super) share: bool,
     /// Fixtures follow, so that Kafka's rows have to wait for them.
     pub(super) hold_consumers: bool,
 }
@@ -187,7 +189,7 @@ pub(super) async fn deploy(client: &Client, sources: &[Source], wish: Wish) -> a
         // A form of no part has no valid body.
         form = form.text("context://", "");
     }
-    let flags = [("check", wish.check), ("partial", wish.partial), ("hold_consumers", wish.hold_consumers)];
+    let flags = [("check", wish.check), ("partial", wish.partial), ("hold_consumers", wish.hold_consumers), ("share", wish.share)];
     let flags: Vec<String> = flags.iter().filter(|it| it.1).map(|it| format!("{}=true", it.0)).collect();
     let reply = client.post_files(&format!("/v1/deploy?{}", flags.join("&")), form).await?;
     serde_json::from_value(reply).context("the server's reply to a deploy is not what this birdhouse knows")

@@ -160,6 +160,8 @@ impl<'a> Lowering<'a> {
                 | Action::ChangeConnection { .. }
                 | Action::Describe { .. }
                 | Action::GrantToken { .. }
+                | Action::Share { .. }
+                | Action::Unshare { .. }
                 | Action::Refused { .. } => {}
             }
         }

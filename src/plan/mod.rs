@@ -89,6 +89,16 @@ pub enum Action {
         token: String,
         scope: Scope,
     },
+    /// Another workspace may read a data source, as its SHARED_WITH lines say. No SQL of the plan's.
+    Share {
+        datasource: ResourceName,
+        workspace: String,
+    },
+    /// It may no more.
+    Unshare {
+        datasource: ResourceName,
+        workspace: String,
+    },
     /// What is not done, because rows would be lost or rewritten.
     Refused {
         resource: ResourceName,
@@ -160,7 +170,8 @@ impl Steps {
             Action::ChangeConnection { .. } => 9,
             Action::Describe { .. } => 10,
             Action::GrantToken { .. } => 11,
-            Action::Refused { .. } => 12,
+            Action::Share { .. } | Action::Unshare { .. } => 12,
+            Action::Refused { .. } => 13,
         });
         Plan { steps: self.0 }
     }

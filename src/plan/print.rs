@@ -13,7 +13,8 @@ impl Step {
             | Action::CreateView { .. }
             | Action::CreatePipe { .. }
             | Action::ChangeConnection { change: Change::Created, .. }
-            | Action::GrantToken { .. } => '+',
+            | Action::GrantToken { .. }
+            | Action::Share { .. } => '+',
             Action::ChangeDatasource { .. }
             | Action::ChangeView { .. }
             | Action::ChangePipe { .. }
@@ -22,7 +23,8 @@ impl Step {
             Action::DropView { .. }
             | Action::DropPipe { .. }
             | Action::DropTable { .. }
-            | Action::ChangeConnection { change: Change::Dropped, .. } => '-',
+            | Action::ChangeConnection { change: Change::Dropped, .. }
+            | Action::Unshare { .. } => '-',
             Action::Refused { .. } => '!',
         }
     }
@@ -66,6 +68,10 @@ impl fmt::Display for Step {
             Action::ChangeConnection { name, .. } => write!(f, "connection {name}"),
             Action::Describe { resource } => write!(f, "description of {resource}"),
             Action::GrantToken { token, scope } => write!(f, "token {token} gets {scope}"),
+            Action::Share { datasource, workspace } => write!(f, "data source {datasource} is shared with {workspace}"),
+            Action::Unshare { datasource, workspace } => {
+                write!(f, "data source {datasource} is shared with {workspace} no more")
+            }
             Action::Refused { resource, what, reason } => write!(f, "data source {resource} {what}: {reason}"),
         }
     }

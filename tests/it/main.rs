@@ -34,6 +34,7 @@ mod schemathesis;
 mod sdks;
 mod security;
 mod service;
+mod sharing;
 mod soak;
 mod sql;
 mod tags;

@@ -65,7 +65,8 @@ pub(super) fn run(args: Args, settings: &Settings, printer: &Printer) -> anyhow:
     }
     let client = Client::new(&settings.target(&args.target)?)?;
     let overwrite = if args.force { Overwrite::AllRows } else { Overwrite::OwnRows };
-    let wish = Wish { check: args.dry_run, partial, hold_consumers: !args.dry_run && !files.fixtures.is_empty() };
+    let hold_consumers = !args.dry_run && !files.fixtures.is_empty();
+    let wish = Wish { check: args.dry_run, partial, share: true, hold_consumers };
     wait(push(&client, &files, wish, overwrite, &settings.tinyb_path(), printer))
 }
 

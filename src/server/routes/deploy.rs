@@ -2,9 +2,11 @@
 //!
 //! One part `data_project://` per file, its file name the path in the project. Our own parameters: `check=true`
 //! makes the plan and nothing else, `partial=true` leaves absent files alone, `hold_consumers=true` keeps
-//! Kafka consumers from starting until `POST /v1/consumers/release` says that the fixtures are in. The reply
+//! Kafka consumers from starting until `POST /v1/consumers/release` says that the fixtures are in, `share=true` carries
+//! out SHARED_WITH lines with the workspaces that an administrator's token opens. The reply
 //! carries the plan and all diagnostics beside what other clients of this call read.
 
+use super::{Context, identity};
 use crate::{
     app::{DeployOptions, DeployReport},
     diagnostic::{self, Diagnostic, Place, Severity},
@@ -20,6 +22,7 @@ use crate::{
 use axum::{
     Json,
     body::Bytes,
+    extract::State,
     http::{HeaderMap, Uri},
 };
 use percent_encoding::percent_decode_str;
@@ -142,6 +145,7 @@ const ENCODED_FILE: &str = "data_project:%2F%2F";
 const CONTEXT: &str = "context:";
 
 pub(super) async fn deploy(
+    State(context): State<Context>,
     request_id: RequestId,
     who: Who,
     uri: Uri,
@@ -160,7 +164,14 @@ pub(super) async fn deploy(
     };
     let files = files(&headers, body, of_project).await?;
     let check = options.check;
-    let report = who.workspace.deploy(files, options).await?;
+    let report = match fields.flag("share") {
+        false => who.workspace.deploy(files, options).await?,
+        true => {
+            let seen = if who.access.is_admin() { identity::seen(&context, &who) } else { Vec::new() };
+            let reach: Vec<_> = seen.into_iter().map(|(workspace, _)| workspace).collect();
+            context.app.deploy_and_share(&who.workspace, files, options, &reach).await?
+        }
+    };
     Ok(Json(wire(&report, check, &request_id)))
 }
 
@@ -290,7 +301,7 @@ fn note(deployment: &mut Deployment, step: &Step) {
             };
             (names, name.to_string())
         }
-        Action::Describe { .. } | Action::Refused { .. } => return,
+        Action::Describe { .. } | Action::Share { .. } | Action::Unshare { .. } | Action::Refused { .. } => return,
         Action::GrantToken { token, scope } => {
             let kind = scope.kind.name();
             let (resource, permission) = kind.split_once(':').unwrap_or(("", kind));
