@@ -41,6 +41,7 @@ pub enum BadName {
 
 const MAX_LENGTH: usize = 200;
 const MERGED: &str = ":final";
+const POPULATING: &str = "populate:";
 
 impl ResourceName {
     pub fn new(text: &str) -> Result<ResourceName, BadName> {
@@ -191,6 +192,16 @@ impl Namespace {
     /// Where they are once they are all there: from then on they are brought in, whatever happens.
     pub fn replay(&self, resource: &ResourceName) -> Physical {
         Physical { database: self.database.clone(), table: format!("replay:{resource}").into() }
+    }
+
+    /// What shows a shard's own rows as a job brings them into a target. No data source can have such a name.
+    pub fn populating(&self, job: &str) -> Physical {
+        Physical { database: self.database.clone(), table: format!("{POPULATING}{job}").into() }
+    }
+
+    /// Whether a table is one of those that [`populating`](Namespace::populating) names: of which job.
+    pub fn populating_of(table: &str) -> Option<&str> {
+        table.strip_prefix(POPULATING)
     }
 
     /// Where a table waits to be dropped until nothing can call it back. No data source can have such a name.

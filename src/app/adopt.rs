@@ -53,7 +53,7 @@ pub(super) fn without_broken(project: Project, namespace: &Namespace) -> Project
 pub(super) async fn name_turned(shared: &Shared, namespace: &Namespace) -> Result<(), AppError> {
     for name in Found::look(shared, namespace).await?.tables.keys() {
         if let Some(view) = namespace.turned_from(name) {
-            shared.engine.command(&shared.layout.rename_view(&namespace.turned(&view), &view)).await?;
+            shared.engine.command(&shared.layout.rename_whole(&namespace.turned(&view), &view)).await?;
         }
     }
     Ok(())
@@ -81,13 +81,17 @@ pub(super) async fn remember_more(shared: &Shared, namespace: &Namespace, projec
     Ok(())
 }
 
-/// Drops the tables that a drop set aside and did not come to; what was to be taken back was taken back before.
+/// Drops the tables that a drop set aside and did not come to; what was to be taken back was taken back before. And the
+/// views of jobs that are none any more.
 pub(super) async fn drop_set_aside(shared: &Shared, namespace: &Namespace) -> Result<(), AppError> {
     for name in Found::look(shared, namespace).await?.tables.keys() {
         let resource =
             name.trim_start_matches("local:").strip_prefix("dropped:").and_then(|it| ResourceName::new(it).ok());
         if let Some(resource) = resource {
             shared.drop_table(&namespace.dropped(&resource)).await?;
+        }
+        if let Some(job) = Namespace::populating_of(name) {
+            shared.engine.command(&shared.layout.drop_whole(&namespace.populating(job))).await?;
         }
     }
     Ok(())
@@ -171,7 +175,7 @@ impl Found {
             match &statement.makes {
                 Some(Makes::Table(table)) if self.has(table) => {}
                 Some(Makes::View(view)) if self.has(view) => {
-                    let drop = self.layout.drop_view(view);
+                    let drop = self.layout.drop_whole(view);
                     res.push(Ddl { sql: drop.clone(), undo: drop, place: statement.place.clone(), makes: None });
                     res.push(statement);
                 }

@@ -127,6 +127,10 @@ impl Workspace {
             return Ok(report);
         }
         report.diagnostics.extend(self.shared.layout.diagnostics(&report.plan, &wanted));
+        if report.plan.steps.iter().any(|it| matches!(it.action, Action::CreateTable { .. })) {
+            let names = wanted.datasources.keys().cloned().collect();
+            report.diagnostics.extend(self.shared.idle_choices(&names));
+        }
         report.diagnostics.extend(self.in_the_way(&report.plan).await?);
         report.diagnostics.extend(verify::verify(&self.shared, &report.plan, &current, &wanted).await?);
         if has_errors(&report.diagnostics) || options.check {

@@ -22,6 +22,7 @@ mod consumers;
 mod deploy;
 mod events;
 mod files;
+mod populate;
 mod quarantine;
 mod releases;
 mod replay;
@@ -51,7 +52,7 @@ pub use schedules::CopySchedule;
 pub use times::Changed;
 pub use tokens::{ADMIN_TOKEN, NewToken};
 pub use verify::check;
-pub use work::Populate;
+pub use populate::Populate;
 pub use workspace::Workspace;
 pub use workspaces::Realm;
 
@@ -66,6 +67,7 @@ use crate::{
     auth::{self, Access},
     datafile::{Context, Foreign},
     ddl::{Cluster, Layout},
+    diagnostic::Diagnostic,
     engine::{Engine, EngineError, EngineSettings},
     ingest::{
         events::{EventsError, Tuning as EventsTuning},
@@ -74,13 +76,15 @@ use crate::{
     },
     name::{ColumnName, Physical, ResourceName},
     observe::{Level, Observation, Sink},
+    project::Project,
     query::QueryError,
     sql::Sql,
     store::{DataDirectory, Secret, Store, StoreError, TokenLookup},
 };
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -177,6 +181,9 @@ struct Shared {
     stopping: std::sync::atomic::AtomicBool,
     /// Held while a project becomes the deployed one, with what others share.
     linking: Mutex<()>,
+    /// The data sources of all projects, those that are not deployed any more among them, where it matters whether there
+    /// is one: over a cluster.
+    known: Mutex<BTreeSet<ResourceName>>,
 }
 
 impl App {
@@ -202,8 +209,8 @@ impl App {
         let context = Context { foreign: Foreign::Shared, ..settings.context };
         let settings = Settings { context, ..settings };
         let layout = layout_of(&engine)?;
-        let shared =
-            Arc::new(Shared { engine, layout, store, lookup, settings, sink, stopping, linking: Mutex::default() });
+        let (linking, known) = (Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { engine, layout, store, lookup, settings, sink, stopping, linking, known });
         let mut records = shared.store(|store| store.workspaces()).await?;
         for record in records.extract_if(.., |it| it.leaves) {
             workspaces::delete(&shared, &record).await?;
@@ -221,6 +228,12 @@ impl App {
             restored.push(Workspace::restore(shared.clone(), record, token).await?);
         }
         shares::restore(&shared, &restored).await?;
+        // Before the first push nothing is known, and the choices are for what it brings.
+        if restored.iter().any(|it| !it.project().datasources.is_empty()) {
+            for it in shared.idle_choices(&BTreeSet::new()) {
+                shared.warn(format!("{} ({})", it.message, it.hint.unwrap_or_default()));
+            }
+        }
         for workspace in &restored {
             workspace.start().await?;
         }
@@ -290,6 +303,24 @@ impl Shared {
 
     async fn drop_table(&self, table: &Physical) -> Result<(), EngineError> {
         self.command_all(&self.layout.drop_table(table)).await
+    }
+
+    /// Remembers the data sources of a project, where it matters.
+    fn note_project(&self, project: &Project) {
+        if self.layout.cluster().is_some_and(|it| it.chosen().next().is_some()) {
+            self.known().extend(project.datasources.keys().cloned());
+        }
+    }
+
+    /// Choices of how rows are spread that are for nothing, whatever these data sources are added to.
+    fn idle_choices(&self, more: &BTreeSet<ResourceName>) -> Vec<Diagnostic> {
+        let Some(cluster) = self.layout.cluster() else { return Vec::new() };
+        let known = self.known();
+        cluster.idle_choices(&known.iter().chain(more).collect())
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeSet<ResourceName>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn running(&self) -> Result<(), AppError> {

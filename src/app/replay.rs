@@ -2,10 +2,11 @@
 //!
 //! They are gathered in a table of their own, which is given its name when they are all in it: from then on they
 //! leave the quarantine and are brought in, batch by batch, under tokens made of the table's id and the batch's
-//! number. What a crash cuts short is done to the end at the next start, before anything else is inserted: what is
+//! number. Over a cluster that table is on every server, so that none is the only one that has the rows; they leave the
+//! quarantine by statements that name them. What a crash cuts short is done to the end at the next start, before anything else is inserted: what is
 //! done already is done again without a trace. What is refused again is in the quarantine again.
 
-use super::{AppError, Workspace, claims::reached, verify, whole};
+use super::{AppError, Shared, Workspace, claims::reached, verify, whole};
 use crate::{
     ddl,
     ingest::{
@@ -15,7 +16,7 @@ use crate::{
         files::LoadError,
         replay::Batch,
     },
-    name::ResourceName,
+    name::{Physical, ResourceName},
     project::Datasource,
     query,
     store::Store,
@@ -24,6 +25,10 @@ use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
 
 const BATCH_ROWS: u64 = 5_000;
+
+/// Rows that one statement tells to go: with all of them it is 90 KB long. Servers read 256 KB of one at the most, and
+/// Keeper, where every server finds it, takes 1 MB.
+const FORGOTTEN_ROWS: u64 = 2_500;
 
 /// In the place of a batch's number: what the store has is how all batches are read.
 const READING: u64 = u64::MAX;
@@ -43,6 +48,13 @@ struct Dated {
     date: u32,
 }
 
+/// What a row is known by where it is to leave.
+#[derive(Deserialize)]
+struct Identity {
+    date: u32,
+    hash: u64,
+}
+
 impl Workspace {
     /// Tries refused rows once more: all, or those that fulfil a condition. Tells how many are in, and how many
     /// are in the quarantine again.
@@ -59,26 +71,23 @@ impl Workspace {
         let condition = condition
             .map(|it| query::compile_condition(&project, &self.namespace, &name.quarantine(), it))
             .transpose()?;
-        if self.shared.layout.cluster().is_some() {
-            let words = "rows of a quarantine cannot be read again over a cluster yet; read them from NAME_quarantine";
-            return Err(AppError::Invalid(words.to_owned()));
-        }
         let workspace = self.clone();
         whole(async move {
             let _replaying = workspace.replaying.lock().await;
             let _claim = workspace.bring_into(&datasource.name).await;
             let before = workspace.finish_replay(&datasource).await?;
-            let (namespace, engine) = (&workspace.namespace, &workspace.shared.engine);
+            let (namespace, layout, engine) =
+                (&workspace.namespace, &workspace.shared.layout, &workspace.shared.engine);
             let (gathering, replay) = (namespace.gathering(&datasource.name), namespace.replay(&datasource.name));
             let quarantine = namespace.table(&datasource.name.quarantine());
             // A deploy may come between the batches, and not in the middle of this.
             let inserting = workspace.inserting.read().await;
             workspace.existing(datasource.name.as_str())?;
             // One that a crash left behind, incomplete.
-            engine.command(&ddl::drop_table(&gathering)).await?;
-            let gathered = engine.command(&ddl::gather(&gathering, &quarantine, condition.as_ref())).await;
-            gathered.map_err(|error| workspace.told(error))?;
-            engine.command(&ddl::rename(&gathering, &replay)).await?;
+            engine.command(&layout.drop_whole(&gathering)).await?;
+            let gather = ddl::gather(layout, &gathering, &datasource, &quarantine, condition.as_ref());
+            workspace.shared.command_all(&gather).await.map_err(|error| workspace.told(error))?;
+            engine.command(&layout.rename_whole(&gathering, &replay)).await?;
             drop(inserting);
             failpoint::reach("replay-gathered");
             let after = workspace.finish_replay(&datasource).await?;
@@ -98,24 +107,29 @@ impl Workspace {
     }
 
     async fn finish_replay(&self, datasource: &Arc<Datasource>) -> Result<Written, AppError> {
-        let engine = &self.shared.engine;
+        let (engine, layout) = (&self.shared.engine, &self.shared.layout);
         let target = self.target(datasource);
         let replay = self.namespace.replay(&datasource.name);
-        let state = engine.command(&self.shared.layout.table_state(&replay)).await?;
+        let state = engine.command(&layout.state_of(&replay)).await?;
         let Some(Gathered { id, rows }) = verify::rows(&state)?.into_iter().next() else {
             return Ok(Written::default());
         };
-        engine.command(&ddl::forget_replayed(&target.quarantine, &replay)).await?;
+        match layout.cluster() {
+            None => _ = engine.command(&ddl::forget_replayed(&target.quarantine, &replay)).await?,
+            Some(_) => self.forget(&target.quarantine, &replay, rows).await?,
+        }
         let schema = self.replayed_by(&id, datasource).await?;
         let writer = Writer::new(engine, &target, &schema, &self.sink).gated(&self.inserting);
         let own = schema.columns().filter(|it| ddl::QUARANTINE_COLUMNS.iter().all(|(name, _)| *name != it.as_str()));
-        engine.command(&ddl::complete_gathered(&replay, own)).await?;
-        let mut total = Written::default();
+        engine.command(&ddl::complete_gathered(layout, &replay, own)).await?;
+        let (mut total, mut seen) = (Written::default(), 0);
         for number in (0..rows).step_by(BATCH_ROWS as usize) {
-            let page = ddl::refused_rows(&replay, schema.columns(), number..number + BATCH_ROWS);
+            let page = ddl::refused_rows(layout, &replay, schema.columns(), number..number + BATCH_ROWS);
             let page = engine.command(&page).await.map_err(|error| self.told(error))?;
             // Later than they were refused, so that those refused again are not taken for those that leave.
-            let latest = verify::rows::<Dated>(&page)?.iter().map(|it| it.date).max().unwrap_or_default();
+            let dates: Vec<_> = verify::rows::<Dated>(&page)?.iter().map(|it| it.date).collect();
+            let latest = dates.iter().max().copied().unwrap_or_default();
+            seen += dates.len() as u64;
             let batch = Batch::read(&schema, &page, format!("r:{id}:{number}")).map_err(|message| {
                 AppError::Load(LoadError::Schema(SchemaError { column: "c__raw".to_owned(), message }))
             })?;
@@ -134,10 +148,27 @@ impl Workspace {
             total.quarantined += written.quarantined;
             failpoint::reach("replay-batch");
         }
-        engine.command(&ddl::drop_table(&replay)).await?;
+        all_seen(seen, rows)?;
+        engine.command(&layout.drop_whole(&replay)).await?;
         let workspace = self.record.id.clone();
         self.shared.store(move |store| store.forget_replay(&workspace, &id)).await?;
         Ok(total)
+    }
+
+    /// Gathered rows leave a quarantine that is on many servers: some are named at a time.
+    async fn forget(&self, quarantine: &Physical, replay: &Physical, rows: u64) -> Result<(), AppError> {
+        let Shared { engine, layout, .. } = &*self.shared;
+        let mut seen = 0;
+        for number in (0..rows).step_by(FORGOTTEN_ROWS as usize) {
+            let page = ddl::identities(layout, replay, number..number + FORGOTTEN_ROWS);
+            let page = verify::rows::<Identity>(&engine.command(&page).await?)?;
+            seen += page.len() as u64;
+            if !page.is_empty() {
+                let these = page.iter().map(|it| (it.date, it.hash));
+                engine.command(&ddl::forget_these(layout, quarantine, these)).await?;
+            }
+        }
+        all_seen(seen, rows)
     }
 
     /// What a replay's rows are read by: to its end what they were read by when the first of them went in.
@@ -158,12 +189,23 @@ impl Workspace {
         let project = self.project();
         for name in project.datasources.keys().filter(|it| reached(&project, it).contains(reaching)) {
             let state =
-                self.shared.engine.command(&self.shared.layout.table_state(&self.namespace.replay(name))).await?;
+                self.shared.engine.command(&self.shared.layout.state_of(&self.namespace.replay(name))).await?;
             if !verify::rows::<Gathered>(&state)?.is_empty() {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+}
+
+/// Gathered rows stay where they are until every one was read: of a cluster, a server may not have them yet.
+fn all_seen(seen: u64, rows: u64) -> Result<(), AppError> {
+    match seen == rows {
+        true => Ok(()),
+        false => {
+            let words = format!("{seen} of {rows} gathered rows could be read: they wait");
+            Err(AppError::Invalid(words))
+        }
     }
 }
 

@@ -1,6 +1,10 @@
-//! Work on rows that takes its time, each as a job: populate, copy, delete.
+//! Work on rows that takes its time, each as a job: copy, delete; and how one that failed is done once more.
 
-use super::{AppError, Shared, Workspace, classic, verify, words};
+use super::{
+    AppError, Shared, Workspace, classic,
+    populate::{Populate, Progress},
+    verify, words,
+};
 use crate::{
     ddl,
     engine::EngineError,
@@ -14,27 +18,14 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, sync::Arc};
 
-/// Which rows of its source a view is filled from.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Populate {
-    /// The target is emptied first.
-    pub truncate: bool,
-    /// A part of the rows, between 0 and 1.
-    pub subset: Option<f64>,
-    /// A condition on the rows of the source.
-    pub condition: Option<String>,
-    /// A view that cannot be filled is not to be one.
-    pub unlink_on_error: bool,
-}
-
 /// ClickHouse's number for a text that cannot be parsed.
 const SYNTAX_ERROR: i32 = 62;
 
 /// What a job was asked for: kept with it, so that it can be asked for once more.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Work {
-    Populate { pipe: String, populate: Populate },
+pub(super) enum Work {
+    Populate { pipe: String, populate: Populate, #[serde(default)] progress: Progress },
     Copy { pipe: String, params: serde_json::Map<String, serde_json::Value>, replace: bool },
     CopySql { datasource: String, text: String },
     Delete { datasource: String, condition: String },
@@ -66,66 +57,11 @@ impl Workspace {
         }
         let work = job.subject.asked.and_then(|it| serde_json::from_value(it).ok());
         match work.ok_or_else(|| invalid("such a job cannot be tried again: ask for its work once more"))? {
-            Work::Populate { pipe, populate } => self.populate(&pipe, populate).await,
+            Work::Populate { pipe, populate, progress } => self.populate_from(&pipe, populate, progress).await,
             Work::Copy { pipe, params, replace } => self.copy(&pipe, params.into_iter().collect(), Some(replace)).await,
             Work::CopySql { datasource, text } => self.copy_sql(&datasource, &text).await,
             Work::Delete { datasource, condition } => self.delete_rows(&datasource, &condition).await,
         }
-    }
-
-    /// Fills the target of a materializing pipe from rows that are there already. Rows that come meanwhile go
-    /// through the view as always: some may then be counted twice.
-    pub async fn populate(self: &Arc<Self>, pipe: &str, populate: Populate) -> Result<Job, AppError> {
-        self.shared.running()?;
-        let project = self.project();
-        let pipe = self.existing_pipe(pipe)?;
-        let PipeKind::Materialized { target } = &pipe.kind else {
-            return Err(AppError::Invalid(format!("the pipe `{}` materializes nothing", pipe.name)));
-        };
-        let source = pipe
-            .source(&project)
-            .ok_or_else(|| AppError::Invalid(format!("the pipe `{}` reads no data source", pipe.name)))?;
-        let mut filters: Vec<String> = Vec::new();
-        if let Some(condition) = populate.condition.as_deref().map(str::trim).filter(|it| !it.is_empty()) {
-            self.check_condition(&source, condition).await.map_err(|words| bad("populate_condition", &words))?;
-            filters.push(condition.to_owned());
-        }
-        match populate.subset {
-            Some(subset) if !(subset > 0.0 && subset <= 1.0) => {
-                return Err(AppError::Invalid("a subset is a number above 0 and up to 1".to_owned()));
-            }
-            Some(subset) if subset < 1.0 => filters.push(format!("rand() < {}", (subset * f64::from(u32::MAX)) as u32)),
-            _ => {}
-        }
-        let select = query::compile_populate(&project, &self.namespace, &pipe, &source, &filters)?;
-        let table = self.namespace.table(target);
-        let insert = self.insert_select(&table, &select).await?;
-        let subject = Subject {
-            pipe: Some(pipe.name.to_string()),
-            node: Some(pipe.output_node().name.to_string()),
-            datasource: Some(target.to_string()),
-            condition: populate.condition.clone(),
-            asked: asked(Work::Populate { pipe: pipe.name.to_string(), populate: populate.clone() }),
-        };
-        let (workspace, name) = (self.clone(), pipe.name.clone());
-        let node = pipe.output_node().name.clone();
-        let into = target.clone();
-        let work = async move {
-            let _claim = workspace.bring_into(&into).await;
-            if populate.truncate {
-                let truncated = workspace.shared.engine.command(&workspace.shared.layout.truncate(&table)).await;
-                truncated.map_err(|error| workspace.words(&error))?;
-            }
-            match workspace.run(&insert).await {
-                Err(error) if populate.unlink_on_error => {
-                    let unlinked = workspace.unlink(name.as_str(), node.as_str()).await;
-                    let unlinked = unlinked.map_or_else(|it| it.to_string(), |()| "it is a view no more".to_owned());
-                    Err(format!("{error} ({unlinked})"))
-                }
-                end => end.map(|()| None),
-            }
-        };
-        Ok(self.jobs.start(words::random_id(), JobKind::Populate, subject, work))
     }
 
     /// Runs a copy pipe: what it gives is added to its target, or with `replace` takes the place of its rows, at
@@ -205,7 +141,7 @@ impl Workspace {
 
     /// What is wrong with a condition on the rows of a data source, told in the condition's own words: in a statement
     /// of ours the engine would quote that.
-    async fn check_condition(&self, name: &ResourceName, condition: &str) -> Result<(), String> {
+    pub(super) async fn check_condition(&self, name: &ResourceName, condition: &str) -> Result<(), String> {
         let compiled = query::compile_condition(&self.project(), &self.namespace, name, condition);
         let count = ddl::count_rows(&self.namespace.table(name), &compiled.map_err(|it| it.to_string())?);
         let described = self.shared.engine.command(&query::describe(&count)).await;
@@ -228,27 +164,33 @@ impl Workspace {
         Ok(counted.first().map_or(0, |it| it.rows))
     }
 
-    async fn insert_select(&self, table: &Physical, select: &Sql) -> Result<Insert, AppError> {
+    pub(super) async fn insert_select(&self, table: &Physical, select: &Sql) -> Result<Insert, AppError> {
         self.insert_select_into(table, table, select).await
     }
 
     /// The columns of an answer by their names, into those of a table; `like` has the columns of `table`.
     async fn insert_select_into(&self, table: &Physical, like: &Physical, select: &Sql) -> Result<Insert, AppError> {
-        let described = self.shared.engine.command(&query::describe(select)).await.map_err(|it| self.public(it))?;
-        let columns: Vec<_> = verify::columns(&described)?.into_iter().map(|(name, _)| name).collect();
-        let known = self.project().datasource(like.table()).map(|it| it.columns.clone()).unwrap_or_default();
-        let known: BTreeSet<_> = known.iter().map(|it| it.name.as_str().to_owned()).collect();
-        if let Some(unknown) = columns.iter().find(|it| !known.contains(*it)) {
-            let words = format!("the data source `{}` has no column `{unknown}`", like.table());
-            return Err(AppError::Invalid(words));
-        }
-        let mark = format!("job {}", words::random_id());
+        let columns = self.columns_into(like, select).await?;
+        let mark = Insert::mark();
         let sql = ddl::insert_select(table, columns.iter().map(String::as_str), select, &mark);
         Ok(Insert { sql, mark })
     }
 
+    /// The columns of an answer, all of which a table has.
+    pub(super) async fn columns_into(&self, table: &Physical, select: &Sql) -> Result<Vec<String>, AppError> {
+        let described = self.shared.engine.command(&query::describe(select)).await.map_err(|it| self.public(it))?;
+        let columns: Vec<_> = verify::columns(&described)?.into_iter().map(|(name, _)| name).collect();
+        let known = self.project().datasource(table.table()).map(|it| it.columns.clone()).unwrap_or_default();
+        let known: BTreeSet<_> = known.iter().map(|it| it.name.as_str().to_owned()).collect();
+        if let Some(unknown) = columns.iter().find(|it| !known.contains(*it)) {
+            let words = format!("the data source `{}` has no column `{unknown}`", table.table());
+            return Err(AppError::Invalid(words));
+        }
+        Ok(columns)
+    }
+
     /// Runs an INSERT .. SELECT. It ends with this future.
-    async fn run(&self, insert: &Insert) -> Result<(), String> {
+    pub(super) async fn run(&self, insert: &Insert) -> Result<(), String> {
         let mut kill = Kill { shared: self.shared.clone(), mark: Some(insert.mark.clone()) };
         let ran = self.shared.engine.command(&insert.sql).await;
         kill.mark = None;
@@ -292,18 +234,25 @@ impl Workspace {
     }
 }
 
-fn asked(work: Work) -> Option<serde_json::Value> {
+pub(super) fn asked(work: Work) -> Option<serde_json::Value> {
     serde_json::to_value(work).ok()
 }
 
-fn bad(field: &str, words: &str) -> AppError {
+pub(super) fn bad(field: &str, words: &str) -> AppError {
     AppError::Invalid(format!("`{field}`: {words}"))
 }
 
 /// A statement that can be found again while it runs.
-struct Insert {
-    sql: Sql,
-    mark: String,
+pub(super) struct Insert {
+    pub(super) sql: Sql,
+    pub(super) mark: String,
+}
+
+impl Insert {
+    /// A mark that no other statement has.
+    pub(super) fn mark() -> String {
+        format!("job {}", words::random_id())
+    }
 }
 
 /// Ends a statement whose future is dropped before its end: nobody waits for it any more, and the rows of a job

@@ -207,6 +207,7 @@ impl Workspace {
 
     /// With what others share now.
     pub(super) fn put_project(&self, project: Project) {
+        self.shared.note_project(&project);
         let project = Project { shared: self.received(), ..project };
         *self.project.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(project);
         self.schedules.change();

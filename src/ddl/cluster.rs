@@ -8,13 +8,16 @@
 
 use super::{LowerError, Lowering};
 use crate::{
-    diagnostic::Diagnostic,
+    diagnostic::{Diagnostic, nearest},
     name::{ColumnName, Namespace, Physical, ResourceName},
     plan::{Action, Plan},
     project::{ColumnDefault, Datasource, EngineFamily, PipeKind, Project},
     sql::Sql,
 };
-use std::{collections::BTreeMap, num::NonZero};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZero,
+};
 
 /// A cluster as its servers name it, and how rows are spread over its shards.
 #[derive(Debug, Clone)]
@@ -75,6 +78,25 @@ impl Cluster {
     /// The same before there is a project: what is wrong with it, [`Cluster::check`] says of each.
     pub fn spread_by(&mut self, datasource: ResourceName, columns: Vec<ColumnName>) {
         self.shard_by.insert(datasource, columns);
+    }
+
+    /// The data sources whose rows are to be spread by columns that somebody chose.
+    pub fn chosen(&self) -> impl Iterator<Item = &ResourceName> {
+        self.shard_by.keys()
+    }
+
+    /// Choices for data sources that are not there; `known` are the names of those that are.
+    pub fn idle_choices(&self, known: &BTreeSet<&ResourceName>) -> Vec<Diagnostic> {
+        let idle = self.chosen().filter(|it| !known.contains(it)).map(|name| {
+            let taken = |it: &&&ResourceName| !self.shard_by.contains_key(**it);
+            let words = format!("--shard-by names `{name}`, and no project has a data source of this name");
+            let hint = match nearest(name.as_str(), known.iter().filter(taken).map(|it| it.as_str())) {
+                Some(near) => format!("there is `{near}`; tables keep the key that they are made with"),
+                None => "it counts when the data source is pushed".to_owned(),
+            };
+            Diagnostic::warning("shard_by", words).hint(hint)
+        });
+        idle.collect()
     }
 
     /// Columns that rows are to be spread by and that are not there.

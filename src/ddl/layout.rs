@@ -64,14 +64,14 @@ impl Layout {
         table::drop_database_on(self.cluster(), namespace)
     }
 
-    /// Does nothing where there is no such view.
-    pub fn rename_view(&self, from: &Physical, to: &Physical) -> Sql {
+    /// Of a view, or of a table that is the same on every server. Does nothing where there is none.
+    pub fn rename_whole(&self, from: &Physical, to: &Physical) -> Sql {
         table::rename_on(self.cluster(), from, to)
     }
 
-    /// A view has no part anywhere.
-    pub fn drop_view(&self, view: &Physical) -> Sql {
-        table::drop_table_on(self.cluster(), view)
+    /// Of a view, or of a table that is the same on every server: it has no part anywhere.
+    pub fn drop_whole(&self, table: &Physical) -> Sql {
+        table::drop_table_on(self.cluster(), table)
     }
 
     pub fn drop_table(&self, table: &Physical) -> Vec<Sql> {
@@ -147,7 +147,11 @@ impl Layout {
 
     /// `id` and `rows` of a table; nothing where there is none of this name.
     pub fn table_state(&self, table: &Physical) -> Sql {
-        let table = self.rows(table);
+        self.state_of(&self.rows(table))
+    }
+
+    /// The same of a table of this very name.
+    pub fn state_of(&self, table: &Physical) -> Sql {
         let mut sql = Sql::new("SELECT toString(any(uuid)) AS id, sum(ifNull(total_rows, 0)) AS rows FROM ");
         self.system_tables(&mut sql);
         sql.push(" AS t WHERE database = ").string(table.database()).push(" AND name = ").string(table.table());

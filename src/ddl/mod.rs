@@ -5,6 +5,7 @@
 
 mod cluster;
 mod layout;
+mod populate;
 mod quarantine;
 mod service;
 mod shared;
@@ -12,12 +13,13 @@ mod table;
 
 pub use cluster::{Backfill, BadShardBy, Cluster};
 pub use layout::Layout;
-pub use quarantine::{complete_gathered, forget_replayed, gather, reasons, refused_rows, refused_values};
+pub use populate::{Fill, Shard};
+pub use quarantine::{complete_gathered, forget_replayed, forget_these, gather, identities, reasons, refused_rows, refused_values};
 pub use service::{kafka_times, pipe_stats_view};
 pub use shared::show;
 pub use table::{
     QUARANTINE_COLUMNS, count_rows, create_quarantine, create_side_table, create_table, databases, drop_database,
-    drop_table, forgetful, insert_select, remember_more, rename,
+    drop_table, forgetful, insert_select, remember_more,
 };
 
 use crate::{

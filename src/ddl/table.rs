@@ -92,6 +92,26 @@ pub(super) fn create_quarantine_on(cluster: Option<&Cluster>, datasource: &Datas
     sql
 }
 
+/// Where rows of a quarantine are gathered over a cluster: with replicas, for they are nowhere else for a while.
+pub(super) fn create_gathering(cluster: &Cluster, datasource: &Datasource, table: &Physical) -> Sql {
+    let mut sql = Sql::new("CREATE TABLE ");
+    on(sql.table(table), Some(cluster)).push(" (`c__number` UInt64, ");
+    sql.join(quarantine_columns(datasource), ", ", |sql, it| {
+        let own = QUARANTINE_COLUMNS.iter().find(|(name, _)| *name == it);
+        sql.ident(it).push(" ").push(own.map_or("Nullable(String)", |it| it.1));
+    });
+    sql.push(") ENGINE = ");
+    family(&mut sql, EngineFamily::MergeTree, &[], Some(cluster));
+    sql.push(" ORDER BY `c__number`");
+    sql
+}
+
+/// The columns of what refuses rows, in their order.
+pub(super) fn quarantine_columns(datasource: &Datasource) -> impl Iterator<Item = &str> + Clone {
+    let own = QUARANTINE_COLUMNS.iter().map(|(name, _)| *name);
+    datasource.columns.iter().filter(|it| is_quarantined(it)).map(|it| it.name.as_str()).chain(own)
+}
+
 /// A column called like one of the quarantine's own is not kept there twice.
 pub(super) fn is_quarantined(column: &Column) -> bool {
     !QUARANTINE_COLUMNS.iter().any(|(name, _)| *name == column.name.as_str())
@@ -144,10 +164,6 @@ pub fn create_side_table(side: &Physical, like: &Physical) -> Sql {
 }
 
 /// Does nothing where there is no such table.
-pub fn rename(from: &Physical, to: &Physical) -> Sql {
-    rename_on(None, from, to)
-}
-
 pub(super) fn rename_on(cluster: Option<&Cluster>, from: &Physical, to: &Physical) -> Sql {
     let mut sql = Sql::new("RENAME TABLE IF EXISTS ");
     on(sql.table(from).push(" TO ").table(to), cluster);

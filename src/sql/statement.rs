@@ -28,9 +28,13 @@ pub const SESSION: &[(&str, &str)] = &[
 ];
 
 /// The same for tables on the shards of a cluster: an insert returns when every shard has its part, and what is joined
-/// is read from all of them.
-pub const OVER_CLUSTER: &[(&str, &str)] =
-    &[("distributed_foreground_insert", "1"), ("distributed_product_mode", "global")];
+/// is read from all of them. What a query gives is spread by the target's key: by itself the engine would run some
+/// INSERT .. SELECT on each shard alone, which makes an aggregate of each shard.
+pub const OVER_CLUSTER: &[(&str, &str)] = &[
+    ("distributed_foreground_insert", "1"),
+    ("distributed_product_mode", "global"),
+    ("parallel_distributed_insert_select", "0"),
+];
 
 /// What makes an insert whole and safe to repeat: one block, and, with a token, one time. Values that somebody else
 /// wrote are read as values and never as expressions, which would run under the role that inserts. Defaults of the

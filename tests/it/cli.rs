@@ -140,6 +140,11 @@ impl Server {
         format!("http://localhost:{}", self.port)
     }
 
+    /// What was read of its lines by now: all before it served.
+    pub(crate) fn said(&self) -> String {
+        self.seen.join("\n")
+    }
+
     /// Reads lines until one holds `text`.
     pub(crate) fn wait_for(&mut self, text: &str) -> String {
         self.find(text).unwrap_or_else(|| panic!("`{text}` was not said:\n{}", self.seen.join("\n")))

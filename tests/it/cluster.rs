@@ -3,12 +3,13 @@
 use super::{cli::Folder, engine::engine};
 use birdhouse::{
     datafile::Context,
-    ddl::{self, Cluster},
+    ddl::{self, Cluster, Fill, Shard},
     diagnostic::Source,
     engine::Verdict,
     name::Namespace,
     plan,
     project::{self, Project},
+    query,
     sql::Sql,
 };
 use std::{collections::BTreeSet, fmt::Write, num::NonZero, path::Path};
@@ -33,6 +34,37 @@ async fn changes_on_three_shards() {
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_on_replicas_of_one_shard() {
     check("changes_1_shard", &resolve(deployed()), &resolve(wanted()), 1, &[]).await;
+}
+
+/// What brings old rows into the target of a view, shard by shard: the shard's own rows, but all of what the view joins.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_filled_shard_by_shard() {
+    let project = resolve(wanted());
+    let cluster = Cluster::new("birds", NonZero::new(3).unwrap());
+    let namespace = Namespace::new("db");
+    let pipe = project.pipe("to_hours").unwrap();
+    let (source, target) = (pipe.source(&project).unwrap(), project.datasource("hours").unwrap());
+    let at_shard = namespace.at_shard(&source);
+    let filters = ["at > '2026-01-01'".to_owned(), "rand() < 429496729".to_owned()];
+    let select = query::compile_populate(&project, &at_shard, pipe, &source, &filters).unwrap();
+    let columns = ["hour".to_owned(), "events".to_owned()].to_vec();
+    let target = namespace.table(&target.name);
+    let fill = Fill { target, view: namespace.populating("7"), columns, select };
+    let mut all = vec![(cluster.weights(), Verdict::Read), (cluster.shard_names(), Verdict::Read)];
+    for shard in Shard::all([(1, 1), (2, 9), (3, 1)]).unwrap() {
+        all.extend([
+            (fill.show(&cluster, shard), Verdict::Other),
+            (fill.insert(&cluster, shard, "job 7"), Verdict::Other),
+        ]);
+    }
+    all.push((fill.clear(&cluster, "it's"), Verdict::Other));
+    let mut res = String::new();
+    for (sql, verdict) in &all {
+        assert_eq!(engine().await.classify(sql.as_str()).await, Ok(*verdict), "{}", sql.as_str());
+        writeln!(res, "{}\n", sql.as_str()).unwrap();
+    }
+    assert_eq!(Shard::all([(1, 1), (2, 0)]), Err(2), "nothing can be sent to it");
+    golden("filled_3_shards", &res);
 }
 
 #[test]
@@ -141,11 +173,15 @@ async fn check(name: &str, current: &Project, wanted: &Project, shards: u64, sha
         }
         writeln!(res, "{what}{}", sql.as_str()).unwrap();
     }
+    golden(name, &res);
+}
+
+fn golden(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/cluster"));
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!(name, res));
+    settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
 fn resolve(files: Vec<(&str, &str)>) -> Project {
