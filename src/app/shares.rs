@@ -382,14 +382,21 @@ impl Workspace {
         reach: Option<&BTreeSet<String>>,
     ) -> (Vec<Step>, Vec<Diagnostic>) {
         let (mut steps, mut told) = (Vec::new(), Vec::new());
+        let (old, new) = (written_shares(current), written_shares(wanted));
+        let written = |it: &Datasource, paths: &BTreeSet<&str>| paths.contains(&*it.place.path);
         // Branches share nothing.
         for datasource in wanted.datasources.values().filter(|_| self.main().is_none()) {
-            let before = current.datasource(datasource.name.as_str()).and_then(|it| self.lines(it, current));
-            let file = self.lines(datasource, wanted);
+            let before = current.datasource(datasource.name.as_str()).filter(|it| written(it, &old));
+            let file = written(datasource, &new).then(|| self.lines(datasource, wanted)).flatten();
+            if before.is_none() && file.is_none() {
+                continue;
+            }
+            let before = before.and_then(|it| self.lines(it, current));
             let receivers = self.receivers(&datasource.name);
             let receivers: BTreeSet<_> = receivers.iter().filter(|it| it.main().is_none()).map(|it| it.name()).collect();
             let lines = file.iter().flat_map(|it| &it.shared_with);
-            for line in lines.clone().filter(|it| !receivers.contains(it.as_str())) {
+            let mut seen = BTreeSet::new();
+            for line in lines.clone().filter(|it| !receivers.contains(it.as_str()) && seen.insert(it.as_str())) {
                 let (name, place) = (line.as_str(), file.as_ref().map(|it| it.place(line.span)));
                 let place = place.unwrap_or_else(|| datasource.place.clone());
                 match reach.map(|reach| self.why_not_shared(datasource, name, reach)) {
@@ -465,12 +472,8 @@ impl Workspace {
         }
     }
 
-    /// The file of a data source, if it has SHARED_WITH lines.
     fn lines(&self, datasource: &Datasource, project: &Project) -> Option<Datafile> {
-        let path = &datasource.place.path;
-        let is_written = |it: &&Source| it.path == *path && it.text.to_ascii_lowercase().contains("shared_with");
-        project.sources.iter().find(is_written)?;
-        project::datafile(&project.sources, path, &self.shared.settings.context)
+        project::datafile(&project.sources, &datasource.place.path, &self.shared.settings.context)
     }
 
     /// In words, with whom a data source is shared.
@@ -508,6 +511,12 @@ impl Workspace {
     fn shares_mut(&self) -> std::sync::RwLockWriteGuard<'_, Shares> {
         self.shares.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The files in which SHARED_WITH stands: few, and the others need no second look.
+fn written_shares(project: &Project) -> BTreeSet<&str> {
+    let is_written = |it: &&Source| it.text.to_ascii_lowercase().contains("shared_with");
+    project.sources.iter().filter(is_written).map(|it| &*it.path).collect()
 }
 
 /// A new pipe reads what is shared. One that reads what is not shared any more stays as it is, so that other files can

@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 /// Deploy this folder's project, or some of its files
 ///
 /// Sends the files to the server, which compares them with what it runs and makes the difference: tables, views,
-/// endpoints, tokens. All of it, or, if anything is wrong, nothing. What would lose or rewrite stored rows is refused.
+/// endpoints, tokens, who else may read (SHARED_WITH). All of it, or, if anything is wrong, nothing. What would lose or
+/// rewrite stored rows is refused.
 ///
 /// Without FILES the whole project is sent: what the server has and the folder has not is dropped, if no rows are lost
 /// with it.
