@@ -46,13 +46,13 @@ pub use connections::{NewConnection, Preview};
 pub use consumers::Feeding;
 pub use deploy::{DeployOptions, DeployReport};
 pub use files::{Appended, Incoming, Source};
+pub use populate::Populate;
 pub use quarantine::Reason;
 pub use rows::TableStatistics;
 pub use schedules::CopySchedule;
 pub use times::Changed;
 pub use tokens::{ADMIN_TOKEN, NewToken};
 pub use verify::check;
-pub use populate::Populate;
 pub use workspace::Workspace;
 pub use workspaces::Realm;
 

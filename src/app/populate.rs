@@ -4,9 +4,8 @@
 //! How far a job over shards has come is kept with it: tried once more, it goes on with the shards that are not done.
 
 use super::{
-    AppError, Shared, Workspace, verify,
+    AppError, Shared, Workspace, verify, words,
     work::{Insert, Work, asked, bad},
-    words,
 };
 use crate::{
     ddl::{Cluster, Fill, Shard},

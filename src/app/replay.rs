@@ -188,8 +188,7 @@ impl Workspace {
     pub(super) async fn has_replays(&self, reaching: &ResourceName) -> Result<bool, AppError> {
         let project = self.project();
         for name in project.datasources.keys().filter(|it| reached(&project, it).contains(reaching)) {
-            let state =
-                self.shared.engine.command(&self.shared.layout.state_of(&self.namespace.replay(name))).await?;
+            let state = self.shared.engine.command(&self.shared.layout.state_of(&self.namespace.replay(name))).await?;
             if !verify::rows::<Gathered>(&state)?.is_empty() {
                 return Ok(true);
             }

@@ -393,7 +393,8 @@ impl Workspace {
             }
             let before = before.and_then(|it| self.lines(it, current));
             let receivers = self.receivers(&datasource.name);
-            let receivers: BTreeSet<_> = receivers.iter().filter(|it| it.main().is_none()).map(|it| it.name()).collect();
+            let receivers: BTreeSet<_> =
+                receivers.iter().filter(|it| it.main().is_none()).map(|it| it.name()).collect();
             let lines = file.iter().flat_map(|it| &it.shared_with);
             let mut seen = BTreeSet::new();
             for line in lines.clone().filter(|it| !receivers.contains(it.as_str()) && seen.insert(it.as_str())) {
@@ -415,7 +416,8 @@ impl Workspace {
                     }
                     None => {
                         let words = format!("the data source `{}` is not shared with `{name}` yet", datasource.name);
-                        let hint = format!("birdhouse push does that, or tb datasource share {} {name}", datasource.name);
+                        let hint =
+                            format!("birdhouse push does that, or tb datasource share {} {name}", datasource.name);
                         told.push(Diagnostic::warning("share_missing", words).at(place).hint(hint));
                     }
                 }
@@ -427,11 +429,15 @@ impl Workspace {
             for name in receivers.into_iter().filter(|it| goes(it)) {
                 let (place, workspace) = (datasource.place.clone(), name.to_owned());
                 if reach.contains(name) {
-                    steps.push(Step { action: Action::Unshare { datasource: datasource.name.clone(), workspace }, place });
+                    steps.push(Step {
+                        action: Action::Unshare { datasource: datasource.name.clone(), workspace },
+                        place,
+                    });
                     continue;
                 }
                 let words = format!("the data source `{}` is still shared with `{name}`", datasource.name);
-                let hint = format!("whoever runs the server ends that: tb datasource unshare {} {name}", datasource.name);
+                let hint =
+                    format!("whoever runs the server ends that: tb datasource unshare {} {name}", datasource.name);
                 told.push(Diagnostic::warning("share_missing", words).at(place).hint(hint));
             }
         }
@@ -460,14 +466,18 @@ impl Workspace {
         let near = nearest(name, reach.iter().map(String::as_str).filter(|it| *it != self.name()));
         let hint = match near {
             Some(near) => format!("there is `{near}`"),
-            None => "whoever runs the server may: with their token, or tb workspace create, tb datasource share".to_owned(),
+            None => {
+                "whoever runs the server may: with their token, or tb workspace create, tb datasource share".to_owned()
+            }
         };
         Some((words, hint))
     }
 
     fn may_be_shared_from(&self, name: &ResourceName) -> Result<(), String> {
         match TAKEN.iter().any(|it| it.eq_ignore_ascii_case(self.name())) {
-            true => Err(format!("`{}.{name}` would mean something else: this workspace can share nothing", self.name())),
+            true => {
+                Err(format!("`{}.{name}` would mean something else: this workspace can share nothing", self.name()))
+            }
             false => Ok(()),
         }
     }

@@ -25,10 +25,25 @@ const SYNTAX_ERROR: i32 = 62;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Work {
-    Populate { pipe: String, populate: Populate, #[serde(default)] progress: Progress },
-    Copy { pipe: String, params: serde_json::Map<String, serde_json::Value>, replace: bool },
-    CopySql { datasource: String, text: String },
-    Delete { datasource: String, condition: String },
+    Populate {
+        pipe: String,
+        populate: Populate,
+        #[serde(default)]
+        progress: Progress,
+    },
+    Copy {
+        pipe: String,
+        params: serde_json::Map<String, serde_json::Value>,
+        replace: bool,
+    },
+    CopySql {
+        datasource: String,
+        text: String,
+    },
+    Delete {
+        datasource: String,
+        condition: String,
+    },
 }
 
 impl Workspace {

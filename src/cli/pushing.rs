@@ -189,7 +189,12 @@ pub(super) async fn deploy(client: &Client, sources: &[Source], wish: Wish) -> a
         // A form of no part has no valid body.
         form = form.text("context://", "");
     }
-    let flags = [("check", wish.check), ("partial", wish.partial), ("hold_consumers", wish.hold_consumers), ("share", wish.share)];
+    let flags = [
+        ("check", wish.check),
+        ("partial", wish.partial),
+        ("hold_consumers", wish.hold_consumers),
+        ("share", wish.share),
+    ];
     let flags: Vec<String> = flags.iter().filter(|it| it.1).map(|it| format!("{}=true", it.0)).collect();
     let reply = client.post_files(&format!("/v1/deploy?{}", flags.join("&")), form).await?;
     serde_json::from_value(reply).context("the server's reply to a deploy is not what this birdhouse knows")

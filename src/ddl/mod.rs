@@ -14,7 +14,9 @@ mod table;
 pub use cluster::{Backfill, BadShardBy, Cluster};
 pub use layout::Layout;
 pub use populate::{Fill, Shard};
-pub use quarantine::{complete_gathered, forget_replayed, forget_these, gather, identities, reasons, refused_rows, refused_values};
+pub use quarantine::{
+    complete_gathered, forget_replayed, forget_these, gather, identities, reasons, refused_rows, refused_values,
+};
 pub use service::{kafka_times, pipe_stats_view};
 pub use shared::show;
 pub use table::{

@@ -87,7 +87,8 @@ pub fn forget_replayed(quarantine: &Physical, replay: &Physical) -> Sql {
 
 /// `date` and `hash` of gathered rows: what [`forget_these`] knows them by.
 pub fn identities(layout: &Layout, replay: &Physical, numbers: std::ops::Range<u64>) -> Sql {
-    let mut sql = Sql::new("SELECT toUnixTimestamp(insertion_date) AS date, cityHash64(c__source, c__raw) AS hash FROM ");
+    let mut sql =
+        Sql::new("SELECT toUnixTimestamp(insertion_date) AS date, cityHash64(c__source, c__raw) AS hash FROM ");
     numbered(layout, &mut sql, replay, numbers);
     sql
 }
@@ -105,11 +106,7 @@ pub fn forget_these(layout: &Layout, quarantine: &Physical, identities: impl Int
 }
 
 /// Columns that a data source got since its rows were gathered; every one is text.
-pub fn complete_gathered<'a>(
-    layout: &Layout,
-    replay: &Physical,
-    columns: impl Iterator<Item = &'a ColumnName>,
-) -> Sql {
+pub fn complete_gathered<'a>(layout: &Layout, replay: &Physical, columns: impl Iterator<Item = &'a ColumnName>) -> Sql {
     let mut sql = Sql::new("ALTER TABLE ");
     on(sql.table(replay), layout.cluster()).push(" ");
     sql.join(columns, ", ", |sql, it| {

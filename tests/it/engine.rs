@@ -83,6 +83,7 @@ embedded! {
     json_tells_columns_and_statistics,
     errors_have_number_kind_and_place,
     inserts_whole_blocks,
+    inserts_into_many_columns,
     a_token_makes_an_insert_safe_to_repeat,
     large_answers_come_in_chunks,
     an_error_after_rows_is_an_error,

@@ -56,14 +56,23 @@ enum Rest {
         parts: Vec<Bytes>,
         packed: bool,
     },
+    /// The same, with the statement in front of the rows.
+    Led {
+        parts: Vec<Bytes>,
+        packed: bool,
+    },
 }
 
 /// Servers close connections that nobody uses after some seconds, and a request on such a one is lost.
 const IDLE: Duration = Duration::from_secs(2);
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// Parameters that are longer together go in the body: an address has its limits, ours and the server's.
+/// Parameters that are longer together go in the body, and so does an insert with many columns: an address has its
+/// limits, 64 KB here and 1 MB with ClickHouse.
 const LONG: usize = 16 << 10;
+
+/// How much of a statement a server reads if nobody says otherwise.
+const READ_OF_STATEMENT: usize = 256 << 10;
 
 /// As much is read of an error.
 const MAX_ERROR: usize = 1 << 20;
@@ -220,9 +229,22 @@ impl Request {
                     false => Rest::Statement { sql, packed: false },
                 }
             }
+            Some(parts) if self.is_led() => {
+                let head = Bytes::from(format!("{}\n", self.sql));
+                let parts: Vec<_> = [head].into_iter().chain(parts.iter().cloned()).collect();
+                match packs(&parts) {
+                    true => Rest::Led { parts: vec![pack::packed(parts).await], packed: true },
+                    false => Rest::Led { parts, packed: false },
+                }
+            }
             Some(parts) if packs(parts) => Rest::Rows { parts: vec![pack::packed(parts.to_vec()).await], packed: true },
             Some(parts) => Rest::Rows { parts: parts.to_vec(), packed: false },
         }
+    }
+
+    /// Whether the statement is too long to stand in the address beside rows.
+    fn is_led(&self) -> bool {
+        self.sql.len() > LONG
     }
 
     /// The values of a statement's own parameters.
@@ -238,6 +260,12 @@ impl Request {
         if let Rest::Rows { .. } = rest {
             url.query_pairs_mut().append_pair("query", &self.sql);
         }
+        if let Rest::Led { .. } = rest
+            && self.sql.len() >= READ_OF_STATEMENT
+        {
+            let size = (self.sql.len() + 1024).to_string();
+            url.query_pairs_mut().append_pair("max_query_size", &size);
+        }
         let login = self.login.as_ref().unwrap_or(&connection.login);
         let mut request = connection.http.post(url).header("x-clickhouse-user", &login.user);
         request = request.header("x-clickhouse-key", login.password.reveal());
@@ -247,7 +275,9 @@ impl Request {
         if self.takes_packed {
             request = request.header(ACCEPT_ENCODING, pack::NAME);
         }
-        if let Rest::Statement { packed: true, .. } | Rest::Rows { packed: true, .. } = rest {
+        if let Rest::Statement { packed: true, .. } | Rest::Rows { packed: true, .. } | Rest::Led { packed: true, .. } =
+            rest
+        {
             request = request.header(CONTENT_ENCODING, pack::NAME);
         }
         match rest {
@@ -257,7 +287,7 @@ impl Request {
                 let with = |form: Form, (name, value): &(String, String)| form.text(name.clone(), value.clone());
                 request.multipart(self.parameters().fold(form, with))
             }
-            Rest::Rows { parts, .. } => {
+            Rest::Rows { parts, .. } | Rest::Led { parts, .. } => {
                 let parts: Vec<_> = parts.iter().cloned().map(Ok::<_, Infallible>).collect();
                 request.body(Body::wrap_stream(stream::iter(parts)))
             }

@@ -56,6 +56,8 @@ pub(super) async fn answer(
     };
     check(fields)?;
     let query = fields.text("query").unwrap_or_default();
+    let led = if query.is_empty() { led(body) } else { None };
+    let (query, body) = led.as_ref().map_or((&query, body), |(query, body)| (query, body));
     if client::is_insert(&query)
         && let Ok(insert) = client::insert_head(&query)
     {
@@ -103,6 +105,26 @@ pub(super) async fn answer(
     let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|it| it.to_str().ok());
     let packing = Packing::choose(false, accepted.filter(|_| fields.flag("enable_http_compression")));
     Document::new(rows, format, headers.contains_key(ASKS_COST), head.clone()).reply(packing).await
+}
+
+/// An insert that stands in front of its rows, as the first line of the body, and the rows.
+fn led(body: &[Bytes]) -> Option<(String, Vec<Bytes>)> {
+    let mut line = Vec::new();
+    for (index, piece) in body.iter().enumerate() {
+        let Some(end) = piece.iter().position(|it| *it == b'\n') else {
+            line.extend_from_slice(piece);
+            continue;
+        };
+        line.extend_from_slice(&piece[..end]);
+        let line = String::from_utf8(line).ok().filter(|it| client::is_insert(it))?;
+        let takes_rows = |it: &client::InsertHead| Format::parse_wire(&it.format).is_some_and(|it| it.takes_rows());
+        // What is behind the format is the rows: a line that has more is no head.
+        let ends = |it: &client::InsertHead| line[it.data..].trim().is_empty();
+        client::insert_head(&line).ok().filter(|it| takes_rows(it) && ends(it))?;
+        let rest = [piece.slice(end + 1..)].into_iter().chain(body[index + 1..].iter().cloned());
+        return Some((line, rest.collect()));
+    }
+    None
 }
 
 fn whole(text: &str) -> Sql {

@@ -96,6 +96,28 @@ pub(crate) async fn insert(
     engine.insert(&statement::insert_native(table, [&name]), block, deduplication).await
 }
 
+/// The columns of an insert may be more than an address holds.
+pub(crate) async fn inserts_into_many_columns(engine: &Engine) {
+    let namespace = database_of(engine).await;
+    let table = namespace.table(&ResourceName::new("wide").unwrap());
+    let names = || (0..2_000).map(|it| format!("a_column_with_a_long_name_that_takes_its_room_{it}"));
+    let mut sql = Sql::new("CREATE TABLE ");
+    sql.table(&table)
+        .push(" (")
+        .join(names(), ", ", |sql, it| _ = sql.ident(&it).push(" UInt8"))
+        .push(") ENGINE = Memory");
+    engine.command(&sql).await.unwrap();
+    let names: Vec<_> = names().map(|it| ColumnName::new(&it).unwrap()).collect();
+    let head = statement::insert_native(&table, &names);
+    assert!(head.as_str().len() > 100_000);
+    let row = format!("{{\"{}\": 7}}\n", names[1_999]);
+    let inserted = engine.insert_written(&head, Format::JsonEachRow, vec![row.into()], Deduplication::Off).await;
+    assert_eq!(inserted, Ok(1));
+    let mut sql = Sql::new("SELECT ");
+    sql.column(&names[1_999]).push(" AS n FROM ").table(&table);
+    assert_eq!(engine.command(&sql).await.unwrap(), "{\"n\":7}\n");
+}
+
 pub(crate) async fn count(engine: &Engine, table: &Physical) -> String {
     let mut sql = Sql::new("SELECT count() AS n, sum(k) AS s FROM ");
     sql.table(table);
@@ -366,6 +388,7 @@ pub(crate) async fn everything(engine: &Engine) {
     json_tells_columns_and_statistics(engine).await;
     errors_have_number_kind_and_place(engine).await;
     inserts_whole_blocks(engine).await;
+    inserts_into_many_columns(engine).await;
     a_token_makes_an_insert_safe_to_repeat(engine).await;
     large_answers_come_in_chunks(engine).await;
     an_error_after_rows_is_an_error(engine).await;
