@@ -5,7 +5,7 @@
 
 use super::{
     config::Purpose,
-    ffi::{Answer, Connection},
+    ffi::{Answer, Connection, Stream},
     pool::Pool,
     session,
 };
@@ -168,10 +168,23 @@ impl Slot {
         running.since = Some(start);
         drop(running);
         let res = call();
+        self.is_out(start);
+        Ok(res)
+    }
+
+    /// The same for a call that a run makes whatever became of it.
+    fn timed_always<T>(&self, call: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        self.running().since = Some(start);
+        let res = call();
+        self.is_out(start);
+        res
+    }
+
+    fn is_out(&self, start: Instant) {
         let mut running = self.running();
         running.since = None;
         running.used += start.elapsed();
-        Ok(res)
     }
 
     /// Whether this run was told to end, for its time is over, and has not after a while.
@@ -395,18 +408,25 @@ impl Read<'_> {
                 let after = if error.kind == EngineErrorKind::Query { After::Keep } else { After::Close };
                 Stop::Failed(error, after)
             })?;
-            loop {
-                let answer = self.timed(|| stream.fetch())?;
-                if !self.take(&answer, &mut cut, &mut end)? {
-                    break;
-                }
-            }
+            let res = self.pass_on(&mut stream, &mut cut, &mut end);
+            // One that nobody has asked for a chunk yet works until its end in here, but for being killed.
+            self.slot.timed_always(|| drop(stream));
+            res?;
         } else {
             let answer = self.timed(|| connection.query(self.sql, name, self.parameters))?;
             self.take(&answer, &mut cut, &mut end)?;
         }
         end.statistics.elapsed = self.slot.used().as_secs_f64();
         Ok(end)
+    }
+
+    fn pass_on(&self, stream: &mut Stream<'_>, cut: &mut Cut, end: &mut End) -> Result<(), Stop> {
+        loop {
+            let answer = self.timed(|| stream.fetch())?;
+            if !self.take(&answer, cut, end)? {
+                return Ok(());
+            }
+        }
     }
 
     fn timed<T>(&self, call: impl FnOnce() -> T) -> Result<T, Stop> {

@@ -87,6 +87,37 @@ async fn an_example_is_a_url_that_answers() {
 }
 
 #[tokio::test]
+async fn a_file_comes_by_its_ending_or_as_a_format() {
+    let site = Site::with_shop().await;
+    for (path, kind) in [("/v0/pipes/by_item", "pipe"), ("/v0/datasources/sales", "datasource")] {
+        let by_ending = site.get(&format!("{path}.{kind}"), ADMIN).await;
+        let by_format = site.get(&format!("{path}?format={kind}"), ADMIN).await;
+        assert_eq!((by_format.header("content-type"), &by_format.text), ("text/plain", &by_ending.text));
+        assert!(by_ending.text.contains("company_id"), "{}", by_ending.text);
+    }
+    let reader = site.token("reader", &["PIPES:READ:all_sales"]).await;
+    assert_eq!(site.get("/v0/pipes/by_item?format=pipe", &reader).await.status, 403);
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_here_says_why() {
+    let site = Site::start().await;
+    for (path, words) in [
+        ("/v1/deployments", "no deployments"),
+        ("/v1/deployments/1/set-live", "no deployments"),
+        ("/v1/build", "`birdhouse check`"),
+        ("/tokens", "to nobody who asks"),
+        ("/v0/integrations/s3/settings", "Kafka"),
+        ("/v1/deploymentsx", "there is no such route"),
+    ] {
+        let refused = site.get(path, "").await;
+        assert!(refused.status == 404 && refused.error().contains(words), "{path}: {}", refused.text);
+    }
+    site.stop().await;
+}
+
+#[tokio::test]
 async fn resources_know_when_they_were_made_and_changed() {
     let site = Site::with_shop().await;
     let times = async |path: &str| {
