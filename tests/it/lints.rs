@@ -130,7 +130,7 @@ fn lints_see_through_templates() {
 
 #[test]
 fn what_other_workspaces_and_the_service_have_is_no_error() {
-    let pipe = "TOKEN t READ\nNODE a\nSQL >\n    SELECT x FROM other.clicks JOIN tinybird.sinks_ops_log AS s ON s.x = \
+    let pipe = "TOKEN t READ\nNODE a\nSQL >\n    SELECT x FROM other.clicks JOIN tinybird.bi_stats_rt AS s ON s.x = \
                 other.clicks.x\nNODE b\nSQL >\n    SELECT x FROM a\n";
     let codes = found(&[EVENTS, ("pipes/p.pipe", pipe)]);
     assert_eq!(codes, ["shared_datasource pipes/p.pipe:4:19", "service_datasource pipes/p.pipe:4:37"]);
