@@ -67,6 +67,34 @@ async fn a_target_filled_shard_by_shard() {
     golden("filled_3_shards", &res);
 }
 
+/// Rows of a quarantine that are read again: numbered above what all shards give, named where they leave.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quarantine_read_again() {
+    let project = resolve(wanted());
+    let layout = ddl::Layout::from(Cluster::new("birds", NonZero::new(3).unwrap()));
+    let namespace = Namespace::new("db");
+    let events = project.datasource("events").unwrap();
+    let (gathering, replay) = (namespace.gathering(&events.name), namespace.replay(&events.name));
+    let quarantine = namespace.table(&events.name.quarantine());
+    let condition = query::compile_condition(&project, &namespace, &events.name.quarantine(), "note = 'x'").unwrap();
+    let mut all = ddl::gather(&layout, &gathering, events, &quarantine, Some(&condition));
+    all.extend([
+        layout.rename_whole(&gathering, &replay),
+        ddl::identities(&layout, &replay, 0..2500),
+        ddl::forget_these(&layout, &quarantine, [(1767225600, u64::MAX), (1767225601, 7)]),
+        ddl::complete_gathered(&layout, &replay, events.columns.iter().map(|it| &it.name)),
+        ddl::refused_rows(&layout, &replay, events.columns.iter().map(|it| &it.name), 0..5000),
+        layout.drop_whole(&replay),
+    ]);
+    let mut res = String::new();
+    for sql in &all {
+        let verdict = engine().await.classify(sql.as_str()).await;
+        assert!(matches!(verdict, Ok(Verdict::Read | Verdict::Other)), "{}", sql.as_str());
+        writeln!(res, "{}\n", sql.as_str()).unwrap();
+    }
+    golden("read_again_3_shards", &res);
+}
+
 #[test]
 fn rows_are_spread_by_columns_that_are_there() {
     let project = audit_log();
