@@ -12,6 +12,7 @@ pub mod diagnostic;
 pub mod engine;
 pub mod ingest;
 pub mod jobs;
+pub mod memory;
 pub mod name;
 pub mod native;
 pub mod observe;

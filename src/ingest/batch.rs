@@ -11,6 +11,7 @@ use super::{
 use crate::{
     ddl,
     engine::{Deduplication, Engine, EngineError, EngineErrorKind},
+    memory,
     name::{Namespace, Physical, ResourceName},
     native::Block,
     observe::{Observation, Sink},
@@ -315,7 +316,9 @@ impl Writer {
         let head = statement::insert_native(table, block.columns.iter().map(|(name, _)| name));
         let token = token.filter(|_| !failpoint::is_armed(failpoint::NO_DEDUPLICATION));
         let deduplication = token.clone().map_or(Deduplication::Off, Deduplication::Token);
+        let size = block.parts.iter().map(bytes::Bytes::len).sum();
         let inserted = self.engine.insert(&head, block.clone(), deduplication).await;
+        memory::passed(size);
         match inserted {
             Err(error) if error.kind == EngineErrorKind::Cancelled && token.is_some() => {
                 self.insert_by_way(table, block, token.as_deref()).await

@@ -15,6 +15,7 @@ use super::{
     Deduplication, EngineError, EngineErrorKind, EngineSettings, Format, Held, Part, Reader, Rows, Sandboxing, Verdict,
 };
 use crate::{
+    memory,
     observe::{Level, Observation, Sink},
     sql::{Sql, statement},
 };
@@ -310,6 +311,7 @@ fn lock_holder(data: &Path) -> Option<String> {
 /// Sets the process up for the engine: to be called first in `main`, on its thread.
 pub fn prepare_process() {
     ffi::set_time_zone();
+    memory::keep();
     LAST.with(|_| ());
 }
 
