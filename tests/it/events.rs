@@ -444,6 +444,27 @@ async fn what_is_half_in_is_read_as_it_was_begun_whatever_is_pushed() {
     }
 }
 
+/// Memory does not suffice for a view: events wait, and each is in once when it does.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_exceeds_the_memory_limit_is_waited_for() {
+    let (house, server) = House::new();
+    // Terabytes, which the engine refuses before it takes any.
+    let wants = "FROM events WHERE NOT arrayExists(it -> empty(toFixedString(toString(it), 16777215)), \
+                 range(toUInt32(id % 2 + 1000000)))";
+    house.folder.file("pipes/to_kinds.pipe", &TO_KINDS.replace("FROM events", wants));
+    push(&house);
+    let rows: String = (0..100).map(|id| format!("{{\"id\":{id},\"kind\":\"a\"}}\n")).collect();
+    assert_eq!(post(&server, &format!("name=events&token={ADMIN}"), &[], rows + "none\n").await.0, 202);
+    let failed = "SELECT count() > 2 AS n FROM tinybird.datasources_ops_log WHERE result = 'error' AND \
+                  position(error, 'memory limit exceeded') > 0";
+    eventually("it fails", &json!([{"n": 1}]), || ask(&server, failed));
+    let counts = "SELECT count() AS n, uniqExact(id) AS u, (SELECT sum(n) FROM kinds) AS k, \
+                  (SELECT count() FROM events_quarantine) AS q FROM events";
+    house.folder.file("pipes/to_kinds.pipe", TO_KINDS);
+    push(&house);
+    eventually("all", &json!([{"n": 100, "u": 100, "k": 100, "q": 1}]), || ask(&server, counts));
+}
+
 /// Who tries an insert again and again waits longer and longer. After a push it is tried at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_that_mends_a_view_is_heard_by_what_waits_for_it() {

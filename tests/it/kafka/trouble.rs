@@ -89,6 +89,45 @@ async fn a_table_with_too_many_parts_is_waited_for() {
     assert_eq!((feed.table().await, feed.quarantined().await), (once(1000), 0));
 }
 
+/// Wants terabytes for a hundred rows, which the engine refuses before it takes any.
+const TOO_MUCH: &str =
+    " WHERE NOT arrayExists(it -> empty(toFixedString(toString(it), 16777215)), range(toUInt32(id % 2 + 1000)))";
+
+const TOO_WIDE: &str = " ADD COLUMN wide UInt8 MATERIALIZED arrayExists(it -> empty(toFixedString(toString(it), \
+                        16777215)), range(toUInt32(id % 2 + 1000)))";
+
+/// Memory does not suffice for an insert, or for a view behind it: nothing is refused for that, and it is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_insert_that_exceeds_the_memory_limit_is_waited_for() {
+    let broker = Broker::start().await;
+    for topic in ["table", "view"] {
+        broker.topic(topic, 1).await;
+        let message = |id: u64| if id % 100 == 99 { "{".to_owned() } else { event(id) };
+        broker.send(topic, 1, (0..1000).map(message));
+        let mut feed = Feed::new(&broker, topic).await;
+        feed.tuning.batch_rows = 100;
+        let copy = feed.copying("").await;
+        match topic {
+            "table" => feed.change("ALTER TABLE ", TOO_WIDE).await,
+            _ => feed.set_copying(TOO_MUCH).await,
+        }
+        let consumer = feed.start().await;
+        until("it is said to fail", async || consumer.status().state == State::Failing).await;
+        let status = consumer.status();
+        assert!(status.last_error.as_ref().is_some_and(|it| it.contains("memory limit exceeded")), "{status:?}");
+        assert_eq!((status.messages, feed.quarantined().await), (0, 0));
+        match topic {
+            "table" => feed.change("ALTER TABLE ", " DROP COLUMN wide").await,
+            _ => feed.set_copying("").await,
+        }
+        until_messages(&consumer, 1000).await;
+        consumer.stop().await;
+        assert_eq!((feed.table().await[..2].to_vec(), feed.quarantined().await), (vec![990, 990], 10));
+        let copied = select(feed.engine, "count() AS c, uniqExact(id) AS u", &copy, "").await;
+        assert_eq!(copied, [json!({"c": 990, "u": 990})], "{topic}");
+    }
+}
+
 /// Of two data sources on one topic one cannot insert: the other keeps pace, and each has a lag of its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_two_data_sources_on_a_topic_may_be_stuck() {
