@@ -22,6 +22,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("SASL authentication error", "the broker refuses the key or the secret"),
     ("SASL mechanism", "the broker does not take this KAFKA_SASL_MECHANISM"),
+    (
+        "increase receive.message.max.bytes",
+        "the broker answers with more at once than it was asked for, and more than is taken: it ignores the sizes of a fetch",
+    ),
     ("incorrect security.protocol", "the broker speaks otherwise: KAFKA_SECURITY_PROTOCOL may not be what it wants"),
     ("connecting to a PLAINTEXT broker listener", "the broker speaks no TLS: see KAFKA_SECURITY_PROTOCOL"),
 ];
@@ -59,6 +63,9 @@ mod tests {
             said.starts_with("the broker refuses the key or the secret (the client reports: sasl_ssl://b:1"),
             "{said}"
         );
+        let large =
+            "b:1: Receive failed: Invalid response size 255553070 (0..100000000): increase receive.message.max.bytes";
+        assert!(explain(large).starts_with("the broker answers with more at once than it was asked for"));
         assert_eq!(explain("b:1: Connect failed"), "the client reports: b:1: Connect failed");
     }
 }
