@@ -145,6 +145,9 @@ impl Workspace {
         if consumers.held_until.is_some() || self.main().is_some() || self.shared.running().is_err() {
             return Ok(());
         }
+        let connections = self.connection_settings(&project).await?;
+        let connections: BTreeMap<_, _> =
+            connections.into_iter().filter_map(|(name, it)| Some((name, it.ok()?))).collect();
         for (name, feed) in wanted {
             let Some(datasource) = project.datasource(name.as_str()) else { continue };
             if consumers.running.contains_key(&name) {
@@ -158,6 +161,7 @@ impl Workspace {
                     quarantine: self.namespace.table(&name.quarantine()),
                 },
                 connection: feed.connection.clone(),
+                connections: connections.clone(),
             };
             match kafka::start(&self.kafka_context(), source).await {
                 Ok(consumer) => _ = consumers.running.insert(name, Running { feed, consumer }),
@@ -178,12 +182,10 @@ impl Workspace {
     /// when one of them has rows half in: they come first, and none is stopped.
     pub(super) async fn bar_consumers(&self, names: &BTreeSet<ResourceName>) -> Result<Option<Barred>, AppError> {
         let project = self.project();
-        let reaching = project.datasources.values().filter_map(|it| {
-            let topic = it.kafka.as_ref()?.topic.clone();
-            (!reached(&project, &it.name).is_disjoint(names)).then(|| (it.name.clone(), topic))
-        });
-        let reaching: Vec<_> = reaching.collect();
-        let barred = Barred(reaching.iter().map(|(name, _)| name.clone()).collect());
+        let fed = project.datasources.values().filter(|it| it.kafka.is_some());
+        let reaching = fed.filter(|it| !reached(&project, &it.name).is_disjoint(names));
+        let reaching: Vec<_> = reaching.map(|it| it.name.clone()).collect();
+        let barred = Barred(reaching.clone());
         if reaching.is_empty() {
             return Ok(Some(barred));
         }
@@ -193,10 +195,10 @@ impl Workspace {
         let is_half_in = async {
             self.start_consumers().await?;
             let mut is_half_in = false;
-            for (name, topic) in reaching {
+            for name in reaching {
                 let (id, name) = (self.record.id.clone(), name.to_string());
-                let positions = self.shared.store(move |store| store.kafka_positions(&id, &name, &topic)).await?;
-                is_half_in |= positions.iter().any(|it| it.intent.is_some());
+                let intents = self.shared.store(move |store| store.kafka_intents(&id, &name)).await?;
+                is_half_in |= !intents.is_empty();
             }
             Ok(is_half_in)
         };
@@ -355,7 +357,17 @@ async fn release_in_time(workspace: Weak<Workspace>) {
     }
 }
 
-/// Kafka positions in the store. Both calls block, as their callers know.
+fn position(it: KafkaPosition) -> Position {
+    Position {
+        partition: it.partition,
+        next_offset: it.next_offset,
+        epoch: it.ingest_epoch,
+        intent: it.intent,
+        last: it.last,
+    }
+}
+
+/// Kafka positions in the store. All calls block, as their callers know.
 #[derive(Debug)]
 struct StoredOffsets {
     store: Arc<Store>,
@@ -365,14 +377,12 @@ struct StoredOffsets {
 impl Offsets for StoredOffsets {
     fn load(&self, id: &str, topic: &str) -> Result<Vec<Position>, String> {
         let positions = self.store.kafka_positions(&self.workspace, id, topic).map_err(|it| it.to_string())?;
-        let position = |it: KafkaPosition| Position {
-            partition: it.partition,
-            next_offset: it.next_offset,
-            epoch: it.ingest_epoch,
-            intent: it.intent,
-            last: it.last,
-        };
         Ok(positions.into_iter().map(position).collect())
+    }
+
+    fn begun(&self, id: &str) -> Result<Vec<(String, Position)>, String> {
+        let intents = self.store.kafka_intents(&self.workspace, id).map_err(|it| it.to_string())?;
+        Ok(intents.into_iter().map(|it| (it.topic.clone(), position(it))).collect())
     }
 
     fn save(&self, id: &str, topic: &str, positions: &[Position]) -> Result<(), String> {

@@ -397,6 +397,25 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// Those of a data source, of whatever topic, at which something was about to be inserted.
+    pub fn kafka_intents(&self, workspace: &str, datasource: &str) -> Result<Vec<KafkaPosition>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(
+            "SELECT DISTINCT topic FROM kafka_positions \
+             WHERE workspace = ?1 AND datasource = ?2 AND intent IS NOT NULL ORDER BY topic",
+        )?;
+        let topics = statement.query_map([workspace, datasource], |row| row.get::<_, String>(0))?;
+        let topics = topics.collect::<Result<Vec<_>, _>>()?;
+        drop(statement);
+        drop(connection);
+        let mut res = Vec::new();
+        for topic in topics {
+            res.extend(self.kafka_positions(workspace, datasource, &topic)?);
+        }
+        res.retain(|it| it.intent.is_some());
+        Ok(res)
+    }
+
     /// Writes positions, all or none, and returns when they are on the disk.
     pub fn save_kafka_positions(&self, workspace: &str, positions: &[KafkaPosition]) -> Result<(), StoreError> {
         self.write(|transaction| {

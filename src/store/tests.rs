@@ -86,6 +86,12 @@ fn everything_is_there_after_a_reopen() {
     assert_eq!(store.kafka_connections(WORKSPACE).unwrap(), [connection()]);
     assert_eq!(store.kafka_positions(WORKSPACE, "events", "t").unwrap(), [position(0, i64::MAX), position(1, 10)]);
     assert_eq!(store.kafka_positions("other", "events", "t").unwrap(), []);
+    let done = KafkaPosition { topic: "u".to_owned(), intent: None, ..position(0, 10) };
+    let begun = KafkaPosition { topic: "v".to_owned(), ..position(2, 10) };
+    store.save_kafka_positions(WORKSPACE, &[done, begun.clone()]).unwrap();
+    let wanted = [position(0, i64::MAX), position(1, 10), begun];
+    assert_eq!(store.kafka_intents(WORKSPACE, "events").unwrap(), wanted);
+    assert_eq!(store.kafka_intents(WORKSPACE, "other").unwrap(), []);
 }
 
 #[test]

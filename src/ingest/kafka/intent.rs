@@ -29,6 +29,12 @@ pub(super) struct Intent {
     /// [`Schema::text`](crate::ingest::decode::Schema::text); empty in those that came before it was kept.
     #[serde(default)]
     pub(super) reading: String,
+    /// The name of the connection that it was read by; empty in those that came before it was kept.
+    #[serde(default)]
+    pub(super) connection: String,
+    /// What its last message was, as a position keeps it.
+    #[serde(default)]
+    pub(super) last: Option<u32>,
 }
 
 impl Intent {
@@ -46,6 +52,8 @@ impl Intent {
             decoder: DECODER_VERSION,
             cuts: Cuts::default(),
             reading: batch.schema().text().to_owned(),
+            connection: batch.connection().to_owned(),
+            last: batch.last(),
         }
     }
 
@@ -89,6 +97,8 @@ mod tests {
             decoder: 1,
             cuts: Cuts::default(),
             reading: String::new(),
+            connection: "c".to_owned(),
+            last: Some(5),
         }
     }
 

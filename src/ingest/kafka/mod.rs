@@ -14,6 +14,7 @@ mod reader;
 mod registry;
 mod settings;
 mod shared;
+mod stages;
 mod words;
 mod writer;
 
@@ -25,21 +26,12 @@ pub use settings::{BadSettings, SaslMechanism, SecurityProtocol, Settings};
 
 use super::{Target, batch::Writer, decode::Schema};
 use crate::{engine::Engine, observe::Sink};
-use pending::Stream;
 use rdkafka::{config::FromClientConfigAndContext, consumer::BaseConsumer};
-use reader::{Reader, Rests, Saved};
-use registry::Formats;
-use shared::{Shared, Voice};
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
-use tokio::sync::{Notify, mpsc};
+use shared::Voice;
+use stages::{Progress, Stages};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use writer::Task;
 
 /// A data source that is fed from a topic. `target.datasource.kafka` is set.
 #[derive(Debug, Clone)]
@@ -48,6 +40,8 @@ pub struct Source {
     pub id: String,
     pub target: Target,
     pub connection: Settings,
+    /// All there are, by name: something may have been begun by another one.
+    pub connections: BTreeMap<String, Settings>,
 }
 
 /// Where a partition is to be read on.
@@ -64,9 +58,11 @@ pub struct Position {
     pub last: Option<u32>,
 }
 
-/// Durable offsets. `save` returns when they would survive a crash. Both may block.
+/// Durable offsets. `save` returns when they would survive a crash. All may block.
 pub trait Offsets: Send + Sync + fmt::Debug {
     fn load(&self, id: &str, topic: &str) -> Result<Vec<Position>, String>;
+    /// Of all topics, with their names, those that have an intent.
+    fn begun(&self, id: &str) -> Result<Vec<(String, Position)>, String>;
     fn save(&self, id: &str, topic: &str, positions: &[Position]) -> Result<(), String>;
 }
 
@@ -122,10 +118,9 @@ pub enum State {
 /// A running consumer. Dropping it stops it too, but nobody waits for the end.
 #[derive(Debug)]
 pub struct Consumer {
-    shared: Arc<Shared>,
+    progress: Arc<Progress>,
     writer: Writer,
     stop: CancellationToken,
-    reading: Option<thread::JoinHandle<()>>,
     writing: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -154,63 +149,22 @@ const FAILING: u32 = 3;
 
 /// Starts reading. Does not wait for the broker: one that is not there, or a topic, is observed and tried again.
 pub async fn start(context: &Context, source: Source) -> Result<Consumer, StartError> {
-    let datasource = source.target.datasource.clone();
-    let name = datasource.name.as_str();
-    let kafka = datasource.kafka.as_ref().ok_or_else(|| StartError::NotKafka(name.to_owned()))?;
-    let schema = Arc::new(Schema::compile(&datasource)?);
-    let (offsets, id, topic) = (context.offsets.clone(), source.id.clone(), kafka.topic.clone());
-    let loaded = tokio::task::spawn_blocking(move || offsets.load(&id, &topic)).await;
-    let saved = loaded.unwrap_or_else(|error| Err(error.to_string())).map_err(StartError::Offsets)?;
-    let saved = saved.into_iter().map(Saved::read).collect::<Result<Vec<_>, _>>().map_err(StartError::Offsets)?;
-    let stream = |schema: &Arc<Schema>| {
-        let formats = Formats::new(schema.formats(), source.connection.registry.as_ref())?;
-        let (id, topic) = (source.id.clone(), kafka.topic.clone());
-        Ok(Arc::new(Stream { id, topic, schema: schema.clone(), formats }))
-    };
-    let mut before = BTreeMap::new();
-    for Saved { position, intent } in &saved {
-        // What cannot be read any more is read as it is now, and that is said.
-        let reading = intent.as_ref().map(|it| &it.reading).filter(|it| *it != schema.text());
-        if let Some(Ok(reading)) = reading.map(|it| Schema::read(it)) {
-            before.insert(position.partition, stream(&Arc::new(reading)).map_err(StartError::Client)?);
-        }
-    }
-    let stream = stream(&schema).map_err(StartError::Client)?;
-    let shared = Shared::new(name, &kafka.topic, &context.sink);
-    let client = client(&source.connection, name, &kafka.group_id, Voice(shared.clone(), source.connection.tokens()))?;
-    let (commands, received) = mpsc::channel(WAITING_BATCHES);
-    let stop = CancellationToken::new();
+    let schema = Arc::new(Schema::compile(&source.target.datasource)?);
     let writer = Writer::new(&context.engine, &source.target, &schema, &context.sink).hearing(&context.mended);
-    let task = Task {
-        id: source.id,
-        topic: kafka.topic.clone(),
-        offsets: context.offsets.clone(),
+    let (stop, progress) = (CancellationToken::new(), Arc::<Progress>::default());
+    let stages = Stages {
+        context: context.clone(),
+        source,
+        schema,
         writer: writer.clone(),
-        shared: shared.clone(),
         stop: stop.clone(),
-        done: Default::default(),
-        saving: Default::default(),
+        progress: progress.clone(),
     };
-    let reader = Reader {
-        client,
-        stream,
-        before,
-        reset: kafka.offset_reset,
-        tuning: context.tuning.clone(),
-        shared: shared.clone(),
-        commands,
-        stop: stop.clone(),
-        at_first: if saved.is_empty() { None } else { Some(0) },
-        saved: saved.into_iter().map(|it| (it.position.partition, it)).collect(),
-        look_now: false,
-        partitions: BTreeMap::new(),
-        heard: Instant::now(),
-        rests: Rests::default(),
-    };
-    let reading = thread::Builder::new().name(format!("kafka {name}")).spawn(|| reader.run());
-    let reading = reading.map_err(|error| StartError::Client(format!("no thread for `{name}`: {error}")))?;
-    let writing = tokio::spawn(task.run(received));
-    Ok(Consumer { shared, writer, stop, reading: Some(reading), writing: Some(writing) })
+    let mut rest = stages.all().await?.into_iter();
+    let first = rest.next().expect("the topic itself is one");
+    let first = stages.open(&first).await?;
+    let writing = tokio::spawn(stages.run(first, rest));
+    Ok(Consumer { progress, writer, stop, writing: Some(writing) })
 }
 
 fn client(
@@ -259,15 +213,14 @@ impl Consumer {
     }
 
     async fn farewell(&mut self) {
-        let reading = self.reading.take();
         // What is left is to tell the group how far we are, for others to look at: nothing depends on it. The
         // thread may be waiting for a broker that does not answer; it ends by itself when it has enough of that.
-        let farewell = match self.shared.status().state {
+        let farewell = match self.progress.state() {
             State::Starting | State::Waiting => Duration::ZERO,
             State::Running | State::Failing | State::Stopped => reader::FAREWELL * 2,
         };
         let end = async {
-            while reading.as_ref().is_some_and(|it| !it.is_finished()) {
+            while self.progress.is_reading() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
@@ -275,7 +228,7 @@ impl Consumer {
     }
 
     pub fn status(&self) -> Status {
-        let mut status = self.shared.status();
+        let mut status = self.progress.status();
         let (attempts, message) = self.writer.trouble();
         if attempts >= FAILING && status.state != State::Stopped {
             status.state = State::Failing;

@@ -26,6 +26,8 @@ use std::{
 pub(super) struct Stream {
     pub(super) id: String,
     pub(super) topic: String,
+    /// The name of the connection.
+    pub(super) connection: String,
     pub(super) schema: Arc<Schema>,
     pub(super) formats: Formats,
 }
@@ -113,6 +115,10 @@ impl Batch {
 
     pub(super) fn schema(&self) -> &Arc<Schema> {
         &self.stream.schema
+    }
+
+    pub(super) fn connection(&self) -> &str {
+        &self.stream.connection
     }
 
     pub(super) fn all(&self) -> Vec<u32> {

@@ -37,6 +37,9 @@ pub(super) struct Reader {
     pub(super) stream: Arc<Stream>,
     /// By partition: how that was read which a crash cut short, where a push has changed it since.
     pub(super) before: BTreeMap<i32, Arc<Stream>>,
+    pub(super) wanted: Wanted,
+    /// How often the broker said that it does not have the topic.
+    pub(super) missed: u32,
     pub(super) reset: OffsetReset,
     pub(super) tuning: Tuning,
     pub(super) shared: Arc<Shared>,
@@ -53,6 +56,14 @@ pub(super) struct Reader {
     /// When the last message came.
     pub(super) heard: Instant,
     pub(super) rests: Rests,
+}
+
+/// What is to be read of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    All,
+    /// What was begun, and no more: the data source has another topic now.
+    Begun,
 }
 
 /// How a consumer waits for a broker that never does.
@@ -79,8 +90,15 @@ pub(super) struct Partition {
     open: Option<Batch>,
     /// What a crash cut short: the first batch is exactly this, and read as it was then.
     again: Option<(Intent, Arc<Stream>)>,
+    wanted: Wanted,
     /// What the message before the next one was when it was read, if that is to be seen again first.
     last: Option<u32>,
+    /// The same, known; nothing while it stands in the open batch.
+    seen: Option<u32>,
+    /// When its last message came; nothing since there was trouble.
+    heard: Option<Instant>,
+    /// The message before the next one is to be looked at again, before any other is taken.
+    look_back: bool,
     /// It is not the partition that was read: the topic was made anew.
     is_anew: bool,
 }
@@ -108,6 +126,10 @@ const GLANCE: Duration = Duration::from_millis(20);
 const LONGEST_GLANCE: Duration = Duration::from_secs(2);
 /// After so long without a message a consumer is idle; then it rests so long at a time.
 const IDLE: Duration = Duration::from_secs(2);
+/// After so long without a message a topic of the same name may be another one.
+const SILENCE: Duration = Duration::from_secs(2);
+/// A broker may not know its topics for a moment: it is asked so often whether one is gone.
+const MISSED: u32 = 4;
 /// After so long in which nothing can be taken the client stops fetching and is listened to.
 const LONG: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_millis(200);
@@ -124,7 +146,7 @@ impl Reader {
         let mut retry = SOONEST_RETRY;
         let mut commit = Instant::now() + COMMIT;
         self.client.context().1.listen(&self.client);
-        while !self.stop.is_cancelled() {
+        while !self.stop.is_cancelled() && !self.is_done() {
             let now = Instant::now();
             if now >= discovery || std::mem::take(&mut self.look_now) {
                 match self.discover() {
@@ -150,13 +172,21 @@ impl Reader {
                 break;
             }
         }
-        self.commit();
-        let until = Instant::now() + FAREWELL;
-        while Instant::now() < until && self.client.poll(Duration::from_millis(50)).is_some() {}
+        if self.wanted == Wanted::All {
+            self.commit();
+            let until = Instant::now() + FAREWELL;
+            while Instant::now() < until && self.client.poll(Duration::from_millis(50)).is_some() {}
+        }
         self.shared.set_state(State::Stopped);
         // A client that cannot reach its broker takes its time to close: nobody waits for that.
         let client = self.client;
         _ = std::thread::Builder::new().name("kafka close".to_owned()).spawn(move || drop(client));
+    }
+
+    /// What was begun is read, and nothing else is wanted.
+    fn is_done(&self) -> bool {
+        let waits = self.saved.values().any(|it| it.intent.is_some());
+        self.wanted == Wanted::Begun && self.partitions.is_empty() && !waits
     }
 
     /// Finds partitions that are not read yet and begins to read them.
@@ -169,6 +199,11 @@ impl Reader {
         let found = found.ok_or_else(|| NotNow(format!("the broker does not know the topic `{topic}`")))?;
         if let Some(code) = found.error() {
             let code = RDKafkaErrorCode::from(code);
+            let gone = matches!(code, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic);
+            self.missed += u32::from(gone);
+            if self.wanted == Wanted::Begun && self.missed >= MISSED {
+                return self.forget_intents_of_others(&[], "the topic is gone");
+            }
             return Err(NotNow(match code {
                 RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
                     format!("the topic `{topic}` does not exist; it is read as soon as it does")
@@ -181,7 +216,7 @@ impl Reader {
             return Err(NotNow(format!("the topic `{topic}` has no partitions")));
         }
         self.at_first.get_or_insert(known.iter().max().map_or(0, |it| it + 1));
-        self.forget_intents_of_others(&known)?;
+        self.forget_intents_of_others(&known, "the partition is gone")?;
         // First what a crash cut short, and nothing else until that is read: later inserts must not make the
         // tables forget the tokens that it will be repeated with.
         let unfinished = self.saved.values().any(|it| it.intent.is_some());
@@ -211,6 +246,9 @@ impl Reader {
         let known = low..=high;
         self.shared.ends(partition, high);
         let position = match saved {
+            Some(it) if it.needs() > high && self.wanted == Wanted::Begun => {
+                return self.give_up(it, &format!("the topic ends at {high}, so it was made anew"));
+            }
             Some(it) if it.needs() > high => {
                 let end = it.needs();
                 let mut message =
@@ -263,26 +301,31 @@ impl Reader {
         Ok(Saved { position, intent: None })
     }
 
-    /// Intents of partitions that the topic does not have any more cannot be repeated: that is said, and
-    /// nobody waits for them.
-    fn forget_intents_of_others(&mut self, known: &[i32]) -> Result<(), NotNow> {
-        let gone = self.saved.values_mut().filter(|it| !known.contains(&it.position.partition));
-        let mut forgotten = Vec::new();
-        for it in gone {
-            if let Some(intent) = it.intent.take() {
-                it.position.intent = None;
-                forgotten.push((it.position.clone(), intent));
-            }
-        }
-        for (position, Intent { from, to, .. }) in forgotten {
-            let message = format!("the partition is gone; whether its offsets {from} to {to} are in is not known");
-            self.shared.say(Level::Error, Some(position.partition), message);
-            self.send(Command::Save(position)).map_err(|Ended| NotNow("stopping".to_owned()))?;
+    /// Intents of partitions that the topic does not have any more cannot be repeated.
+    fn forget_intents_of_others(&mut self, known: &[i32], reason: &str) -> Result<(), NotNow> {
+        let gone = self.saved.values().filter(|it| it.intent.is_some() && !known.contains(&it.position.partition));
+        for it in gone.cloned().collect::<Vec<_>>() {
+            let given_up = self.give_up(it, reason)?;
+            self.saved.insert(given_up.position.partition, given_up);
         }
         Ok(())
     }
 
+    /// What was begun cannot be ended: that is said, and nobody waits for it. Where the same messages are found once
+    /// more they count as read; others at their offsets do not, for the last one tells them apart.
+    fn give_up(&self, saved: Saved, reason: &str) -> Result<Saved, NotNow> {
+        let Saved { position, intent: Some(Intent { from, to, last, .. }) } = saved else { return Ok(saved) };
+        let message = format!("{reason}; whether its offsets {from} to {to} are in is not known");
+        self.shared.say(Level::Error, Some(position.partition), message);
+        let position = Position { next_offset: to, intent: None, last, ..position };
+        self.send(Command::Save(position.clone())).map_err(|Ended| NotNow("stopping".to_owned()))?;
+        Ok(Saved { position, intent: None })
+    }
+
     fn assign(&mut self, saved: Saved) -> Result<(), NotNow> {
+        if self.wanted == Wanted::Begun && saved.intent.is_none() {
+            return Ok(());
+        }
         let Saved { position: Position { partition, next_offset, epoch, last, .. }, intent } = saved;
         let mut list = TopicPartitionList::new();
         let assigned = list
@@ -296,7 +339,20 @@ impl Reader {
         self.shared.positioned(partition, next_offset);
         let before = self.before.get(&partition).unwrap_or(&self.stream).clone();
         let again = intent.map(|it| (it, before));
-        self.partitions.insert(partition, Partition { epoch, next_offset, open: None, again, last, is_anew: false });
+        let (wanted, heard) = (self.wanted, Some(Instant::now()));
+        let state = Partition {
+            epoch,
+            next_offset,
+            open: None,
+            again,
+            wanted,
+            last,
+            seen: last,
+            heard,
+            look_back: false,
+            is_anew: false,
+        };
+        self.partitions.insert(partition, state);
         Ok(())
     }
 
@@ -322,6 +378,9 @@ impl Reader {
         let patience =
             oldest.map_or(poll, |it| (it + age).saturating_duration_since(Instant::now()).clamp(MOMENT, poll));
         let mut out_of_range = false;
+        if self.shared.doubtful.swap(false, Ordering::AcqRel) {
+            self.partitions.values_mut().for_each(|it| it.heard = None);
+        }
         // The clock is looked at now and then only; a full batch is seen at once.
         for index in 0..256 {
             match self.client.poll(if index == 0 { patience } else { Duration::ZERO }) {
@@ -334,16 +393,24 @@ impl Reader {
                     self.heard = Instant::now();
                     if let Some(full) = take(&mut self.partitions, &self.stream, &self.shared, &self.tuning, &message) {
                         drop(message);
+                        let partition = full.partition;
                         self.look_now |= full.again.is_some();
                         self.insert(full)?;
+                        if self.wanted == Wanted::Begun {
+                            _ = self.unassign(partition);
+                        }
                     }
                 }
-                Some(Err(error)) => out_of_range |= self.hear(&error),
+                Some(Err(error)) => {
+                    out_of_range |= self.hear(&error);
+                    self.partitions.values_mut().for_each(|it| it.heard = None);
+                }
             }
         }
         if out_of_range {
             self.look_again()?;
         }
+        self.look_back()?;
         let anew = self.partitions.iter().filter(|(_, it)| it.is_anew).map(|(partition, _)| *partition);
         for partition in anew.collect::<Vec<_>>() {
             self.begin_anew(partition)?;
@@ -389,8 +456,19 @@ impl Reader {
     fn cut(&mut self, wanted: impl Fn(&Batch) -> bool) -> Result<(), Ended> {
         let open = self.partitions.values_mut().filter(|it| it.again.is_none());
         let open = open.filter(|it| it.open.as_ref().is_some_and(&wanted));
-        for batch in open.filter_map(|it| it.open.take()).collect::<Vec<_>>() {
+        for batch in open.filter_map(Partition::close).collect::<Vec<_>>() {
             self.insert(batch)?;
+        }
+        Ok(())
+    }
+
+    /// Has the message before the next one come again, where there is one.
+    fn look_back(&mut self) -> Result<(), Ended> {
+        for (partition, it) in self.partitions.iter_mut().filter(|(_, it)| it.look_back) {
+            it.last = it.mark();
+            it.look_back = false;
+            it.heard = Some(Instant::now());
+            seek(&self.client, &self.stream.topic, *partition, it.first_offset(), &self.shared, &self.stop)?;
         }
         Ok(())
     }
@@ -458,14 +536,7 @@ impl Reader {
         if stall.missed {
             for (partition, it) in &self.partitions {
                 // Where it is read on anyway, or the client says again what is wrong with the offset.
-                let offset = Offset::Offset(it.next_offset);
-                while let Err(error) = self.client.seek(&self.stream.topic, *partition, offset, ANSWER) {
-                    if self.stop.is_cancelled() {
-                        return Err(Ended);
-                    }
-                    self.shared.complain(Level::Warning, Some(*partition), "seek", words(&error));
-                    std::thread::sleep(REST);
-                }
+                seek(&self.client, &self.stream.topic, *partition, it.first_offset(), &self.shared, &self.stop)?;
             }
         }
         res
@@ -498,11 +569,12 @@ impl Reader {
                 last: None,
             };
             let saved = Saved { position, intent };
+            let looks_back = state.last.is_some();
             if let Some(batch) = state.open.take_if(|_| saved.intent.is_none()) {
                 self.insert(batch)?;
             }
             let settled = self.settle(partition, Some(saved.clone())).and_then(|settled| {
-                if settled == saved && saved.intent.is_none() {
+                if settled == saved && saved.intent.is_none() && !looks_back {
                     return Ok(());
                 }
                 self.unassign(partition)?;
@@ -521,7 +593,18 @@ impl Reader {
 
     /// Another topic has the name of the one that was read, and is as long: it is read from its begin.
     fn begin_anew(&mut self, partition: i32) -> Result<(), Ended> {
+        let Some(state) = self.partitions.get_mut(&partition) else { return Ok(()) };
+        if let Some(batch) = state.open.take_if(|_| state.again.is_none()) {
+            self.insert(batch)?;
+        }
         let Some(Partition { epoch, next_offset, again, .. }) = self.partitions.get(&partition) else { return Ok(()) };
+        if let (Wanted::Begun, Some((intent, _))) = (self.wanted, again) {
+            let position =
+                Position { partition, next_offset: intent.from, epoch: *epoch, intent: None, last: intent.last };
+            let saved = Saved { position, intent: Some(intent.clone()) };
+            _ = self.unassign(partition);
+            return self.give_up(saved, "the topic was made anew").map(|_| ()).map_err(|_| Ended);
+        }
         let mut message = format!(
             "what stands before offset {next_offset} is not what was read there: the topic was made anew and is read \
              from its begin"
@@ -588,6 +671,49 @@ impl Saved {
     }
 }
 
+impl Partition {
+    fn close(&mut self) -> Option<Batch> {
+        let batch = self.open.take()?;
+        self.seen = batch.last();
+        Some(batch)
+    }
+
+    /// What the message before the next one was, where it was read.
+    fn mark(&self) -> Option<u32> {
+        self.open.as_ref().and_then(Batch::last).or(self.seen)
+    }
+
+    /// Where the client reads on.
+    fn first_offset(&self) -> Offset {
+        Offset::Offset(self.next_offset - i64::from(self.last.is_some()))
+    }
+
+    /// A topic that is deleted and made again goes on at the same offsets, and a client does not always say so. It takes
+    /// a moment in which nothing comes, or it shows as an error: then what was read last is compared once more.
+    fn is_doubtful(&self) -> bool {
+        let waits = self.last.is_none() && self.again.is_none();
+        waits && self.heard.is_none_or(|it| it.elapsed() > SILENCE) && self.mark().is_some()
+    }
+}
+
+fn seek(
+    client: &BaseConsumer<Voice>,
+    topic: &str,
+    partition: i32,
+    offset: Offset,
+    shared: &Shared,
+    stop: &CancellationToken,
+) -> Result<(), Ended> {
+    while let Err(error) = client.seek(topic, partition, offset, ANSWER) {
+        if stop.is_cancelled() {
+            return Err(Ended);
+        }
+        shared.complain(Level::Warning, Some(partition), "seek", words(&error));
+        std::thread::sleep(REST);
+    }
+    Ok(())
+}
+
 /// Puts a message into its partition's batch, and gives the batch if that fills it.
 fn take(
     partitions: &mut BTreeMap<i32, Partition>,
@@ -598,7 +724,7 @@ fn take(
 ) -> Option<Batch> {
     let number = message.partition();
     let partition = partitions.get_mut(&number)?;
-    if partition.is_anew {
+    if partition.is_anew || partition.look_back {
         return None;
     }
     if message.offset() < partition.next_offset {
@@ -607,6 +733,12 @@ fn take(
         partition.is_anew = partition.last.take_if(|_| is_last).is_some_and(|it| it != mark(message));
         return None;
     }
+    if partition.is_doubtful() {
+        partition.look_back = true;
+        return None;
+    }
+    partition.last = None;
+    partition.heard = Some(Instant::now());
     partition.next_offset = message.offset() + 1;
     let epoch = partition.epoch;
     if let Some((again, before)) = partition.again.take() {
@@ -629,7 +761,8 @@ fn take(
         // What holds the reading back must not wait for what only reading ends, so it counts from now on.
         shared.held.fetch_add(batch.size(), Ordering::AcqRel);
         batch.again = Some(again);
-        if !within {
+        partition.seen = batch.last();
+        if !within && partition.wanted == Wanted::All {
             // The last messages of the range are gone from the broker: this one begins the next batch.
             let mut next = Batch::new(stream, number, epoch);
             shared.held.fetch_add(next.push(message), Ordering::AcqRel);
@@ -644,5 +777,5 @@ fn take(
     let size = batch.push(message);
     shared.held.fetch_add(size, Ordering::AcqRel);
     let full = batch.len() >= tuning.batch_rows || batch.size() >= tuning.batch_bytes;
-    if full { partition.open.take() } else { None }
+    if full { partition.close() } else { None }
 }

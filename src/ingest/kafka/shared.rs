@@ -43,6 +43,8 @@ pub(super) struct Shared {
     pub(super) handed: AtomicUsize,
     /// Offsets moved on since the group's were committed.
     pub(super) moved: AtomicBool,
+    /// There was trouble since messages were last compared with what they were.
+    pub(super) doubtful: AtomicBool,
     /// The broker answers fetches that find nothing at once, instead of when something comes.
     pub(super) hurried: AtomicBool,
 }
@@ -79,6 +81,7 @@ impl Shared {
             held: AtomicUsize::new(0),
             handed: AtomicUsize::new(0),
             moved: AtomicBool::new(false),
+            doubtful: AtomicBool::new(false),
             hurried: AtomicBool::new(false),
         })
     }
@@ -190,6 +193,7 @@ impl ClientContext for Voice {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.0.doubtful.store(true, Ordering::Release);
         let code = error.rdkafka_error_code().map_or_else(String::new, |it| format!("{it:?}"));
         self.0.complain(Level::Warning, None, &code, words::explain(reason));
     }

@@ -65,7 +65,8 @@ struct Noted<'a> {
 const LAST_TRIES: u32 = 5;
 
 impl Task {
-    /// Ends when the server stops: what is begun is finished, what waits is left to the next start.
+    /// Ends when the server stops: what is begun is finished, what waits is left to the next start. Ends also when the
+    /// reader has no more, with all of it in.
     pub(super) async fn run(self, mut commands: mpsc::Receiver<Command>) {
         let task = Arc::new(self);
         let mut waiting = VecDeque::new();
@@ -73,6 +74,7 @@ impl Task {
         // The partitions of the rounds that are under way.
         let mut busy = BTreeSet::new();
         let mut over = false;
+        let mut closed = false;
         loop {
             while let Ok(command) = commands.try_recv() {
                 waiting.push_back(command);
@@ -90,7 +92,7 @@ impl Task {
             }
             if rounds.is_empty() {
                 // What waits has no partition that is busy, so it was a position to be saved, and is.
-                if task.save(Vec::new()).await.is_err() || over {
+                if task.save(Vec::new()).await.is_err() || over || closed {
                     return;
                 }
             }
@@ -102,9 +104,9 @@ impl Task {
                     Ok((_, Err(Aborted))) | Err(_) => over = true,
                 },
                 () = task.stop.cancelled(), if !over => over = true,
-                command = commands.recv(), if !over => match command {
+                command = commands.recv(), if !over && !closed => match command {
                     Some(command) => waiting.push_back(command),
-                    None => over = true,
+                    None => closed = true,
                 },
             }
         }

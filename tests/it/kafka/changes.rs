@@ -121,6 +121,64 @@ async fn a_topic_made_anew_that_is_longer_already_is_read_from_its_begin() {
     assert_eq!(feed.offsets.0.lock().unwrap()[&0].epoch, 1);
 }
 
+/// The same while it is read: after a silence, and after trouble with the broker.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_anew_while_it_is_read_is_noticed_though_it_is_longer() {
+    let mut broker = Broker::start().await;
+    broker.topic("t", 1).await;
+    broker.send("t", 1, (0..100).map(event));
+    let mut feed = Feed::new(&broker, "t").await;
+    feed.tuning.discovery = Duration::from_secs(600);
+    let consumer = feed.start().await;
+    until_messages(&consumer, 100).await;
+    // Whoever says little is read as ever.
+    for id in 100..103 {
+        tokio::time::sleep(SILENCE).await;
+        broker.send("t", 1, [event(id)]);
+        until_messages(&consumer, id + 1).await;
+    }
+    assert_eq!(feed.heard("made anew"), 0);
+    tokio::time::sleep(SILENCE).await;
+    broker.delete_topic("t").await;
+    broker.topic("t", 1).await;
+    broker.send("t", 1, (103..400).map(event));
+    until_messages(&consumer, 400).await;
+    assert_eq!(feed.heard("the topic was made anew"), 1);
+    // A broker that was away.
+    let front = feed.heard.lock().unwrap().len();
+    broker.restart().await;
+    until("it is noticed", async || feed.heard.lock().unwrap().len() > front).await;
+    broker.delete_topic("t").await;
+    broker.topic("t", 1).await;
+    broker.send("t", 1, (400..1000).map(event));
+    until_messages(&consumer, 1000).await;
+    consumer.stop().await;
+    assert_eq!(feed.table().await, once(1000));
+    assert_eq!(feed.heard("the topic was made anew"), 2);
+    assert_eq!(feed.offsets.0.lock().unwrap()[&0].epoch, 2);
+}
+
+/// Longer than a topic may be silent and count as the same.
+const SILENCE: Duration = Duration::from_millis(2200);
+
+/// The message that would be compared is not on the broker any more: that is no other topic.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_go_after_they_were_read_do_not_stop_the_reading() {
+    let broker = Broker::start().await;
+    broker.topic("t", 1).await;
+    broker.send("t", 1, (0..100).map(event));
+    let feed = Feed::new(&broker, "t").await;
+    let consumer = feed.start().await;
+    until_messages(&consumer, 100).await;
+    tokio::time::sleep(SILENCE).await;
+    broker.delete_messages("t", 100).await;
+    broker.send("t", 1, (100..200).map(event));
+    until_messages(&consumer, 200).await;
+    consumer.stop().await;
+    assert_eq!(feed.table().await, once(200));
+    assert_eq!((feed.heard("made anew"), feed.heard("lost")), (0, 0));
+}
+
 /// The same with a batch that was begun: what the new one has at its offsets is not taken for the rest of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_of_a_topic_that_is_gone_is_not_ended_with_another_s_messages() {
