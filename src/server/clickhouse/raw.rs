@@ -58,8 +58,8 @@ pub(super) async fn answer(
     let query = fields.text("query").unwrap_or_default();
     let led = if query.is_empty() { led(body) } else { None };
     let (query, body) = led.as_ref().map_or((&query, body), |(query, body)| (query, body));
-    if client::is_insert(&query)
-        && let Ok(insert) = client::insert_head(&query)
+    if client::is_insert(query)
+        && let Ok(insert) = client::insert_head(query)
     {
         let format = Format::parse_wire(&insert.format).filter(|it| it.takes_rows()).ok_or_else(|| {
             Exception::new(error::UNKNOWN_FORMAT, format!("rows cannot be read in the format {}", insert.format))
