@@ -382,6 +382,7 @@ impl Reader {
             self.partitions.values_mut().for_each(|it| it.heard = None);
         }
         // The clock is looked at now and then only; a full batch is seen at once.
+        let mut now = Instant::now();
         for index in 0..256 {
             match self.client.poll(if index == 0 { patience } else { Duration::ZERO }) {
                 None if index == 0 && oldest.is_none() => {
@@ -390,8 +391,12 @@ impl Reader {
                 }
                 None => break,
                 Some(Ok(message)) => {
-                    self.heard = Instant::now();
-                    if let Some(full) = take(&mut self.partitions, &self.stream, &self.shared, &self.tuning, &message) {
+                    if index == 0 {
+                        now = Instant::now();
+                    }
+                    self.heard = now;
+                    let taking = (&self.stream, &*self.shared, &self.tuning);
+                    if let Some(full) = take(&mut self.partitions, taking, &message, now) {
                         drop(message);
                         let partition = full.partition;
                         self.look_now |= full.again.is_some();
@@ -399,6 +404,8 @@ impl Reader {
                         if self.wanted == Wanted::Begun {
                             _ = self.unassign(partition);
                         }
+                        // To decode it and hand it on takes its time.
+                        now = Instant::now();
                     }
                 }
                 Some(Err(error)) => {
@@ -690,9 +697,9 @@ impl Partition {
 
     /// A topic that is deleted and made again goes on at the same offsets, and a client does not always say so. It takes
     /// a moment in which nothing comes, or it shows as an error: then what was read last is compared once more.
-    fn is_doubtful(&self) -> bool {
+    fn is_doubtful(&self, now: Instant) -> bool {
         let waits = self.last.is_none() && self.again.is_none();
-        waits && self.heard.is_none_or(|it| it.elapsed() > SILENCE) && self.mark().is_some()
+        waits && self.heard.is_none_or(|it| now.duration_since(it) > SILENCE) && self.mark().is_some()
     }
 }
 
@@ -717,10 +724,9 @@ fn seek(
 /// Puts a message into its partition's batch, and gives the batch if that fills it.
 fn take(
     partitions: &mut BTreeMap<i32, Partition>,
-    stream: &Arc<Stream>,
-    shared: &Shared,
-    tuning: &Tuning,
+    (stream, shared, tuning): (&Arc<Stream>, &Shared, &Tuning),
     message: &BorrowedMessage<'_>,
+    now: Instant,
 ) -> Option<Batch> {
     let number = message.partition();
     let partition = partitions.get_mut(&number)?;
@@ -733,12 +739,12 @@ fn take(
         partition.is_anew = partition.last.take_if(|_| is_last).is_some_and(|it| it != mark(message));
         return None;
     }
-    if partition.is_doubtful() {
+    if partition.is_doubtful(now) {
         partition.look_back = true;
         return None;
     }
     partition.last = None;
-    partition.heard = Some(Instant::now());
+    partition.heard = Some(now);
     partition.next_offset = message.offset() + 1;
     let epoch = partition.epoch;
     if let Some((again, before)) = partition.again.take() {
