@@ -380,20 +380,10 @@ impl Store {
     ) -> Result<Vec<KafkaPosition>, StoreError> {
         let connection = self.connection();
         let mut statement = connection.prepare_cached(
-            "SELECT partition, next_offset, ingest_epoch, intent, last_message FROM kafka_positions \
-             WHERE workspace = ?1 AND datasource = ?2 AND topic = ?3 ORDER BY partition",
+            "SELECT datasource, topic, partition, next_offset, ingest_epoch, intent, last_message \
+             FROM kafka_positions WHERE workspace = ?1 AND datasource = ?2 AND topic = ?3 ORDER BY partition",
         )?;
-        let rows = statement.query_map([workspace, datasource, topic], |row| {
-            Ok(KafkaPosition {
-                datasource: datasource.to_owned(),
-                topic: topic.to_owned(),
-                partition: row.get(0)?,
-                next_offset: row.get(1)?,
-                ingest_epoch: row.get(2)?,
-                intent: row.get(3)?,
-                last: row.get(4)?,
-            })
-        })?;
+        let rows = statement.query_map([workspace, datasource, topic], kafka_position)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -401,19 +391,12 @@ impl Store {
     pub fn kafka_intents(&self, workspace: &str, datasource: &str) -> Result<Vec<KafkaPosition>, StoreError> {
         let connection = self.connection();
         let mut statement = connection.prepare_cached(
-            "SELECT DISTINCT topic FROM kafka_positions \
-             WHERE workspace = ?1 AND datasource = ?2 AND intent IS NOT NULL ORDER BY topic",
+            "SELECT datasource, topic, partition, next_offset, ingest_epoch, intent, last_message \
+             FROM kafka_positions WHERE workspace = ?1 AND datasource = ?2 AND intent IS NOT NULL \
+             ORDER BY topic, partition",
         )?;
-        let topics = statement.query_map([workspace, datasource], |row| row.get::<_, String>(0))?;
-        let topics = topics.collect::<Result<Vec<_>, _>>()?;
-        drop(statement);
-        drop(connection);
-        let mut res = Vec::new();
-        for topic in topics {
-            res.extend(self.kafka_positions(workspace, datasource, &topic)?);
-        }
-        res.retain(|it| it.intent.is_some());
-        Ok(res)
+        let rows = statement.query_map([workspace, datasource], kafka_position)?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Writes positions, all or none, and returns when they are on the disk.
@@ -541,6 +524,18 @@ fn restrict(path: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::PermissionsExt;
     let permissions = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(path, permissions).map_err(|error| StoreError::file(path, error))
+}
+
+fn kafka_position(row: &rusqlite::Row<'_>) -> rusqlite::Result<KafkaPosition> {
+    Ok(KafkaPosition {
+        datasource: row.get(0)?,
+        topic: row.get(1)?,
+        partition: row.get(2)?,
+        next_offset: row.get(3)?,
+        ingest_epoch: row.get(4)?,
+        intent: row.get(5)?,
+        last: row.get(6)?,
+    })
 }
 
 fn read_sources(connection: &Connection, workspace: &str, pending: u8) -> Result<Vec<Source>, StoreError> {
