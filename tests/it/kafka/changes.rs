@@ -143,7 +143,7 @@ async fn a_topic_made_anew_while_it_is_read_is_noticed_though_it_is_longer() {
     broker.topic("t", 1).await;
     broker.send("t", 1, (103..400).map(event));
     until_messages(&consumer, 400).await;
-    assert_eq!(feed.heard("the topic was made anew"), 1);
+    assert_eq!(feed.heard("made anew"), 1);
     // A broker that was away.
     let front = feed.heard.lock().unwrap().len();
     broker.restart().await;
@@ -154,7 +154,8 @@ async fn a_topic_made_anew_while_it_is_read_is_noticed_though_it_is_longer() {
     until_messages(&consumer, 1000).await;
     consumer.stop().await;
     assert_eq!(feed.table().await, once(1000));
-    assert_eq!(feed.heard("the topic was made anew"), 2);
+    // Which of the two shows first is the broker's: that it ends before, or that another message stands there.
+    assert_eq!(feed.heard("made anew"), 2);
     assert_eq!(feed.offsets.0.lock().unwrap()[&0].epoch, 2);
 }
 
