@@ -4,7 +4,7 @@
 //! memory is not known here.
 //!
 //! A block of rows takes tens of megabytes for a tenth of a second. The C library gives such pieces back to the system
-//! at once, and the system clears each page of the next ones: a third of the time that decoding takes. So they stay for
+//! at once, and the system clears each page of the next ones: a quarter to a third of the time that decoding takes. So they stay for
 //! some seconds. On other C libraries nothing is changed.
 
 use std::{

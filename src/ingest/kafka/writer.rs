@@ -192,14 +192,13 @@ impl Task {
     /// Saves what is done and what comes next, all or none of it. One save ends before the next begins: what is written
     /// last of a partition is the latest.
     async fn save(&self, next: Vec<Position>) -> Result<(), Aborted> {
-        let saving = self.saving.lock().await;
+        let _saving = self.saving.lock().await;
         next.into_iter().for_each(|position| self.done(position));
         let positions = std::mem::take(&mut *self.done.lock().unwrap_or_else(PoisonError::into_inner));
         if positions.is_empty() {
             return Ok(());
         }
         self.write(positions.into_values().collect()).await?;
-        drop(saving);
         failpoint::reach("after-state");
         Ok(())
     }

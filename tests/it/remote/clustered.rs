@@ -476,11 +476,16 @@ async fn read_again(shards: u64) {
     assert!(left.iter().all(|it| it.contains(local) && it.len() < 150_000), "{}", left[0].len());
     let dropped = of_it("DROP TABLE", "`replay:events`");
     assert_eq!(dropped.len(), 1);
-    for sql in gathered.iter().chain(&named).chain(&left).chain(&dropped) {
+    run_on_every_server(gathered.iter().chain(&named).chain(&left).chain(&dropped)).await;
+    block_in_place(|| assert_eq!(back.server.stop(), Some(0)));
+}
+
+/// The statements are a cluster's, and the engine's parser reads them.
+async fn run_on_every_server(statements: impl Iterator<Item = &String>) {
+    for sql in statements {
         assert!(sql.contains(" ON CLUSTER `birds`"), "{sql}");
         assert_eq!(engine().await.classify(sql).await, Ok(Verdict::Other), "{sql}");
     }
-    block_in_place(|| assert_eq!(back.server.stop(), Some(0)));
 }
 
 /// What another workspace shares is shown on every server, and no more on any of them.
@@ -519,10 +524,7 @@ async fn what_is_shared_is_shown_on_every_server() {
     let (shown, hidden) = (about("CREATE OR REPLACE VIEW"), about("DROP TABLE"));
     assert_eq!((shown.len(), hidden.len()), (2, 2), "{said:#?}");
     assert!(shown[1].contains("`note`"), "{shown:?}");
-    for sql in shown.iter().chain(&hidden) {
-        assert!(sql.contains(" ON CLUSTER `birds`"), "{sql}");
-        assert_eq!(engine().await.classify(sql).await, Ok(Verdict::Other), "{sql}");
-    }
+    run_on_every_server(shown.iter().chain(&hidden)).await;
     block_in_place(|| assert_eq!(back.server.stop(), Some(0)));
 }
 
